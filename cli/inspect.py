@@ -1,0 +1,126 @@
+"""`prune inspect`: what is in a weight file, or what differs between two."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..weights import stats
+from . import options as opt
+from . import units
+from .show import Format, Out
+
+TENSOR_COLUMNS: dict[str, Format] = {
+    "name": str,
+    "shape": units.shape,
+    "dtype": str,
+    "min": units.real,
+    "max": units.real,
+    "mean": units.real,
+    "std": units.real,
+    "zeros": units.percent,
+}
+
+
+def command(
+    file: opt.File,
+    diff: Annotated[
+        Path | None, typer.Option("--diff", metavar="OTHER", help="Show what differs in this file instead.")
+    ] = None,
+    pattern: Annotated[
+        str,
+        typer.Option(
+            "--filter", metavar="GLOB", help="Only tensors it matches: 'stage1.*'.", show_default=False
+        ),
+    ] = "*",
+    json: opt.Json = False,
+) -> None:
+    """Show the names, shapes and statistics of a weight file.
+
+    HDF5 files are read without torch. The statistics are those of the numbers as they are read, float32 or
+    int64; zeros is the share that is exactly zero.
+    """
+    out = Out(json)
+    if diff is None:
+        _show(out, stats.describe(file), pattern)
+    else:
+        _show_difference(out, stats.compare(file, diff), pattern)
+
+
+def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
+    facts["tensors"] = tensors = [
+        tensor for tensor in facts["tensors"] if fnmatchcase(tensor["name"], pattern)
+    ]
+    if not tensors:
+        raise typer.BadParameter(f"'{pattern}' matches no tensor in '{facts['path']}'", param_hint="--filter")
+    out.json(facts)
+    out.facts(
+        {
+            "file": facts["path"],
+            "size": units.size(facts["bytes"]),
+            "sha256": facts["sha256"],
+            "form": facts["form"],
+            "parameters": units.count(facts["params"]),
+            "deps": _text(facts["deps"]),
+            **{
+                key.replace("_", " "): _text(value)
+                for key, value in facts["meta"].items()
+                if key != "history"
+            },
+        }
+    )
+    _show_history(out, facts["meta"].get("history"))
+    rows = [[tensor[column] for column in TENSOR_COLUMNS] for tensor in tensors]
+    out.table(f"{len(tensors)} tensors", TENSOR_COLUMNS, rows)
+    broken = [tensor["name"] for tensor in tensors if tensor["nonfinite"]]
+    if broken:
+        out.warning(
+            f"NaN or infinite values in {len(broken)} of {len(tensors)} tensors, the first {broken[0]}"
+        )
+
+
+def _show_history(out: Out, history: Any) -> None:
+    """Show how the network came about, one step a row; a stranger's file may say anything here."""
+    steps = [step for step in history if isinstance(step, dict)] if isinstance(history, list) else []
+    if not steps:
+        return
+    columns = list(dict.fromkeys(key for step in steps for key in step))
+    out.table(
+        "History", dict.fromkeys(columns, str), [[_text(step.get(key)) for key in columns] for step in steps]
+    )
+
+
+def _show_difference(out: Out, facts: dict[str, Any], pattern: str) -> None:
+    for key in ("only_in_a", "only_in_b"):
+        facts[key] = [name for name in facts[key] if fnmatchcase(name, pattern)]
+    facts["shapes"] = [entry for entry in facts["shapes"] if fnmatchcase(entry["name"], pattern)]
+    facts["max_abs"] = {name: far for name, far in facts["max_abs"].items() if fnmatchcase(name, pattern)}
+    out.json(facts)
+    out.facts({"a": facts["a"], "b": facts["b"], "identical": _text(facts["identical"])})
+    for side in ("a", "b"):
+        if facts[f"only_in_{side}"]:
+            out.table(f"Only in {side}", {"name": str}, [[name] for name in facts[f"only_in_{side}"]])
+    if facts["shapes"]:
+        rows = [(entry["name"], entry["a"], entry["b"]) for entry in facts["shapes"]]
+        out.table("Shapes that differ", {"name": str, "a": units.shape, "b": units.shape}, rows)
+    if facts["max_abs"]:
+        columns: dict[str, Format] = {"name": str, "largest difference": units.real}
+        out.table("Values that differ", columns, facts["max_abs"].items())
+
+
+def _text(value: Any) -> str | None:
+    """A value of any JSON type in one line; None where there is nothing to say."""
+    if value in (None, [], {}):
+        return None
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return units.real(value)
+        case list():
+            return " ".join(str(_text(item)) for item in value)
+        case dict():
+            return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+        case _:
+            return str(value)

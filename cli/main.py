@@ -1,0 +1,137 @@
+"""The command `prune`: finds the command asked for, runs it, and turns errors into one line and an exit code.
+
+A command is a file `cli/<name>.py` with one function, `command`. The file is imported when the command runs
+or shows its own help, never before: `prune --help` must not pay for torch.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
+
+COMMANDS = {
+    "train-base": "Train a base network.",
+    "rank": "Score every filter of a network.",
+    "prune": "Choose filters, remove them and write the narrow network.",
+    "finetune": "Train a narrow network further.",
+    "convert": "Turn a weight file into another: fold, narrow or change its format.",
+    "inspect": "Show the names, shapes and statistics of a weight file.",
+    "flops": "Count multiply-accumulates and parameters, layer by layer.",
+    "evaluate": "Measure accuracy and latency of networks side by side.",
+}
+
+_PACKAGE = __name__.removesuffix(".cli.main")
+
+# Known errors by module and name, so that telling one apart imports nothing; and what to do about each where
+# the error itself does not say.
+KNOWN_ERRORS = {
+    (f"{_PACKAGE}.weights.errors", "WeightsError"): "",
+    (f"{_PACKAGE}.archs.errors", "ArchError"): "",
+    (f"{_PACKAGE}.engine.errors", "EngineError"): "",
+    ("torch", "OutOfMemoryError"): "use a smaller --batch-size",
+    ("builtins", "OSError"): "",
+}
+
+
+class LazyCommand(TyperCommand):
+    """A name and a line of help that become the real command when it is asked for."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Open the context of the real command, which then runs in this one's place."""
+        assert self.name is not None
+        module = importlib.import_module(f".{self.name.replace('-', '_')}", __package__)
+        single = typer.Typer(add_completion=False)
+        single.command(self.name)(module.command)
+        return typer.main.get_command(single).make_context(*args, **kwargs)
+
+
+app = typer.Typer(add_completion=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"prune {version('prune-cnn')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _prune(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version and leave.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Make convolutional networks narrower: smaller files, fewer operations, the same code runs them."""
+    if context.invoked_subcommand is None:
+        context.get_help()
+
+
+for _name, _one_line in COMMANDS.items():
+    app.command(_name, cls=LazyCommand, help=_one_line)(lambda: None)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        args: the words after `prune`; those of this process if not given.
+    Returns:
+        The exit code: 0 done, 1 a fault of ours, 2 something the user can mend, 130 interrupted.
+    """
+    try:
+        group = typer.main.get_command(app)
+        with group.make_context("prune", list(sys.argv[1:] if args is None else args)) as context:
+            group.invoke(context)
+        sys.stdout.flush()
+    except typer.Exit as leave:
+        return leave.exit_code
+    except TyperException as error:
+        return _usage_error(error)
+    except BrokenPipeError:
+        # `prune inspect ... | head` is no error; what is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt as interrupt:
+        # A training says where it stands; its command adds with `add_note` how to go on.
+        _say("\n".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]))
+        return 130
+    except Exception as error:
+        return _error(error)
+    return 0
+
+
+def _usage_error(error: TyperException) -> int:
+    context = getattr(error, "ctx", None)
+    way_out = f" (see {context.command_path} --help)" if context else ""
+    _say(f"error: {_one_line_of(error.format_message())}{way_out}")
+    return 2
+
+
+def _error(error: Exception) -> int:
+    names = [(kind.__module__, kind.__qualname__) for kind in type(error).__mro__]
+    known = next((name for name in names if name in KNOWN_ERRORS), None)
+    if known is None or os.environ.get("PRUNE_DEBUG") == "1":
+        traceback.print_exception(error)
+    if known is None:
+        _say("This is a fault in prune. Please report it with the lines above and the command you typed.")
+        return 1
+    advice = KNOWN_ERRORS[known]
+    _say(f"error: {_one_line_of(str(error))}{'; ' if advice else ''}{advice}")
+    return 2
+
+
+def _one_line_of(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,112 @@
+"""Draws what the engine says while it works: a line per epoch, and on a terminal a live bar beneath."""
+
+from collections.abc import Generator, Iterable
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from ..engine.events import EpochDone, Event, Note, RunStarted, Saved, StepDone, Tested
+from . import units
+
+
+def draw(console: Console, events: Iterable[Event]) -> Any:
+    """Consume events and show them on a console.
+
+    Returns:
+        What the generator returns, or its last event if it returns nothing.
+    """
+    last: Event | None = None
+    result: Any = None
+
+    def remembering() -> Generator[Event, None, None]:
+        nonlocal result
+        result = yield from events
+
+    with _Bar(console) as bar:
+        for last in remembering():
+            line = describe(last)
+            if line:
+                console.print(line)
+            bar.follow(last)
+    return last if result is None else result
+
+
+def describe(event: Event) -> str:
+    """The line an event is worth; empty for those that only move the bar."""
+    match event:
+        case RunStarted():
+            layout = ", channels last" if event.channels_last else ""
+            resumed = f", going on after epoch {event.done_epochs}" if event.done_epochs else ""
+            steps = f"{event.epochs} epochs of {event.steps_per_epoch} steps"
+            return (
+                f"training in {event.folder}: {steps} on {event.device}, {event.precision}{layout}{resumed}"
+            )
+        case EpochDone():
+            width = len(str(event.epochs))
+            best = "  best" if event.best else ""
+            return (
+                f"epoch {event.epoch:{width}}/{event.epochs}  loss {event.train_loss:.3f}"
+                f"  train {units.accuracy(event.train_top1)}  test {units.accuracy(event.test.top1)}"
+                f"  lr {units.real(event.lr)}  {units.duration(event.seconds)}{best}"
+            )
+        case Saved() if event.what != "best":  # of the best there may be one an epoch, whose line says so
+            return f"saved {event.path}"
+        case Note():
+            return event.text
+        case _:
+            return ""
+
+
+class _Bar:
+    """A live bar over the steps of a training, or over the images of an evaluation; none off a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=None, facts="", visible=False)
+        self._training: RunStarted | None = None
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def follow(self, event: Event) -> None:
+        """Move to where an event says the work is."""
+        match event:
+            case RunStarted():
+                self._training = event
+                self._show("training", event.done_epochs * event.steps_per_epoch)
+            case StepDone():
+                self._show(
+                    f"epoch {event.epoch}",
+                    (event.epoch - 1) * event.steps + event.step,
+                    f"loss {event.loss:.3f}  {units.count(round(event.images_per_s))} img/s",
+                )
+            case Tested() if self._training:
+                self._progress.update(self._task, description="testing")
+            case Tested():
+                self._show("testing", event.done, total=event.images)
+            case _:
+                pass
+
+    def _show(self, description: str, completed: int, facts: str = "", total: int | None = None) -> None:
+        if self._training:
+            total = self._training.epochs * self._training.steps_per_epoch
+        self._progress.update(
+            self._task, description=description, completed=completed, total=total, facts=facts, visible=True
+        )

@@ -1,0 +1,146 @@
+"""What a command prints: results on stdout, everything about the work on stderr."""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..engine.events import Event
+from . import units
+from .progress import draw
+
+Format = Callable[[Any], str]
+
+_UNLIMITED = 100_000  # columns; a pipe has no width, so nothing may be folded or cut for its sake
+
+
+class Out:
+    """The output of one command.
+
+    With `as_json`, stdout carries the one object given to `json` and nothing else, so a command states its
+    results twice, as tables and as an object, and never asks which are wanted. `quiet` silences notes and
+    progress; results and warnings stay.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+        self._stdout = _console(stderr=False)
+        self._stderr = _console(stderr=True)
+
+    def table(self, title: str, columns: Mapping[str, Format], rows: Iterable[Sequence[Any]]) -> None:
+        """Show rows of values.
+
+        Args:
+            title: a line above the table; none if empty.
+            columns: heading -> how its values are written: `str` for text, which stands left, or a function
+                of `units` for numbers, which stand right. `None` is always written as a dash.
+            rows: one value per column.
+        """
+        if self.as_json:
+            return
+        if title:
+            self._stdout.print(Text(title, style="bold"))
+        cells = [[_cell(*pair) for pair in zip(columns.values(), row, strict=True)] for row in rows]
+        left = [form is str for form in columns.values()]
+        if self._stdout.is_terminal:
+            self._stdout.print(_folding_table(list(columns), left, cells))
+        else:
+            print(_full_width_table(list(columns), left, cells))
+        self._stdout.print()
+
+    def facts(self, facts: Mapping[str, object]) -> None:
+        """Show labelled single values, one a line; those that are `None` are left out."""
+        if self.as_json:
+            return
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        grid.add_column(style="dim")
+        grid.add_column(overflow="fold")
+        for label, value in facts.items():
+            if value is not None:
+                grid.add_row(label, str(value))
+        self._stdout.print(grid)
+        self._stdout.print()
+
+    def json(self, result: object) -> None:
+        """Print the result for machines, if they are who asked."""
+        if self.as_json:
+            print(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+
+    def note(self, text: str) -> None:
+        """Say something about the work."""
+        if not self.quiet:
+            self._stderr.print(text)
+
+    def warning(self, text: str) -> None:
+        """Say something the user should look at."""
+        self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
+
+    def saved(self, path: str | PathLike[str]) -> None:
+        """Say that a file or a folder was written."""
+        path = Path(path)
+        self.note(f"saved {path}" + (f" ({units.size(path.stat().st_size)})" if path.is_file() else ""))
+
+    def progress(self, events: Iterable[Event]) -> Any:
+        """Let the engine work and show how far it is.
+
+        Returns:
+            What the generator returns, or its last event if it returns nothing.
+        """
+        return draw(Console(quiet=True) if self.quiet else self._stderr, events)
+
+
+def _console(stderr: bool) -> Console:
+    console = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _UNLIMITED
+    return console
+
+
+def _cell(form: Format, value: Any) -> str:
+    return units.MISSING if value is None else form(value)
+
+
+def _folding_table(headings: list[str], left: list[bool], cells: list[list[str]]) -> Table:
+    """A table that folds its longest cells where the terminal is narrow."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    for heading, is_left in zip(headings, left, strict=True):
+        table.add_column(heading, justify="left" if is_left else "right", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    return table
+
+
+def _full_width_table(headings: list[str], left: list[bool], cells: list[list[str]]) -> str:
+    """The same table as wide as it needs to be; written by hand, since Rich takes 0.2 s for 400 rows."""
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    forms = [f"{'<' if is_left else '>'}{width}" for is_left, width in zip(left, widths, strict=True)]
+    lines = ["  ".join(map(format, row, forms)).rstrip() for row in [headings, *cells]]
+    lines.insert(1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """The same facts in JSON's own types; what JSON cannot say (nan, infinity) becomes null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    if isinstance(value, PathLike):
+        return str(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

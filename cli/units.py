@@ -1,0 +1,73 @@
+"""Numbers as people read them: every figure the command line prints is written by one of these functions."""
+
+import math
+from collections.abc import Sequence
+from typing import SupportsFloat
+
+MISSING = "-"
+
+
+def count(number: int) -> str:
+    """An exact number: `1,234`."""
+    return f"{number:,}"
+
+
+def large(number: float) -> str:
+    """Multiply-accumulates or parameters, two decimals: `125.49M`, `0.85M`, `4.09G`; below 10,000 exact."""
+    if abs(number) < 10_000:
+        return f"{number:,.0f}"
+    if abs(number) < 1_000_000_000:
+        return f"{number / 1_000_000:.2f}M"
+    return f"{number / 1_000_000_000:.2f}G"
+
+
+def percent(share: float) -> str:
+    """A share of one: `0.471` is `47.1%`."""
+    return f"{100 * share:.1f}%"
+
+
+def accuracy(percentage: float) -> str:
+    """Right answers in percent, as the engine counts them, with the papers' two decimals: `93.26%`."""
+    return f"{percentage:.2f}%"
+
+
+def change(now: float, before: float) -> str:
+    """How much `now` differs from `before`: `-49.8%`."""
+    return f"{100 * (now / before - 1):+.1f}%" if before else MISSING
+
+
+def size(count_bytes: int) -> str:
+    """Bytes on disk: `3.4 MB`, thousands, not 1024s."""
+    if count_bytes < 1_000:
+        return f"{count_bytes} B"
+    if count_bytes < 1_000_000:
+        return f"{count_bytes / 1_000:.1f} kB"
+    return f"{count_bytes / 1_000_000:.1f} MB"
+
+
+def milliseconds(seconds: float) -> str:
+    """A latency: three significant digits, `1.23 ms`, `45.6 ms`, `789 ms`."""
+    value = 1_000 * seconds
+    decimals = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{decimals}f} ms"
+
+
+def duration(seconds: float) -> str:
+    """How long something took or will take: `42s`, `3m05s`, `2h07m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3_600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3_600}h{whole % 3_600 // 60:02}m"
+
+
+def real(number: SupportsFloat) -> str:
+    """A real number in three significant digits: `0.0123`, `-1.5e-07`, `nan`."""
+    value = float(number)
+    return f"{value:.3g}" if math.isfinite(value) else str(value)
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """A tensor's shape: `64x3x7x7`; a scalar's is `()`."""
+    return "x".join(map(str, sizes)) or "()"

@@ -1,0 +1,1 @@
+"""Tracing, ranking, pruning, training, counting and proving; prints nothing."""

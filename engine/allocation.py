@@ -1,0 +1,292 @@
+"""Which channels leave: by one rate, by the papers' lists of rates, by rates per layer."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .channels import ChannelMap, Group, Ids
+from .errors import AllocationError
+from .rates import check_rate, match_layer_rates, match_names
+
+RESIDUALS = ("internal", "coupled")
+
+Scores = Mapping[str, ArrayLike]
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What an allocation decided.
+
+    Attributes:
+        removed: the channel ids that leave.
+        counts: per group that took part, how many channels stay and how many there were.
+        ignored: convolutions whose rates had no effect, because their groups are left alone.
+        notes: where fewer channels leave than asked for, and why.
+    """
+
+    removed: frozenset[int]
+    counts: dict[str, tuple[int, int]]
+    ignored: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def prunable_groups(
+    channel_map: ChannelMap, residual: str = "internal", skip: Sequence[str] = ()
+) -> tuple[Group, ...]:
+    """The groups that take part: they have filters to score and a channel that may leave.
+
+    Args:
+        channel_map: of the network.
+        residual: `internal` leaves residual streams alone; in `coupled` a channel leaves its whole stream.
+        skip: globs of group or convolution names; a group any of them matches is left alone.
+
+    Returns:
+        Groups in forward order.
+
+    Raises:
+        AllocationError: an unknown residual mode, or a glob that matches nothing.
+    """
+    if residual not in RESIDUALS:
+        raise AllocationError(f"no residual mode '{residual}'; choose {' or '.join(RESIDUALS)}")
+    names = [name for group in channel_map.groups for name in dict.fromkeys((group.name, *group.producers))]
+    skipped = {name for glob in skip for name in match_names(glob, names, "--skip")}
+    return tuple(
+        group
+        for group in channel_map.groups
+        if group.producers
+        and group.free.any()
+        and (residual == "coupled" or not group.stream)
+        and skipped.isdisjoint((group.name, *group.producers))
+    )
+
+
+def channel_scores(channel_map: ChannelMap, group: Group, scores: Scores) -> NDArray[np.float64]:
+    """Score a group's channels by the filters that produce them.
+
+    A channel's score is the mean over its filters of score / layer mean, so that layers of one stream weigh
+    the same. A group with one producer and one filter per channel keeps the scores as they are: no rounding
+    changes their order.
+
+    Args:
+        channel_map: of the network.
+        group: whose channels.
+        scores: per convolution name, scores_F.
+
+    Returns:
+        scores_C in the order of `group.channels`; infinite where no scored filter makes the channel.
+
+    Raises:
+        AllocationError: a producer without scores, of another width, or with scores that are not finite.
+    """
+    pieces = [
+        (channel_map.layer(name).out_ids, _layer_scores(channel_map, name, scores))
+        for name in group.producers
+    ]
+    return combine_scores(group.channels, pieces)
+
+
+def combine_scores(channels: Ids, pieces: Sequence[tuple[Ids, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Merge the scores of several layers' filters into one score per channel; see `channel_scores`.
+
+    Args:
+        channels: distinct ids.
+        pieces: per layer ids_F and scores_F; ids outside `channels` are passed over.
+
+    Returns:
+        scores_C; infinite for channels in no piece.
+    """
+    if len(pieces) > 1 or any(len(np.unique(ids)) < len(ids) for ids, _ in pieces):
+        pieces = [(ids, scores_F / _scale(scores_F)) for ids, scores_F in pieces]
+    ids = np.concatenate([ids for ids, _ in pieces])
+    scores = np.concatenate([scores_F for _, scores_F in pieces])
+    inside = np.isin(ids, channels)
+    by_id = np.argsort(channels)
+    places = by_id[np.searchsorted(channels, ids[inside], sorter=by_id)]
+    sums = np.bincount(places, weights=scores[inside], minlength=len(channels))
+    filters = np.bincount(places, minlength=len(channels))
+    return np.divide(sums, filters, out=np.full(len(channels), np.inf), where=filters > 0)
+
+
+def removal_order(group: Group, scores_C: NDArray[np.float64]) -> Positions:
+    """Positions of a group's removable channels, smallest score first; of equal scores the lower index."""
+    order = np.argsort(scores_C, kind="stable")
+    return order[(group.free & np.isfinite(scores_C))[order]]
+
+
+def by_rate(
+    channel_map: ChannelMap,
+    groups: Iterable[Group],
+    scores: Scores,
+    rate: float,
+    *,
+    keep: bool = False,
+    min_channels: int = 1,
+) -> Selection:
+    """Remove the same share of every group: int(rate * n) of n channels.
+
+    Args:
+        channel_map: of the network.
+        groups: those that take part.
+        scores: per convolution name, scores_F.
+        rate: share removed, in [0, 1); with `keep` the share kept, in (0, 1].
+        keep: int(rate * n) channels, at least one, are kept instead.
+        min_channels: as many stay in every group.
+
+    Raises:
+        AllocationError: a rate out of range, or missing scores.
+    """
+    check_rate(rate, "the rate", keep=keep)
+    groups = tuple(groups)
+    return _by_group_rates(channel_map, groups, scores, [rate] * len(groups), keep, min_channels, ())
+
+
+def by_rate_list(
+    channel_map: ChannelMap,
+    groups: Iterable[Group],
+    scores: Scores,
+    rates: Sequence[float],
+    *,
+    keep: bool = False,
+    min_channels: int = 1,
+) -> Selection:
+    """Remove by a paper's list: one rate per convolution in forward order, depthwise ones included.
+
+    Rates of convolutions outside `groups` are ignored, and returned as such. A list may also hold one rate
+    per group.
+
+    Args:
+        channel_map: of the network.
+        groups: those that take part.
+        scores: per convolution name, scores_F.
+        rates: shares removed, in [0, 1); with `keep` shares kept, in (0, 1].
+        keep: int(rate * n) channels, at least one, are kept instead.
+        min_channels: as many stay in every group.
+
+    Raises:
+        AllocationError: a wrong count, a rate out of range, or convolutions of one group with different
+            rates.
+    """
+    groups = tuple(groups)
+    for position, rate in enumerate(rates, 1):
+        check_rate(rate, f"rate {position}", keep=keep)
+    convolutions = [layer.name for layer in channel_map.layers if layer.kind != "linear"]
+    if len(rates) == len(convolutions):
+        rate_of = dict(zip(convolutions, rates, strict=True))
+        group_rates = [
+            _agreed_rate(group, {name: rate_of[name] for name in group.producers}) for group in groups
+        ]
+        heard = {name for group in groups for name in group.producers}
+        ignored = tuple(name for name in convolutions if name not in heard)
+    elif len(rates) == len(groups):
+        group_rates, ignored = list(rates), ()
+    else:
+        raise AllocationError(
+            f"{len(rates)} rates given; this network takes {len(convolutions)}, one per convolution in "
+            f"forward order, or {len(groups)}, one per group that is pruned"
+        )
+    return _by_group_rates(channel_map, groups, scores, group_rates, keep, min_channels, ignored)
+
+
+def by_layer_rates(
+    channel_map: ChannelMap,
+    groups: Iterable[Group],
+    scores: Scores,
+    layer_rates: Mapping[str, float],
+    *,
+    min_channels: int = 1,
+) -> Selection:
+    """Remove by rates per group or convolution name or glob; whatever no glob matches stays whole.
+
+    Naming one convolution of a group names the group.
+
+    Args:
+        channel_map: of the network.
+        groups: those that take part.
+        scores: per convolution name, scores_F.
+        layer_rates: glob -> share removed, in [0, 1); where several match, the last one counts.
+        min_channels: as many stay in every group.
+
+    Raises:
+        AllocationError: a glob that matches nothing, or convolutions of one group with different rates.
+    """
+    groups = tuple(groups)
+    names = [layer.name for layer in channel_map.layers if layer.kind != "linear"]
+    rate_of = match_layer_rates(layer_rates, dict.fromkeys([*names, *(group.name for group in groups)]))
+    members = [dict.fromkeys((group.name, *group.producers)) for group in groups]
+    group_rates = [
+        _agreed_rate(group, {name: rate_of[name] for name in mine if name in rate_of})
+        for group, mine in zip(groups, members, strict=True)
+    ]
+    heard = {name for mine in members for name in mine}
+    ignored = tuple(name for name in rate_of if name not in heard)
+    return _by_group_rates(channel_map, groups, scores, group_rates, False, min_channels, ignored)
+
+
+def leaving(
+    group: Group, order: Positions, wanted: int, min_channels: int
+) -> tuple[Positions, tuple[str, ...]]:
+    """The first `wanted` positions of a removal order that may leave, and a note where that is not all."""
+    allowed = max(0, min(wanted, len(order), len(group.channels) - min_channels))
+    if allowed == wanted:
+        return order[:wanted], ()
+    reason = "the others are pinned" if allowed == len(order) else "no fewer may stay"
+    return order[:allowed], (f"{group.name}: {allowed} channels leave, not {wanted}: {reason}",)
+
+
+def _by_group_rates(
+    channel_map: ChannelMap,
+    groups: tuple[Group, ...],
+    scores: Scores,
+    rates: Sequence[float],
+    keep: bool,
+    min_channels: int,
+    ignored: tuple[str, ...],
+) -> Selection:
+    removed: list[int] = []
+    counts: dict[str, tuple[int, int]] = {}
+    notes: tuple[str, ...] = ()
+    for group, rate in zip(groups, rates, strict=True):
+        n = len(group.channels)
+        # The float product exactly as written: int(320 * (1 - 0.8)) is 63, and that is the papers' number.
+        wanted = n - max(1, int(rate * n)) if keep else int(rate * n)
+        leave, shortfall = np.array([], dtype=np.int64), ()
+        if wanted:
+            order = removal_order(group, channel_scores(channel_map, group, scores))
+            leave, shortfall = leaving(group, order, wanted, min_channels)
+        removed += group.channels[leave].tolist()
+        counts[group.name] = (n - len(leave), n)
+        notes += shortfall
+    return Selection(frozenset(removed), counts, ignored, notes)
+
+
+def _agreed_rate(group: Group, rate_of: Mapping[str, float]) -> float:
+    """The one rate of a group's convolutions; 0 where none is given."""
+    if len(set(rate_of.values())) > 1:
+        listed = ", ".join(f"{name} {rate:g}" for name, rate in rate_of.items())
+        raise AllocationError(
+            f"these convolutions lose the same channels, so their rates must be equal: {listed}; "
+            f"give them one rate, or skip '{group.name}'"
+        )
+    return next(iter(rate_of.values()), 0.0)
+
+
+def _layer_scores(channel_map: ChannelMap, name: str, scores: Scores) -> NDArray[np.float64]:
+    if name not in scores:
+        raise AllocationError(
+            f"there are no scores for '{name}'; score it, give it rate 0, or skip it: --skip '{name}'"
+        )
+    scores_F = np.asarray(scores[name], dtype=np.float64)
+    filters = len(channel_map.layer(name).out_ids)
+    if scores_F.shape != (filters,):
+        raise AllocationError(f"'{name}' has {filters} filters, and scores of shape {scores_F.shape}")
+    if not np.isfinite(scores_F).all():
+        raise AllocationError(f"the scores of '{name}' are not all finite numbers")
+    return scores_F
+
+
+def _scale(scores_F: NDArray[np.float64]) -> float:
+    """A layer's mean score, by magnitude: dividing by it must not turn the order of negative scores round."""
+    return float(np.abs(scores_F).mean()) or 1.0

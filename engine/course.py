@@ -1,0 +1,275 @@
+"""The course of one training: every step, epoch and checkpoint, and what changes between them."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import Checkpoint, Progress, check_same, read_checkpoint, write_checkpoint
+from .config import TrainConfig
+from .data.base import ImageData
+from .devices import resolve_device
+from .errors import TrainingError
+from .evaluation import check_fit, evaluating
+from .events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
+from .hooks import Hooks
+from .losses import classification_loss, distillation_loss
+from .optimizer import Schedule, build_sgd, set_rate
+from .precision import Precision, choose_precision
+from .runs import Run
+from .tally import Tally
+
+REPORT_STEPS = 50  # losses stay on the device for at most so many steps
+REPORT_SECONDS = 0.5
+
+Save = Callable[[Path, nn.Module, Accuracy], None]
+
+
+class Course:
+    """One training; `training.train` documents what goes in and comes out."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: ImageData,
+        config: TrainConfig,
+        run: Run,
+        save: Save,
+        teacher: nn.Module | None,
+        hooks: Hooks,
+    ) -> None:
+        self.device = resolve_device(config.device)
+        self.model = model.to(self.device)
+        self.teacher = teacher.to(self.device).eval() if teacher is not None else None
+        self.data, self.config, self.run, self.save, self.hooks = data, config, run, save, hooks
+        self.precision = Precision()
+        self.progress = Progress()
+        self.optimizer = build_sgd(
+            model,
+            rule=config.decay_rule,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.nesterov,
+        )
+        self.steps_per_epoch = data.count_batches("train", config.batch_size)
+        self.schedule = Schedule(
+            kind=config.schedule,
+            rate=config.lr,
+            epochs=config.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            warmup_epochs=config.warmup_epochs,
+            milestones=config.milestones,
+            gamma=config.gamma,
+        )
+
+    def events(self, resume: bool) -> Iterator[Event]:
+        if resume:
+            yield from self._restore()
+        else:
+            self._prepare()
+        started = RunStarted(
+            folder=self.run.folder,
+            epochs=self.config.epochs,
+            done_epochs=self.progress.epoch,
+            steps_per_epoch=self.steps_per_epoch,
+            device=str(self.device),
+            precision=self.precision.name,
+            channels_last=self.precision.channels_last,
+        )
+        if not resume:
+            self.run.log(started)
+            self._write_checkpoint()  # of epoch 0, so that there is always one to resume from
+        yield started
+        for epoch in range(self.progress.epoch + 1, self.config.epochs + 1):
+            yield from self._epoch(epoch)
+        yield from self._finish()
+
+    def _prepare(self) -> None:
+        """Check that everything goes together, and settle the precision."""
+        if not self.steps_per_epoch:
+            raise TrainingError(f"data set '{self.data.info.name}' has too few images to train on")
+        images_NCHW, labels_N = next(iter(self._batches(epoch=1)))
+        check_fit(self.model, images_NCHW, self.data.info)
+        if self.teacher is not None:
+            check_fit(self.teacher, images_NCHW, self.data.info)
+        self.precision = choose_precision(
+            self.model,
+            images_NCHW,
+            labels_N,
+            precision=self.config.precision,
+            channels_last=self.config.channels_last,
+        )
+        self.model.to(memory_format=self.precision.memory_format)
+
+    def _restore(self) -> Iterator[Event]:
+        path = self.run.checkpoint
+        saved = read_checkpoint(path)
+        check_same(saved, path, self._settings(), self.model)
+        self.progress, self.precision = saved.progress, saved.precision
+        self.model.to(memory_format=self.precision.memory_format)
+        self.model.load_state_dict(saved.model)
+        self.optimizer.load_state_dict(dict(saved.optimizer))
+        self.hooks.load_state_dict(saved.hooks)
+        self.run.rewind_log(self.progress.epoch)
+        yield Note(f"resuming {self.run.folder} after epoch {self.progress.epoch} of {self.config.epochs}")
+
+    def _epoch(self, epoch: int) -> Iterator[Event]:
+        torch.manual_seed(_epoch_seed(self.config.seed, epoch))
+        begin = time.perf_counter()
+        tally = yield from self._steps(epoch)
+        self.hooks.after_epoch(epoch)
+        seconds = time.perf_counter() - begin
+        test = yield from evaluating(
+            self.model, self.data, batch_size=self.config.eval_batch_size, device=self.device
+        )
+        self._require_finite(epoch)
+        best = self.progress.best is None or test.top1 > self.progress.best.top1
+        self.progress = Progress(
+            epoch=epoch,
+            best_epoch=epoch if best else self.progress.best_epoch,
+            best=test if best else self.progress.best,
+            last=test,
+            seconds=self.progress.seconds + time.perf_counter() - begin,
+        )
+        done = EpochDone(
+            epoch=epoch,
+            epochs=self.config.epochs,
+            lr=self._rate(epoch, self.steps_per_epoch),
+            train_loss=tally.mean_loss,
+            train_top1=tally.top1,
+            test=test,
+            seconds=seconds,
+            images_per_s=tally.images / seconds,
+            best=best,
+        )
+        # The checkpoint comes last: if anything before it is lost or repeated, resuming does it over.
+        if best:
+            self.save(self.run.best, self.model, test)
+        self.run.log(done)
+        self._write_checkpoint()
+        if best:
+            yield Saved(self.run.best, "best")
+        yield done
+
+    def _steps(self, epoch: int) -> Generator[Event, None, Tally]:
+        """One pass over the training images."""
+        self.model.train()
+        tally = Tally()
+        reported, images_before = time.perf_counter(), 0
+        for step, (images_NCHW, labels_N) in enumerate(self._batches(epoch), 1):
+            loss, hits = self._step(self._first_step(epoch) + step - 1, images_NCHW, labels_N)
+            tally.add(loss, hits, len(labels_N))
+            now = time.perf_counter()
+            if tally.waiting < REPORT_STEPS and now - reported < REPORT_SECONDS:
+                continue
+            recent = self._settle(tally, epoch, step)
+            now = time.perf_counter()  # settling waits for the device
+            speed = (tally.images - images_before) / (now - reported)
+            reported, images_before = now, tally.images
+            yield StepDone(epoch, step, self.steps_per_epoch, recent, speed)
+        self._settle(tally, epoch, self.steps_per_epoch)
+        return tally
+
+    def _step(self, step: int, images_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+        """One update of the weights; the batch's mean loss and hits, still on the device."""
+        config = self.config
+        set_rate(self.optimizer, self.schedule.rate_at(step))
+        with self.precision.autocast(self.device):
+            outputs = self.model(images_NCHW)
+        logits_NK = outputs if isinstance(outputs, Tensor) else outputs[0]
+        loss = classification_loss(outputs, labels_N, config.label_smoothing)
+        if self.teacher is not None:
+            with torch.no_grad(), self.precision.autocast(self.device):
+                taught_NK = self.teacher(images_NCHW)
+            distilled = distillation_loss(logits_NK, taught_NK, config.distill_temperature)
+            loss = torch.lerp(loss, distilled, config.distill_alpha)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.hooks.after_backward(step)
+        self.optimizer.step()
+        self.hooks.after_step(step)
+        return loss.detach(), (logits_NK.detach().argmax(1) == labels_N).sum()
+
+    def _settle(self, tally: Tally, epoch: int, step: int) -> float:
+        """The mean loss since the last time; ends the training if one of them was no number."""
+        first = step - tally.waiting + 1
+        recent = tally.settle()
+        if recent.bad is not None:
+            self._give_up(f"the loss became {recent.losses[recent.bad]}", epoch, first + recent.bad)
+        return recent.mean
+
+    def _require_finite(self, epoch: int) -> None:
+        """The last step's own damage shows in no loss; catch it before the checkpoint keeps it."""
+        floats = [tensor for tensor in self.model.state_dict().values() if tensor.is_floating_point()]
+        if not torch.stack([tensor.isfinite().all() for tensor in floats]).all():
+            self._give_up("a weight is no longer finite", epoch, self.steps_per_epoch)
+
+    def _give_up(self, what: str, epoch: int, step: int) -> None:
+        raise TrainingError(
+            f"{what} in epoch {epoch}, step {step} of {self.steps_per_epoch}, at learning rate "
+            f"{self._rate(epoch, step):.3g}; the checkpoint of epoch {self.progress.epoch} stays in "
+            f"{self.run.checkpoint}; try a lower --lr, some --warmup-epochs, or --precision fp32"
+        )
+
+    def _finish(self) -> Iterator[Event]:
+        best, last = self.progress.best, self.progress.last
+        assert best is not None
+        assert last is not None
+        self.save(self.run.final, self.model, last)
+        yield Saved(self.run.final, "final")
+        finished = Finished(
+            folder=self.run.folder,
+            epochs=self.config.epochs,
+            best_epoch=self.progress.best_epoch,
+            best=best,
+            final=last,
+            seconds=self.progress.seconds,
+        )
+        self.run.log(finished)
+        result = dataclasses.asdict(finished) | dataclasses.asdict(self.precision)
+        self.run.finish(result | {"device": str(self.device)})
+        yield finished
+
+    def _write_checkpoint(self) -> None:
+        checkpoint = Checkpoint(
+            progress=self.progress,
+            precision=self.precision,
+            config=self._settings(),
+            model=self.model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            hooks=self.hooks.state_dict(),
+        )
+        write_checkpoint(self.run.checkpoint, checkpoint)
+
+    def _settings(self) -> dict[str, Any]:
+        """What may not change when a run is resumed; the device may."""
+        settings = dataclasses.asdict(self.config)
+        del settings["device"]
+        return settings | {"data set": self.data.info.name, "training images": self.data.size("train")}
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.data.batches(
+            "train",
+            self.config.batch_size,
+            device=self.device,
+            augment=self.config.augment,
+            shuffle_seed=self.config.seed,
+            epoch=epoch - 1,
+            memory_format=self.precision.memory_format,
+        )
+
+    def _first_step(self, epoch: int) -> int:
+        return (epoch - 1) * self.steps_per_epoch
+
+    def _rate(self, epoch: int, step: int) -> float:
+        return self.schedule.rate_at(self._first_step(epoch) + step - 1)
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    """A random stream of its own for every epoch's dropout, so that no generator state needs keeping."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

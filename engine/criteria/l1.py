@@ -1,0 +1,30 @@
+"""The L1 norm of each filter (Li et al., ICLR 2017)."""
+
+from torch import Tensor, nn
+
+from ..filters import filters_of, scored_layers
+from ..trace import Trace
+
+NEEDS = "weights"
+
+
+def l1_norms(weight_FCHW: Tensor) -> Tensor:
+    """Score each filter by the sum of its absolute weights.
+
+    Li et al., ICLR 2017, arXiv 1608.08710, section 3.1.
+
+    Args:
+        weight_FCHW: one convolution's weight, F filters, any float dtype.
+
+    Returns:
+        scores_F, float64, in the unit of the weights.
+    """
+    return weight_FCHW.double().abs().flatten(1).sum(1)
+
+
+def score(model: nn.Module, trace: Trace, batches: object, seed: int) -> dict[str, Tensor]:
+    """L1 norms of every convolution's filters; see `l1_norms`."""
+    state = model.state_dict()
+    return {
+        layer.name: l1_norms(filters_of(layer, state[layer.weight])) for layer in scored_layers(trace.map)
+    }

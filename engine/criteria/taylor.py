@@ -1,0 +1,134 @@
+"""How much the loss would change without each filter, to first order (Molchanov et al., CVPR 2019)."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ..channels import Layer
+from ..errors import CriterionError
+from ..eval_mode import eval_mode
+from ..filters import scored_layers
+from ..trace import Trace
+
+NEEDS = "images"
+
+_CONVOLUTIONS = frozenset(
+    {
+        torch.conv1d,
+        torch.conv2d,
+        torch.conv3d,
+        torch.conv_transpose1d,
+        torch.conv_transpose2d,
+        torch.conv_transpose3d,
+    }
+)
+
+
+def taylor_scores(contributions_NF: Tensor) -> Tensor:
+    """Score each filter by the mean over images of (sum over the filter of gradient times weight) squared.
+
+    Molchanov et al., CVPR 2019, arXiv 1906.10771, Eq. 8: the squared change of the loss when the whole filter
+    goes.
+
+    Departs from the authors' code: gradients are taken per image, not per mini-batch, so that the score does
+    not depend on the batch size.
+
+    Args:
+        contributions_NF: per image and filter, the sum over the filter of gradient times weight.
+
+    Returns:
+        scores_F, float64, in squared units of the loss.
+    """
+    return contributions_NF.double().square().mean(0)
+
+
+class _Gates(TorchFunctionMode):
+    """Multiplies every filter's output by a gate of 1 per image.
+
+    The gradient at a gate is the sum over that filter of gradient times weight, of that image alone: the
+    output is linear in the filter. One backward pass of the batch thus serves every image.
+    """
+
+    def __init__(self, layers: dict[int, Layer]):
+        super().__init__()
+        self._layers = layers
+        self.gates: dict[str, Tensor] = {}
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CONVOLUTIONS:
+            return func(*args, **kwargs)
+        images, weight, bias, rest = _arguments(args, kwargs)
+        layer = self._layers.get(id(weight))
+        if layer is None:
+            return func(*args, **kwargs)
+        output = func(images, weight, None, *args[3:], **rest)
+        gate_NF = self.gates.get(layer.name)
+        if gate_NF is None:
+            gate_NF = output.new_ones(output.shape[:2]).requires_grad_()
+            self.gates[layer.name] = gate_NF
+        per_pixel = (1,) * (output.dim() - 2)
+        output = output * gate_NF.reshape(*gate_NF.shape, *per_pixel)
+        return output if bias is None else output + bias.reshape(-1, *per_pixel)
+
+
+def _arguments(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Any]]:
+    """A convolution call's input, weight, bias, and its other keywords."""
+    named = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+    rest = {name: value for name, value in kwargs.items() if name not in ("input", "weight", "bias")}
+    return named["input"], named["weight"], named.get("bias"), rest
+
+
+def score(
+    model: nn.Module, trace: Trace, batches: Iterable[tuple[Tensor, Tensor]], seed: int
+) -> dict[str, Tensor]:
+    """First-order Taylor scores of every convolution's filters, for the cross-entropy loss.
+
+    See `taylor_scores`. Batch normalisation uses its running statistics, so images do not mix.
+
+    Raises:
+        CriterionError: no images, or a convolution whose weight is not used as it is stored.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    layers = {id(parameters[layer.weight]): layer for layer in scored_layers(trace.map)}
+    totals: dict[str, Tensor] = {}
+    images = 0
+    with eval_mode(model), torch.enable_grad():
+        for images_NCHW, labels_N in batches:
+            contributions = _contributions(model, layers, images_NCHW, labels_N)
+            for name, contributions_NF in contributions.items():
+                total_F = taylor_scores(contributions_NF) * len(images_NCHW)
+                totals[name] = totals[name] + total_F if name in totals else total_F
+            images += len(images_NCHW)
+    if not images:
+        raise CriterionError("taylor looks at images, and there are none")
+    return {name: total_F / images for name, total_F in totals.items()}
+
+
+def _contributions(
+    model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor, labels_N: Tensor
+) -> dict[str, Tensor]:
+    with _Gates(layers) as mode:
+        logits_NK = model(images_NCHW)
+    unseen = [layer.name for layer in layers.values() if layer.name not in mode.gates]
+    if unseen:
+        raise CriterionError(
+            f"taylor needs convolutions that use their weight as stored; not so: {', '.join(unseen)}"
+        )
+    loss = nn.functional.cross_entropy(logits_NK, labels_N, reduction="sum")
+    gradients = torch.autograd.grad(loss, list(mode.gates.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(gate_NF) if gradient_NF is None else gradient_NF
+        for (name, gate_NF), gradient_NF in zip(mode.gates.items(), gradients, strict=True)
+    }

@@ -1,0 +1,92 @@
+"""Decoding image files with Pillow: one of any size, or all of a split into one array."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import DataError
+from .listing import Listing
+
+Size = tuple[int, int]  # height, width
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open an image; whatever goes wrong until it is closed is an error about this file.
+
+    Raises:
+        DataError: the file cannot be read or decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"cannot read image {str(path)!r}: {error}") from error
+
+
+def size_of(path: Path) -> Size:
+    """Read an image's size from its header."""
+    with opened(path) as image:
+        return image.height, image.width
+
+
+def decode_rgb(path: Path) -> Image.Image:
+    """Decode an image of any mode to RGB."""
+    with opened(path) as image:
+        return image.convert("RGB")
+
+
+def decode_all(listing: Listing, size: Size | None) -> NDArray[np.uint8]:
+    """Decode a split.
+
+    Args:
+        listing: its files.
+        size: scale images to cover this and cut out the centre; None takes them as they are, all of one size.
+
+    Returns:
+        images_NCHW, C = 3.
+
+    Raises:
+        DataError: an image is unreadable, or has another size than the first one.
+    """
+    height, width = size or size_of(listing.path(0))
+    images_NHWC = np.empty((len(listing.names), height, width, 3), dtype=np.uint8)
+
+    def decode(position: int) -> None:
+        path = listing.path(position)
+        image = decode_rgb(path)
+        if size:
+            image = resize(image, height, width)
+        elif image.size != (width, height):
+            raise DataError(
+                f"image {str(path)!r} is {image.height}x{image.width}, the first one {height}x{width}; "
+                "give --image-size to resize them all"
+            )
+        images_NHWC[position] = np.asarray(image)
+
+    def decode_some(positions: range) -> None:
+        for position in positions:
+            decode(position)
+
+    count = len(listing.names)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        list(pool.map(decode_some, (range(i, min(i + 256, count)) for i in range(0, count, 256))))
+    return np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2))
+
+
+def resize(image: Image.Image, height: int, width: int) -> Image.Image:
+    """Scale an image until it just covers height x width, and cut out the centre."""
+    scale = max(height / image.height, width / image.width)
+    scaled_width, scaled_height = (
+        max(width, round(image.width * scale)),
+        max(height, round(image.height * scale)),
+    )
+    scaled = image.resize((scaled_width, scaled_height), Image.Resampling.BILINEAR)
+    left, top = (scaled_width - width) // 2, (scaled_height - height) // 2
+    return scaled.crop((left, top, left + width, top + height))

@@ -1,0 +1,102 @@
+"""Folders of class folders of images: which files there are, before any is opened."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The images of one split, sorted by class and name.
+
+    Attributes:
+        names: per image, its path within the folder.
+        labels: per image, the position of its class folder among `class_names`.
+    """
+
+    folder: Path
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    labels: Tensor
+
+    def path(self, position: int) -> Path:
+        """The file of one image."""
+        return self.folder / self.names[position]
+
+    def first_of_each_class(self) -> list[Path]:
+        """One file per class."""
+        firsts = torch.searchsorted(self.labels, torch.arange(len(self.class_names)))
+        return [self.path(first) for first in firsts.tolist()]
+
+
+def list_splits(root: Path) -> dict[str, Listing]:
+    """List `train` and, as the split `test`, the folder `val` or else `test`.
+
+    Hidden files and folders are passed over, and files that are no images by their suffix; folders inside a
+    class folder belong to the class.
+
+    Raises:
+        DataError: the root, a split, a class or all the images of a class are missing, or the classes differ.
+    """
+    if not root.is_dir():
+        raise DataError(f"no folder {str(root)!r}; --data-dir names one with train/ and val/ (or test/)")
+    held_out = "val" if (root / "val").is_dir() else "test"
+    for folder in ("train", held_out):
+        if not (root / folder).is_dir():
+            wanted = "train/ and val/ (or test/), each with one folder of images per class"
+            missing = "'train'" if folder == "train" else "'val' or 'test'"
+            raise DataError(f"no folder {missing} in {str(root)!r}; expected {wanted}")
+    splits = {"train": _list(root / "train"), "test": _list(root / held_out)}
+    _require_same_classes(splits["train"], splits["test"])
+    return splits
+
+
+def _list(folder: Path) -> Listing:
+    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _is_visible(entry.name))
+    if not classes:
+        raise DataError(f"no class folders in {str(folder)!r}; expected one folder of images per class")
+    names: list[str] = []
+    labels: list[int] = []
+    for label, class_name in enumerate(classes):
+        images = _images_below(folder, class_name)
+        if not images:
+            raise DataError(
+                f"no images in {str(folder / class_name)!r}; known suffixes are {', '.join(SUFFIXES)}"
+            )
+        names += images
+        labels += [label] * len(images)
+    return Listing(folder, tuple(classes), tuple(names), torch.tensor(labels))
+
+
+def _images_below(folder: Path, class_name: str) -> list[str]:
+    found: list[str] = []
+    for here, subfolders, files in os.walk(folder / class_name, followlinks=True):
+        subfolders[:] = filter(_is_visible, subfolders)
+        images = (file for file in files if _is_visible(file) and file.lower().endswith(SUFFIXES))
+        inside = Path(here).relative_to(folder).as_posix()
+        found += [f"{inside}/{file}" for file in images]
+    return sorted(found)
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _require_same_classes(train: Listing, test: Listing) -> None:
+    if train.class_names == test.class_names:
+        return
+    differences = [
+        f"{name!r} is only in {str(have.folder)!r}"
+        for have, lack in ((train, test), (test, train))
+        for name in have.class_names
+        if name not in lack.class_names
+    ]
+    more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
+    raise DataError(f"the class folders of the two splits differ: {', '.join(differences[:3])}{more}")

@@ -1,0 +1,100 @@
+"""What the engine says while it works: plain facts, yielded, never printed. Epochs and steps count from 1."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How well a network does on a set of images.
+
+    Attributes:
+        top1: images whose largest logit is the label's, in percent.
+        top5: images whose label is among the five largest logits, in percent; None below 10 classes.
+        loss: mean cross-entropy per image, in nats.
+        images: how many images were seen.
+        seconds: wall time it took.
+    """
+
+    top1: float
+    top5: float | None
+    loss: float
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """Training begins, or goes on after `done_epochs`."""
+
+    folder: Path
+    epochs: int
+    done_epochs: int
+    steps_per_epoch: int
+    device: str
+    precision: str
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """Training got to `step` of `steps` in this epoch; `loss` is the mean since the last such event."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Tested:
+    """An evaluation has got through `done` of `images` images."""
+
+    done: int
+    images: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """An epoch is over, tested and in the checkpoint; `lr` is its last step's, `seconds` its training's."""
+
+    epoch: int
+    epochs: int
+    lr: float
+    train_loss: float
+    train_top1: float
+    test: Accuracy
+    seconds: float
+    images_per_s: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A network was written to `path`; `what` is `best` or `final`."""
+
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth a line to whoever watches."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Training is over and the report written; `seconds` of training and testing, interruptions left out."""
+
+    folder: Path
+    epochs: int
+    best_epoch: int
+    best: Accuracy
+    final: Accuracy
+    seconds: float
+
+
+Event = RunStarted | StepDone | Tested | EpochDone | Saved | Note | Finished

@@ -1,0 +1,24 @@
+"""The seam between the training loop and what steers it from outside."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class Hooks:
+    """Where a pruning schedule acts. Steps count from 0 over the whole training, epochs from 1."""
+
+    def after_backward(self, step: int) -> None:
+        """Gradients are there and not yet applied."""
+
+    def after_step(self, step: int) -> None:
+        """Weights were just updated."""
+
+    def after_epoch(self, epoch: int) -> None:
+        """An epoch's last step is over; its test and its checkpoint come next."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming needs and the network's own state lacks: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state_dict` gave."""

@@ -1,0 +1,98 @@
+"""Union-find over channel ids, and the id pattern of one tensor.
+
+A tensor's id pattern has the tensor's rank; an axis along which the ids do not vary has extent 1, so the pattern of a
+feature map is (1, C, 1, 1) whatever its batch and size.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .channels import NO_ID, Ids
+
+
+class IdPool:
+    """Hands out channel ids and unites them."""
+
+    def __init__(self) -> None:
+        self._parents: list[int] = []
+        self._table: Ids | None = None  # the class of every id, until ids change
+
+    def new(self, count: int) -> Ids:
+        """`count` ids that nobody has."""
+        start, self._table = len(self._parents), None
+        self._parents.extend(range(start, start + count))
+        return np.arange(start, start + count, dtype=np.int64)
+
+    def unite(self, first: Ids, second: Ids) -> None:
+        """Make the ids equal, position by position; neither may hold `NO_ID`."""
+        self._table = None
+        for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True):
+            root_a, root_b = self._root(a), self._root(b)
+            # The smaller id wins, so a class is named by its first producer in forward order.
+            self._parents[max(root_a, root_b)] = min(root_a, root_b)
+
+    def roots(self, ids: Ids) -> Ids:
+        """The class of every id; `NO_ID` stays `NO_ID`."""
+        if self._table is None:
+            classes = [self._root(i) for i in range(len(self._parents))]
+            self._table = np.array([*classes, NO_ID], dtype=np.int64)  # NO_ID = -1 looks at the end
+        return self._table[ids]
+
+    def _root(self, i: int) -> int:
+        while self._parents[i] != i:
+            self._parents[i] = self._parents[self._parents[i]]
+            i = self._parents[i]
+        return i
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """What the walk knows about one tensor.
+
+    `reads_zero`: where a channel is masked at its producers, this tensor holds zeros. `computed` is False for
+    parameters and buffers. `name` is the state-dict key of a parameter or buffer that has not been touched yet.
+    """
+
+    shape: tuple[int, ...]
+    ids: Ids
+    reads_zero: bool = True
+    computed: bool = True
+    name: str | None = None
+
+    def varying_axes(self) -> list[int]:
+        """Axes along which the ids vary."""
+        return [axis for axis, extent in enumerate(self.ids.shape) if extent > 1]
+
+    def line(self, axis: int) -> Ids | None:
+        """One id per position of `axis`, or None where the ids vary along another axis too."""
+        axis %= len(self.shape)
+        if any(other != axis for other in self.varying_axes()):
+            return None
+        return np.broadcast_to(self.ids.reshape(-1), (self.shape[axis],)).copy()
+
+    def full(self) -> torch.Tensor:
+        """The ids of every element, as a stride-0 view."""
+        return torch.from_numpy(self.ids).expand(self.shape)
+
+
+def along(axis: int, rank: int, ids: Ids) -> Ids:
+    """The id pattern of a tensor of `rank` axes whose ids vary along one of them."""
+    pattern = [1] * rank
+    pattern[axis % rank] = len(ids)
+    return ids.reshape(pattern)
+
+
+def no_ids(shape: tuple[int, ...]) -> Ids:
+    """The id pattern of a tensor no channel indexes."""
+    return np.full((1,) * len(shape), NO_ID, dtype=np.int64)
+
+
+def compress(full: torch.Tensor) -> Ids:
+    """The id pattern of a tensor of ids given element by element."""
+    for axis in range(full.dim()):
+        first = full.narrow(axis, 0, min(1, full.shape[axis]))
+        if full.stride(axis) == 0 or torch.equal(full, first.expand_as(full)):
+            full = first
+    return full.numpy().copy()

@@ -1,0 +1,161 @@
+"""A run is a folder that explains itself: settings, surroundings, course, networks and result."""
+
+import dataclasses
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from .atomic import replacing
+from .environment import environment
+from .errors import TrainingError
+from .events import Event, Finished
+
+
+class Run:
+    """One run's folder.
+
+    Attributes:
+        config: every setting, as in `config.json`; `newest_base` goes by its `command`, `arch` and `dataset`.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.config = config
+        self.checkpoint = folder / "checkpoint.pt"
+        self.best = folder / "best.hdf5"
+        self.final = folder / "final.hdf5"
+        self.report = folder / "report.json"
+        self._config = folder / "config.json"
+        self._environment = folder / "environment.json"
+        self._log = folder / "log.jsonl"
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping[str, Any], force: bool = False) -> Self:
+        """Begin a run in a new or empty folder; `force` removes an earlier run's files, and only those.
+
+        Raises:
+            TrainingError: the folder is in use, or cannot be one.
+        """
+        run = cls(Path(folder), config)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            if any(run.folder.iterdir()):
+                if not force:
+                    raise TrainingError(
+                        f"{run.folder} is not empty; resume it with --resume, choose another folder, "
+                        "or use --force"
+                    )
+                for path in (run.report, run.final, run.best, run.checkpoint, run._log):
+                    path.unlink(missing_ok=True)
+            _write_json(run._environment, environment())
+            _write_json(run._config, config)
+        except OSError as error:
+            raise TrainingError(f"{run.folder} cannot be made a run's folder: {error.strerror}") from error
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a run that was begun earlier.
+
+        Raises:
+            TrainingError: the folder holds no run.
+        """
+        path = Path(folder) / "config.json"
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise TrainingError(f"{folder} holds no run: there is no {path.name} in it") from error
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path} cannot be read: {error}") from error
+        return cls(Path(folder), config)
+
+    def log(self, event: Event) -> None:
+        """Add an event to `log.jsonl`, one line, on its way to the disk before this returns."""
+        record = {"event": type(event).__name__, **dataclasses.asdict(event)}
+        with self._log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(_plain(record), allow_nan=False) + "\n")
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The logged events, oldest first, up to the first line that was cut off while it was written."""
+        records = []
+        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def rewind_log(self, epoch: int) -> None:
+        """Drop whatever was logged after `epoch`, so that a resumed run logs a single course."""
+        kept = []
+        for record in self.read_log():
+            if record.get("event") == Finished.__name__ or record.get("epoch", 0) > epoch:
+                break
+            kept.append(json.dumps(record) + "\n")
+        with replacing(self._log) as stream:
+            stream.write("".join(kept).encode())
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write `report.json`, which says that the run is complete: nothing may be written after it."""
+        _write_json(self.report, {"finished_at": datetime.now(UTC).isoformat(), **result})
+
+
+def next_run_folder(root: Path, name: str) -> Path:
+    """Make the next free folder `root/name-NNN`, counted from 001; safe when several commands start at once.
+
+    Raises:
+        TrainingError: no folder can be made there.
+    """
+    root = Path(root)
+    numbered = re.compile(re.escape(name) + r"-(\d{3,})")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        taken = [int(match[1]) for path in root.iterdir() if (match := numbered.fullmatch(path.name))]
+        number = max(taken, default=0) + 1
+        while True:
+            folder = root / f"{name}-{number:03}"
+            try:
+                folder.mkdir()
+            except FileExistsError:  # another command was faster
+                number += 1
+            else:
+                return folder
+    except OSError as error:
+        raise TrainingError(f"no run folder can be made in {root}: {error.strerror}") from error
+
+
+def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
+    """The best weights of the last finished `train-base` run of this arch and data set, if there is one."""
+    wanted = {"command": "train-base", "arch": arch, "dataset": dataset}
+    finished: list[tuple[str, Path]] = []
+    for report in Path(root).glob("*/report.json"):
+        try:
+            run = Run.open(report.parent)
+            when = json.loads(report.read_text(encoding="utf-8"))["finished_at"]
+        except (TrainingError, OSError, ValueError, KeyError, TypeError):
+            continue  # somebody else's folder
+        weights = run.best if run.best.exists() else run.final
+        if all(run.config.get(key) == value for key, value in wanted.items()) and weights.exists():
+            finished.append((when, weights))
+    return max(finished)[1] if finished else None
+
+
+def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
+    with replacing(path) as stream:
+        stream.write((json.dumps(_plain(contents), indent=2, allow_nan=False) + "\n").encode())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: paths become text, and numbers that are not finite null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,138 @@
+"""How many channels leave each layer, as a user says it: one specification, one of the ways to allocate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from . import plan as plans
+from .allocation import RESIDUALS, Scores, Selection, by_layer_rates, by_rate, by_rate_list, prunable_groups
+from .budget import Limits, by_budget
+from .channels import ChannelMap
+from .errors import AllocationError
+from .filters import scored_layers
+from .norm_distance import by_norm_and_distance
+from .rates import parse_layer_rates, parse_rates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Specification:
+    """What leaves; exactly one way of saying so must be given.
+
+    Attributes:
+        compress_rate: the papers' list of shares removed, `"[0.1]+[0.60]*35"`.
+        keep_rate: the papers' list of shares kept.
+        rate: one share removed of every group.
+        layer_rates: `GLOB=SHARE` per layer.
+        rate_norm, rate_dist: FPGM's share kept by norm and share removed by distance; either may be left out.
+        flops, params: budgets: up to 1 the share that remains, above 1 a number. Both may be given.
+        plan: a file that names the channels that stay.
+        residual: `internal` leaves residual streams alone, `coupled` narrows them as a whole.
+        skip: globs of layers to leave alone.
+        ranking: in a budget, compare scores within (`local`) or across (`global`) groups.
+        round_to, min_channels, max_rate: limits; `round_to` and `max_rate` are for budgets.
+    """
+
+    compress_rate: str | None = None
+    keep_rate: str | None = None
+    rate: float | None = None
+    layer_rates: tuple[str, ...] = ()
+    rate_norm: float | None = None
+    rate_dist: float | None = None
+    flops: float | None = None
+    params: float | None = None
+    plan: Path | None = None
+    residual: str = "internal"
+    skip: tuple[str, ...] = ()
+    ranking: str = "local"
+    round_to: int = 1
+    min_channels: int = 1
+    max_rate: float = Limits.max_rate
+
+    def __post_init__(self) -> None:
+        """Refuse no way, and more than one way, of saying what leaves.
+
+        Raises:
+            AllocationError: names what was given.
+        """
+        if self.residual not in RESIDUALS:
+            raise AllocationError(f"no residual mode '{self.residual}'; choose {' or '.join(RESIDUALS)}")
+        if len(self.ways) != 1:
+            options = "--flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate, --rate-norm/--rate-dist, --plan"
+            said = f"{' and '.join(self.ways)} exclude each other" if self.ways else "nothing says how much is to leave"
+            raise AllocationError(f"{said}; give one of {options}")
+
+    @property
+    def ways(self) -> list[str]:
+        """The ways of saying what leaves that are used."""
+        given = {
+            "--compress-rate": self.compress_rate is not None,
+            "--keep-rate": self.keep_rate is not None,
+            "--rate": self.rate is not None,
+            "--layer-rate": bool(self.layer_rates),
+            "--rate-norm/--rate-dist": self.rate_norm is not None or self.rate_dist is not None,
+            "--flops/--params": self.flops is not None or self.params is not None,
+            "--plan": self.plan is not None,
+        }
+        return [name for name, used in given.items() if used]
+
+    @property
+    def needs_scores(self) -> bool:
+        """Does it matter which scores the filters have?"""
+        return self.ways != ["--plan"] and self.ways != ["--rate-norm/--rate-dist"]
+
+    def select(self, channel_map: ChannelMap, scores: Scores, weights: Mapping[str, Tensor]) -> Selection:
+        """Decide which channels leave.
+
+        Args:
+            scores: per convolution name, scores_F.
+            weights: the state dict, for distances between filters.
+        Raises:
+            AllocationError: what the ways raise that this one is made of.
+        """
+        if self.plan is not None:
+            return self._by_plan(channel_map, self.plan)
+        groups = prunable_groups(channel_map, self.residual, self.skip)
+        if not groups:
+            raise AllocationError("nothing may leave: every group is pinned, skipped, or part of a residual stream")
+        if self.compress_rate is not None or self.keep_rate is not None:
+            keep = self.keep_rate is not None
+            rates = parse_rates(self.keep_rate or self.compress_rate or "", keep=keep)
+            return by_rate_list(channel_map, groups, scores, rates, keep=keep, min_channels=self.min_channels)
+        if self.rate is not None:
+            return by_rate(channel_map, groups, scores, self.rate, min_channels=self.min_channels)
+        if self.layer_rates:
+            rates_by_glob = parse_layer_rates(self.layer_rates)
+            return by_layer_rates(channel_map, groups, scores, rates_by_glob, min_channels=self.min_channels)
+        if self.flops is not None or self.params is not None:
+            limits = Limits(self.min_channels, self.max_rate, self.round_to)
+            return by_budget(
+                channel_map, groups, scores, flops=self.flops, params=self.params, ranking=self.ranking, limits=limits
+            )
+        norm = 1.0 if self.rate_norm is None else self.rate_norm
+        return by_norm_and_distance(
+            channel_map, groups, weights, norm, self.rate_dist or 0.0, min_channels=self.min_channels
+        )
+
+    def given(self) -> dict[str, object]:
+        """The settings that differ from the defaults, for the history."""
+        return {
+            f.name: str(value) if isinstance(value, Path) else value
+            for f in fields(self)
+            if (value := getattr(self, f.name)) != f.default
+        }
+
+    def _by_plan(self, channel_map: ChannelMap, path: Path) -> Selection:
+        removed = plans.apply(plans.read(path), channel_map)
+        counts = {
+            group.name: (len(group.channels) - len(removed.intersection(group.channels.tolist())), len(group.channels))
+            for group in channel_map.groups
+        }
+        return Selection(removed, counts)
+
+
+def equal_scores(channel_map: ChannelMap) -> dict[str, np.ndarray]:
+    """Scores that prefer no filter: enough to count what a specification leaves, not to choose."""
+    return {layer.name: np.ones(len(layer.out_ids)) for layer in scored_layers(channel_map)}

@@ -1,0 +1,178 @@
+"""Trace a network once and find out which channels go together."""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+from torch.export import ExportedProgram, export
+
+from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
+from .errors import TraceError
+from .taps import Tap, find_taps
+from .walk import NodeRecord, Walk
+
+BATCH = 2  # one image is special to some networks and to torch.export
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """A network's channel map, and the graph it was read from.
+
+    Attributes:
+        map: what pruning needs.
+        records: every tensor of the graph in forward order; their ids are classes, as in the map.
+        taps: per conv name, where its feature map appears after normalisation and activation.
+        conv_calls: the name of the layer whose weight each convolution applies, in forward order; of one whose weight
+            is no parameter, the name of its graph node.
+    """
+
+    map: ChannelMap
+    records: tuple[NodeRecord, ...]
+    taps: Mapping[str, Tap]
+    conv_calls: tuple[str, ...]
+
+
+def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
+    """Export `model` for images of `input_size` (C, H, W) and give every channel of every tensor an id.
+
+    The model keeps its mode and its weights. Parameters that evaluation never uses (auxiliary heads) pin the channels
+    they read.
+
+    Raises:
+        TraceError: torch.export cannot follow the network at all.
+    """
+    walk = Walk(model, canonical=_canonical_names(model))
+    walk.run(_export(model, input_size, training=False))
+    records, calls = walk.records, dict(walk.calls)
+    _pin_unseen(walk, input_size)
+
+    resolved = tuple(
+        replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records
+    )
+    channel_map = _channel_map(walk, model)
+    conv_calls = tuple(calls.get(r.name, r.name) for r in resolved if r.op.startswith("conv"))
+    return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map), conv_calls)
+
+
+def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) -> ExportedProgram:
+    like = next((p for p in model.parameters()), torch.zeros(()))
+    images_NCHW = torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
+    with _mode(model, training), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        try:
+            return export(model, (images_NCHW,), strict=False)
+        except Exception as error:  # torch.export raises whatever the network or its own passes raise
+            size = "x".join(map(str, input_size))
+            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise TraceError(f"the network does not run on {size} images: {line}") from error
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Put every module into one mode, and back into its own."""
+    before = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before.items():
+            module.training = mode
+
+
+def _canonical_names(model: nn.Module) -> dict[str, str]:
+    """Every name of every tensor -> the first name that tensor has."""
+    names: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for kind in (model.named_parameters, model.named_buffers):
+        for name, tensor in kind(remove_duplicate=False):
+            names[name] = first.setdefault(id(tensor), name)
+    return names
+
+
+def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
+    """What feeds or belongs to parameters that evaluation does not use must keep its width."""
+    used = {name for name, _ in walk.axes}
+    unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
+    unseen = {walk.canonical[name] for name in unseen} - used
+    if not unseen:
+        return
+    eval_layers = dict(walk.layers)
+    try:
+        walk.run(_export(walk.model, input_size, training=True))
+    except TraceError as error:
+        for axis in list(walk.axes.values()):
+            walk.pin(axis.ids, f"{sorted(unseen)[0]} only runs in training, and training cannot be traced: {error}")
+    walk.layers = eval_layers
+    for (name, _), axis in list(walk.axes.items()):
+        if name in unseen:
+            walk.pin(axis.ids, f"goes with {name}, which only runs in training")
+
+
+def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
+    roots = walk.pool.roots
+    axes: dict[str, list[Axis]] = defaultdict(list)
+    for (name, dim), axis in walk.axes.items():
+        axes[name].append(Axis(dim, roots(axis.ids), axis.role))
+    pinned: dict[int, str] = {}
+    for i, reason in walk.pins.items():
+        pinned.setdefault(int(roots(np.array([i]))[0]), reason)
+    layers = tuple(
+        replace(layer, out_ids=roots(layer.out_ids), in_ids=roots(layer.in_ids)) for layer in walk.layers.values()
+    )
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    canonical = {name: tensor for name, tensor in tensors.items() if walk.canonical[name] == name}
+    streams = set(roots(np.array(sorted(walk.stream_ids), dtype=np.int64)).tolist())
+    return ChannelMap(
+        shapes={name: tuple(tensor.shape) for name, tensor in canonical.items()},
+        parameters=frozenset(n for n, tensor in canonical.items() if isinstance(tensor, nn.Parameter)),
+        axes={name: tuple(labelled) for name, labelled in axes.items()},
+        layers=layers,
+        groups=tuple(_groups(layers, streams, pinned)),
+        indices=tuple(
+            replace(index, own_ids=roots(index.own_ids), target_ids=roots(index.target_ids))
+            for index in walk.indices.values()
+        ),
+        ties={name: first for name, first in walk.canonical.items() if name != first},
+        pinned=pinned,
+    )
+
+
+def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, str]) -> Iterator[Group]:
+    """Producers that share a channel choose together: connected components, in forward order."""
+    members: list[list[Layer]] = []
+    for layer in layers:
+        if layer.kind == "depthwise":  # it passes channels on
+            continue
+        mine = set(layer.out_ids.tolist())
+        touching = [group for group in members if any(mine & set(other.out_ids.tolist()) for other in group)]
+        members = [group for group in members if group not in touching]
+        members.append([*(other for group in touching for other in group), layer])
+    order = {layer.name: i for i, layer in enumerate(layers)}
+    for group in sorted((sorted(g, key=lambda m: order[m.name]) for g in members), key=lambda g: order[g[0].name]):
+        channels = _distinct(np.concatenate([layer.out_ids for layer in group]))
+        yield Group(
+            name=group[0].name,
+            channels=channels,
+            producers=tuple(_scoring(group)),
+            stream=not streams.isdisjoint(channels.tolist()),
+            pinned={c: pinned[c] for c in channels.tolist() if c in pinned},
+        )
+
+
+def _scoring(group: list[Layer]) -> list[str]:
+    """The convs whose filters say what a channel is worth: gates on pooled 1x1 maps do not, beside real maps."""
+    convs = [layer for layer in group if layer.kind in ("conv", "transposed")]
+    mapped = [layer.name for layer in convs if max(layer.out_hw, default=1) > 1]
+    return mapped or [layer.name for layer in convs]
+
+
+def _distinct(ids: Ids) -> Ids:
+    """The different ids in the order they first appear."""
+    _, first = np.unique(ids, return_index=True)
+    distinct = ids[np.sort(first)]
+    return distinct[distinct != NO_ID]

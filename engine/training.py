@@ -1,0 +1,91 @@
+"""The one training loop: base networks, finetuning, and pruning that happens while training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .config import TrainConfig
+from .course import Course, Save
+from .data.base import ImageData
+from .errors import TrainingError
+from .events import Event
+from .hooks import Hooks
+from .runs import Run
+
+__all__ = ["Hooks", "Interrupted", "Save", "TrainConfig", "train"]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during training; the last whole epoch is in `folder`, ready to resume."""
+
+    def __init__(self, folder: Path, epoch: int) -> None:
+        super().__init__(f"interrupted after epoch {epoch}; {folder} can be resumed")
+        self.folder = folder
+        self.epoch = epoch
+
+
+def train(
+    model: nn.Module,
+    data: ImageData,
+    config: TrainConfig,
+    run: Run,
+    save: Save,
+    *,
+    teacher: nn.Module | None = None,
+    hooks: Hooks | None = None,
+    resume: bool = False,
+) -> Iterator[Event]:
+    """Train `model` in place, test it after every epoch, and keep the whole course in `run`'s folder.
+
+    An epoch is a function of the state before it, the seed and its number. So the same seed gives the same
+    weights (on a CPU, with the same number of threads), and resuming ends with the very weights of a run that
+    was never interrupted. What `config` leaves to measurement, precision and memory layout, is measured once
+    and then kept; fix both where separate runs must agree. The global random state is seeded while this runs,
+    and restored when it ends or is closed.
+
+    Args:
+        save: writes a network to a path, replacing what is there; its tensors may lie on any device, in any
+            memory layout.
+        teacher: whose answers are learnt when `config.distill_alpha` is above 0.
+        resume: go on from the run's checkpoint, over whatever weights `model` has.
+
+    Yields:
+        Events; `EpochDone` comes when its checkpoint is safely written.
+
+    Raises:
+        TrainingError: it cannot start or resume, the loss is no longer a number, or memory runs out.
+        DataError: network and images do not go together.
+        Interrupted: Ctrl-C.
+    """
+    if (teacher is None) != (config.distill_alpha == 0):
+        raise TrainingError(
+            f"distillation needs both a teacher and an alpha above 0; alpha is {config.distill_alpha} and "
+            f"there is {'no' if teacher is None else 'a'} teacher"
+        )
+    course = Course(model, data, config, run, save, teacher, hooks or Hooks())
+    gpus = [course.device] if course.device.type == "cuda" else []
+    with torch.random.fork_rng(gpus), _repeatable_convolutions():
+        try:
+            yield from course.events(resume)
+        except KeyboardInterrupt as stop:
+            raise Interrupted(run.folder, course.progress.epoch) from stop
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{course.device} ran out of memory at batch size {config.batch_size}; lower --batch-size"
+            ) from error
+        finally:
+            model.to(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def _repeatable_convolutions() -> Iterator[None]:
+    """Keep cuDNN from choosing algorithms whose sums depend on timing."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before

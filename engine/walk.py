@@ -1,0 +1,191 @@
+"""One walk over an exported graph: every tensor gets its channel ids, every parameter axis its label."""
+
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
+from .ids import IdPool, Value, along, no_ids
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class NodeRecord:
+    """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs."""
+
+    name: str
+    op: str
+    module: str
+    value: Value
+    inputs: tuple[str, ...]
+
+
+@dataclass(eq=False)
+class Walk:
+    """The growing knowledge about a network; several graphs of one network may be walked in turn."""
+
+    model: nn.Module
+    canonical: dict[str, str]
+    pool: IdPool = field(default_factory=IdPool)
+    axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    indices: dict[str, IndexTensor] = field(default_factory=dict)
+    pins: dict[int, str] = field(default_factory=dict)
+    stream_ids: set[int] = field(default_factory=set)
+    records: list[NodeRecord] = field(default_factory=list)
+    _node: fx.Node | None = None
+
+    def run(self, program: ExportedProgram) -> None:
+        """Walk one exported graph from its inputs to its outputs."""
+        from .rules import rule_for
+
+        signature = program.graph_signature
+        tensors = signature.inputs_to_parameters | signature.inputs_to_buffers
+        values: dict[fx.Node, Any] = {}
+        self.records = []
+        for node in program.graph.nodes:
+            self._node = node
+            if node.op == "placeholder":
+                values[node] = self._placeholder(node, tensors.get(node.name))
+            elif node.op == "output":
+                self._pin_outputs(node, values, set(signature.user_outputs))
+            elif node.target is operator.getitem:
+                made = values[node.args[0]]
+                values[node] = made[node.args[1]] if isinstance(made, list | tuple) else None
+            elif node.op == "call_function":
+                values[node] = rule_for(node)(self, node, self._arguments(node, values))
+            else:
+                values[node] = None
+            self._record(node, values[node] if node in values else None)
+
+    # What rules ask for -----------------------------------------------------------------------------------------
+
+    def where(self) -> str:
+        """The op being walked and the module it stands in, for messages."""
+        assert self._node is not None
+        return f"{op_name(self._node)} in {module_path(self._node) or 'the top module'}"
+
+    def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
+        """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
+        if (name, dim) not in self.axes:
+            self.axes[name, dim] = Axis(dim, self.pool.new(count), role)
+        return self.axes[name, dim].ids
+
+    def label(self, name: str, dim: int, ids: Ids, role: Role) -> None:
+        """Say which ids index an axis; an axis that has ids already is tied to the new ones."""
+        if (name, dim) in self.axes:
+            self.unite(self.axes[name, dim].ids, ids)
+        else:
+            self.axes[name, dim] = Axis(dim, ids, role)
+
+    def unite(self, first: Ids, second: Ids) -> None:
+        """Tie ids position by position; an id opposite `NO_ID` can never leave and is pinned."""
+        first, second = np.broadcast_arrays(first, second)
+        both = (first != NO_ID) & (second != NO_ID)
+        self.pool.unite(first[both], second[both])
+        lone = np.where(first != NO_ID, first, second)[~both]
+        self.pin(lone, f"meets channels without identity at {self.where()}")
+
+    def pin(self, ids: Ids, reason: str) -> None:
+        """These ids are never removed; the first reason given is kept."""
+        for i in np.unique(ids).tolist():
+            if i != NO_ID:
+                self.pins.setdefault(i, reason)
+
+    def pin_unless_zero(self, value: Value) -> None:
+        """A consumer may only lose channels that read as zero when masked."""
+        if not value.reads_zero:
+            self.pin(value.ids, f"a removed channel would not read as zero at {self.where()}")
+
+    def give_up(self, node: fx.Node, arguments: Iterable[Any], why: str) -> Any:
+        """Pin everything that comes in; what goes out has no identity."""
+        for value in values_in(arguments):
+            self.pin(value.ids, f"{why} at {self.where()}")
+        return unknown(node.meta.get("val"))
+
+    def add_layer(self, layer: Layer) -> None:
+        """Note one application of a layer's weight; repeated calls add up."""
+        seen = self.layers.get(layer.name)
+        positions = layer.positions + (seen.positions if seen else 0)
+        self.layers[layer.name] = Layer(**{**vars(layer), "positions": positions})
+        assert self._node is not None
+        self.calls.append((self._node.name, layer.name))
+
+    # ------------------------------------------------------------------------------------------------------------
+
+    def _placeholder(self, node: fx.Node, name: str | None) -> Value | None:
+        if not isinstance(node.meta.get("val"), torch.Tensor):
+            return None
+        shape = tuple(node.meta["val"].shape)
+        if name is None:
+            return Value(shape, no_ids(shape), reads_zero=False)
+        name = self.canonical.get(name, name)
+        return Value(shape, no_ids(shape), computed=False, name=name)
+
+    def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
+        for made in node.all_input_nodes:
+            if made.name in user_outputs and isinstance(values.get(made), Value):
+                self.pin(values[made].ids, "network output")
+
+    def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
+        """The call's arguments by the names of the op's schema, defaults filled in, nodes replaced by values."""
+        schema = node.target._schema.arguments  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+        given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
+        named = {a.name: given.get(a.name, a.default_value) for a in schema}
+        return {name: fx.node.map_arg(value, lambda n: values.get(n)) for name, value in named.items()}
+
+    def _record(self, node: fx.Node, made: Any) -> None:
+        if node.op == "call_function" and isinstance(made, Value):
+            inputs = tuple(n.name for n in node.all_input_nodes)
+            self.records.append(NodeRecord(node.name, op_name(node), module_path(node), made, inputs))
+
+
+def op_name(node: fx.Node) -> str:
+    """The ATen packet of a node without the in-place underscore: `add`, `relu`, `conv2d`."""
+    packet = getattr(node.target, "overloadpacket", None)
+    return packet.__name__.removesuffix("_") if packet is not None else getattr(node.target, "__name__", "?")
+
+
+def module_path(node: fx.Node) -> str:
+    """The dotted path of the innermost module that a node was traced in."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return stack[-1][0] if stack else ""
+
+
+def values_in(arguments: Iterable[Any]) -> list[Value]:
+    """Every tensor among the arguments of a call, lists opened."""
+    found: list[Value] = []
+    for argument in arguments:
+        if isinstance(argument, Value):
+            found.append(argument)
+        elif isinstance(argument, list | tuple):
+            found += values_in(argument)
+    return found
+
+
+def unknown(made: Any) -> Any:
+    """The value of a result that no channel can be followed through."""
+    if isinstance(made, torch.Tensor):
+        shape = tuple(made.shape)
+        return Value(shape, no_ids(shape), reads_zero=False)
+    if isinstance(made, list | tuple):
+        return [unknown(part) for part in made]
+    return None
+
+
+def identified(walk: Walk, value: Value) -> Value:
+    """Give a parameter or buffer that acts elementwise ids of its own along its one long axis."""
+    long_axes = [axis for axis, extent in enumerate(value.shape) if extent > 1]
+    if value.name is None or len(long_axes) != 1:
+        return value
+    axis = long_axes[0]
+    ids = walk.owned(value.name, axis, value.shape[axis])
+    return Value(value.shape, along(axis, len(value.shape), ids), computed=False)

@@ -1,0 +1,147 @@
+"""Finding networks by name, and what is said when they are not found."""
+
+import pytest
+import torch
+from prune.archs.registry import ArchError, UnknownArch, get, names, register
+from torch import nn
+
+
+@pytest.fixture
+def user_module(tmp_path, monkeypatch):
+    """Write a module into an otherwise empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text("from torch import nn\n" + text)
+
+    return write
+
+
+def test_names_are_unique_and_sorted_by_number():
+    assert len(set(names())) == len(names())
+    assert [name for name in names() if name.startswith("resnet")] == [
+        f"resnet{depth}" for depth in (18, 20, 32, 34, 44, 50, 56, 101, 110, 152)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("resnet_56", "resnet56"),
+        ("resnet_56_convwise", "resnet56"),
+        ("vgg_16_bn", "vgg16_bn"),
+        ("resnet_50", "resnet50"),
+    ],
+)
+def test_aliases(alias, name):
+    assert get(alias) is get(name)
+    assert get(name).name == name
+
+
+def test_a_name_can_be_taken_only_once():
+    with pytest.raises(ArchError, match="two archs are called 'resnet_56': 'resnet56' and 'mine'"):
+        register("mine", num_classes=2, input_size=(3, 8, 8), aliases=("resnet_56",), source="")(
+            lambda n: nn.Linear(1, n)
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet65", "no arch 'resnet65'; did you mean 'resnet56'?"),
+        ("mobilenet_v2", "no arch 'mobilenet_v2'; did you mean 'torchvision:mobilenet_v2'?"),
+        (
+            "torchvision:resnet51",
+            "torchvision has no network 'resnet51'; did you mean 'torchvision:resnet50'?",
+        ),
+        ("torchvision:", "torchvision has no network ''; torchvision.models.list_models() lists them"),
+        ("json:loadz", "module 'json' has no 'loadz'; did you mean 'load'?"),
+    ],
+)
+def test_unknown_names(name, message):
+    with pytest.raises(UnknownArch) as caught:
+        get(name)
+    assert str(caught.value) == message
+
+
+def test_a_name_near_nothing_lists_what_there_is():
+    with pytest.raises(
+        UnknownArch, match=r"no arch 'xyz'; known are resnet18, .*vgg16_bn, torchvision:NAME and"
+    ):
+        get("xyz")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("fasterrcnn_resnet50_fpn", "detection"),
+        ("fcn_resnet50", "segmentation"),
+        ("r3d_18", "video"),
+        ("quantized_resnet50", "quantization"),
+    ],
+)
+def test_torchvision_networks_for_other_tasks_are_refused(name, kind):
+    with pytest.raises(ArchError, match=f"torchvision:{name} is a {kind} network; only image classification"):
+        get(f"torchvision:{name}")
+
+
+def test_every_torchvision_classifier_is_described():
+    from torchvision import models
+
+    for name in models.list_models(module=models):
+        arch = get(f"torchvision:{name}")
+        assert arch.name == f"torchvision:{name}"
+        assert arch.num_classes == 1000
+        assert arch.input_size
+    assert get("torchvision:inception_v3").input_size == (3, 299, 299)
+    assert get("torchvision:resnet50").input_size == (3, 224, 224)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "mobilenet_v3_small"])
+def test_torchvision_networks_build_without_warnings(name):
+    with torch.device("meta"):
+        state = get(f"torchvision:{name}").build(7).state_dict()
+    assert list(state.values())[-1].shape == (7,)
+
+
+def test_users_own_factories(user_module):
+    user_module(
+        "own_networks",
+        "def sized(num_classes=4): return nn.Linear(2, num_classes)\n"
+        "def passed_on(**options): return nn.Linear(2, options['num_classes'])\n"
+        "def fixed(): return nn.Linear(2, 9)\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self, num_classes): super().__init__(2, num_classes)\n",
+    )
+    made = {name: get(f"own_networks:{name}") for name in ("sized", "passed_on", "fixed", "Net")}
+    widths = {name: arch.build(5)(torch.zeros(1, 2)).shape[1] for name, arch in made.items()}
+    assert widths == {"sized": 5, "passed_on": 5, "fixed": 9, "Net": 5}
+    assert [arch.num_classes for arch in made.values()] == [4, None, None, None]
+    assert {arch.input_size for arch in made.values()} == {None}
+    assert made["sized"].name == "own_networks:sized"
+
+
+def test_users_own_modules_that_cannot_be_imported(user_module):
+    user_module("lacks_something", "import nowhere_to_be_found\n")
+    user_module("fails", "1 / 0\n")
+    with pytest.raises(UnknownArch, match=r"no module 'absent' in .* or among the installed packages"):
+        get("absent.models:net")
+    with pytest.raises(
+        ArchError, match=r"importing 'lacks_something' failed: .*No module named 'nowhere_to_be_found'"
+    ):
+        get("lacks_something:net")
+    with pytest.raises(ArchError, match="importing 'fails' failed: ZeroDivisionError: division by zero"):
+        get("fails:net")
+    with pytest.raises(ArchError, match="importing '' failed"):
+        get(":net")
+
+
+def test_users_own_factories_that_do_not_make_a_network(user_module):
+    user_module("odd", "answer = 42\ndef raises(): raise RuntimeError('no luck')\ndef text(): return 'net'\n")
+    with pytest.raises(ArchError, match="odd:answer is of type int; name a function or class"):
+        get("odd:answer")
+    with pytest.raises(ArchError, match="odd:raises raised RuntimeError: no luck"):
+        get("odd:raises").build(2)
+    with pytest.raises(ArchError, match=r"odd:text returned str; a torch\.nn\.Module is needed"):
+        get("odd:text").build(2)

@@ -1,0 +1,131 @@
+"""The folder a run leaves behind."""
+
+import json
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from prune.engine.atomic import replacing
+from prune.engine.errors import TrainingError
+from prune.engine.events import Note, RunStarted
+from prune.engine.runs import Run, newest_base, next_run_folder
+
+BASE = {"command": "train-base", "arch": "resnet20", "dataset": "digits"}
+
+
+def finished_run(folder, config, when):
+    run = Run.create(folder, config)
+    run.best.write_bytes(b"weights")
+    run.report.write_text(json.dumps({"finished_at": when}))
+    return run
+
+
+def test_a_run_explains_itself(tmp_path):
+    run = Run.create(tmp_path / "deep" / "run", BASE | {"out": tmp_path, "milestones": (1, 2)})
+    environment = json.loads((run.folder / "environment.json").read_text())
+    assert {"versions", "processor", "threads", "gpus", "git_commit", "command"} <= environment.keys()
+    assert environment["versions"]["torch"].startswith("2.")
+    reopened = Run.open(run.folder)
+    assert reopened.config == BASE | {"out": str(tmp_path), "milestones": [1, 2]}
+    run.finish({"loss": math.nan, "top1": 12.5})
+    report = json.loads(run.report.read_text())
+    assert (report["loss"], report["top1"]) == (None, 12.5)
+    assert {path.name for path in run.folder.iterdir()} == {"config.json", "environment.json", "report.json"}
+
+
+def test_a_used_folder_needs_force_which_spares_what_is_not_the_runs(tmp_path):
+    run = finished_run(tmp_path / "run", BASE, "2026-01-01")
+    (run.folder / "notes.txt").write_text("mine")
+    run.log(Note("old"))
+    with pytest.raises(TrainingError, match="run is not empty; resume it"):
+        Run.create(run.folder, BASE)
+    assert run.report.exists()
+    Run.create(run.folder, BASE | {"arch": "vgg"}, force=True)
+    assert {path.name for path in run.folder.iterdir()} == {"config.json", "environment.json", "notes.txt"}
+    assert Run.open(run.folder).config["arch"] == "vgg"
+
+
+def test_folders_that_cannot_be_runs(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="file cannot be made a run's folder: File exists"):
+        Run.create(tmp_path / "file", BASE)
+    with pytest.raises(TrainingError, match=r"holds no run: there is no config\.json"):
+        Run.open(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"config\.json cannot be read"):
+        Run.open(tmp_path)
+
+
+def test_the_log_is_one_object_a_line(tmp_path):
+    run = Run.create(tmp_path / "run", BASE)
+    run.log(RunStarted(run.folder, 3, 0, 10, "cpu", "fp32", False))
+    run.log(Note("a\nb"))
+    assert [record["event"] for record in run.read_log()] == ["RunStarted", "Note"]
+    assert run.read_log()[1]["text"] == "a\nb"
+
+
+@pytest.mark.parametrize(("epoch", "kept"), [(0, 1), (1, 2), (2, 3), (9, 4)])
+def test_the_log_is_rewound(tmp_path, epoch, kept):
+    run = Run.create(tmp_path / "run", BASE)
+    lines = [json.dumps({"event": "EpochDone", "epoch": number}) for number in (1, 2, 3)]
+    lines = ['{"event": "RunStarted"}', *lines]
+    (run.folder / "log.jsonl").write_text("\n".join([*lines, '{"event": "Finished"}', '{"ev']))
+    run.rewind_log(epoch)
+    assert (run.folder / "log.jsonl").read_text().splitlines() == lines[:kept]
+
+
+def test_run_folders_are_numbered(tmp_path):
+    name = "train-base-resnet56-digits"
+    assert next_run_folder(tmp_path / "runs", name) == tmp_path / "runs" / f"{name}-001"
+    (tmp_path / "runs" / f"{name}-041").mkdir()
+    (tmp_path / "runs" / f"{name}-noise-099").mkdir()
+    assert next_run_folder(tmp_path / "runs", name).name == f"{name}-042"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="no run folder can be made"):
+        next_run_folder(tmp_path / "file", name)
+
+
+def test_run_folders_made_at_once_are_different(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(lambda _: next_run_folder(tmp_path, "run"), range(64)))
+    assert sorted(folder.name for folder in folders) == [f"run-{number:03}" for number in range(1, 65)]
+
+
+def test_newest_base_is_the_last_finished_of_its_kind(tmp_path):
+    finished_run(tmp_path / "b", BASE, "2026-01-02")
+    newest = finished_run(tmp_path / "a", BASE, "2026-01-03")
+    finished_run(tmp_path / "c", BASE | {"arch": "vgg"}, "2026-01-04")
+    finished_run(tmp_path / "d", BASE | {"dataset": "cifar10"}, "2026-01-04")
+    finished_run(tmp_path / "e", BASE | {"command": "finetune"}, "2026-01-04")
+    finished_run(tmp_path / "f", BASE, "2026-01-04").report.unlink()
+    finished_run(tmp_path / "g", BASE, "2026-01-04").report.write_text("{")
+    finished_run(tmp_path / "h", BASE, "2026-01-04").best.unlink()
+    assert newest_base(tmp_path, "resnet20", "digits") == newest.best
+    newest.best.rename(newest.final)
+    assert newest_base(tmp_path, "resnet20", "digits") == newest.final
+    assert newest_base(tmp_path, "resnet20", "flowers") is None
+    assert newest_base(tmp_path / "absent", "resnet20", "digits") is None
+
+
+def test_a_file_is_replaced_wholly_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupted_write():
+        with replacing(path) as stream:
+            stream.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_write()
+    assert path.read_bytes() == b"old"
+    with replacing(path) as stream:
+        stream.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+    ordinary = Path(tmp_path / "ordinary")
+    ordinary.touch()
+    assert os.stat(path).st_mode == os.stat(ordinary).st_mode

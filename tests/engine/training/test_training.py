@@ -1,0 +1,257 @@
+"""The loop itself: what it says, what it repeats, what it refuses and what it leaves behind."""
+
+import json
+import math
+from itertools import chain
+
+import pytest
+import torch
+from prune.engine.checkpoint import read_checkpoint
+from prune.engine.config import TrainConfig
+from prune.engine.course import REPORT_STEPS
+from prune.engine.errors import DataError, EngineError, TrainingError
+from prune.engine.events import EpochDone, Finished, RunStarted, Saved, StepDone
+from prune.engine.hooks import Hooks
+
+STEPS = 7  # 200 images in batches of 32
+
+
+def weights(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def equal(left, right):
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_it_learns_and_says_so(tmp_path, net, training):
+    model = net()
+    events = list(training(tmp_path / "run", model, epochs=6, augment=False))
+    started, finished = events[0], events[-1]
+    assert isinstance(started, RunStarted)
+    assert (started.epochs, started.done_epochs, started.steps_per_epoch) == (6, 0, STEPS)
+    assert isinstance(finished, Finished)
+    epochs = [event for event in events if isinstance(event, EpochDone)]
+    assert [event.epoch for event in epochs] == [1, 2, 3, 4, 5, 6]
+    assert epochs[0].test.top1 < 100
+    assert finished.final.top1 > 85
+    assert epochs[-1].train_loss < epochs[0].train_loss
+    assert epochs[-1].train_top1 > epochs[0].train_top1
+    assert epochs[-1].lr == pytest.approx(0.03 * (1 + math.cos(math.pi * 41 / 42)) / 2)
+
+
+def test_best_and_final_are_what_they_say(tmp_path, net, training):
+    folder = tmp_path / "run"
+    events = list(training(folder, net()))
+    epochs = [event for event in events if isinstance(event, EpochDone)]
+    finished = events[-1]
+    highest = max(event.test.top1 for event in epochs)
+    assert finished.best.top1 == highest
+    assert finished.best_epoch == next(event.epoch for event in epochs if event.test.top1 == highest)
+    assert [event.epoch for event in epochs if event.best][-1] == finished.best_epoch
+    assert torch.load(folder / "best.hdf5")["top1"] == highest
+    assert torch.load(folder / "final.hdf5")["top1"] == epochs[-1].test.top1
+    assert [event.what for event in events if isinstance(event, Saved)][-1] == "final"
+    report = json.loads((folder / "report.json").read_text())
+    assert report["best"]["top1"] == highest
+    assert report["final"]["images"] == 70
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path, net, training):
+    first, again, other = net(), net(), net()
+    list(training(tmp_path / "first", first, seed=1))
+    torch.rand(3)  # the state of the global generator must not matter
+    list(training(tmp_path / "again", again, seed=1))
+    list(training(tmp_path / "other", other, seed=2))
+    assert equal(weights(first), weights(again))
+    assert not equal(weights(first), weights(other))
+
+
+def test_the_global_random_state_is_given_back(tmp_path, net, training):
+    model = net()
+    before = torch.get_rng_state()
+    list(training(tmp_path / "run", model, epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_plain_step_equals_sgd_by_hand(tmp_path, net, training, blobs):
+    """Loss, weight decay, momentum and rate of two epochs of one step, worked out without the optimizer."""
+    data = blobs(train_images=20)
+    model = net()[0:2].append(torch.nn.Flatten()).append(torch.nn.Linear(8 * 64, 10))
+    settings = {"epochs": 2, "weight_decay": 0.01, "momentum": 0.8, "label_smoothing": 0.1, "augment": False}
+    expected, velocity = [p.detach().clone() for p in model.parameters()], 0
+    names = [name for name, _ in model.named_parameters()]
+    buffers = weights(model)
+    for epoch, rate in enumerate((0.03, 0.03 * (1 + math.cos(math.pi / 2)) / 2)):
+        (images_NCHW, labels_N), *_ = data.batches("train", 32, shuffle_seed=0, epoch=epoch)
+        leaves = [p.clone().requires_grad_() for p in expected]
+        state = buffers | dict(zip(names, leaves, strict=True))
+        logits_NK = torch.func.functional_call(model, state, (images_NCHW,))
+        log_NK = logits_NK - logits_NK.logsumexp(1, keepdim=True)
+        loss = -(0.9 * log_NK[range(20), labels_N] + 0.1 * log_NK.mean(1)).mean()
+        gradients = torch.autograd.grad(loss, leaves)
+        steps = [g + 0.01 * p for g, p in zip(gradients, expected, strict=True)]
+        velocity = [0.8 * v + s for v, s in zip(velocity, steps, strict=True)] if epoch else steps
+        expected = [p - rate * v for p, v in zip(expected, velocity, strict=True)]
+    list(training(tmp_path / "run", model, data=data, **settings))
+    for parameter, hand in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.detach(), hand, rtol=1e-4, atol=1e-6)
+
+
+def test_progress_is_reported_now_and_then(tmp_path, net, training):
+    events = training(tmp_path / "run", net(), epochs=1, batch_size=2)
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps if event.step % REPORT_STEPS == 0] == [50, 100]
+    assert all(math.isfinite(event.loss) and event.images_per_s > 0 for event in steps)
+
+
+class Spoilt:
+    """A data set in which one batch of one epoch holds an infinite pixel."""
+
+    def __init__(self, data, epoch, step):
+        self.data, self.epoch, self.step = data, epoch, step
+        self.info, self.size, self.count_batches = data.info, data.size, data.count_batches
+
+    def batches(self, split, batch_size, **options):
+        for step, (images_NCHW, labels_N) in enumerate(self.data.batches(split, batch_size, **options), 1):
+            if (split, options.get("epoch"), step) == ("train", self.epoch - 1, self.step):
+                images_NCHW = images_NCHW.clone().fill_(math.inf)
+            yield images_NCHW, labels_N
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path, net, training, blobs):
+    events = training(tmp_path / "run", net(), data=Spoilt(blobs(), epoch=3, step=4))
+    expected = r"loss became nan in epoch 3, step 4 of 7, at learning rate 0\.0\d+; the checkpoint of epoch 2"
+    with pytest.raises(TrainingError, match=expected):
+        list(events)
+    saved = read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    assert saved.progress.epoch == 2
+    assert all(tensor.isfinite().all() for tensor in saved.model.values())
+
+
+def test_weights_broken_by_the_last_step_are_not_kept(tmp_path, net, training):
+    model = net()
+
+    class Breaking(Hooks):
+        def after_step(self, step):
+            if step == 2 * STEPS - 1:
+                model[8].bias.data[0] = math.inf
+
+    with pytest.raises(TrainingError, match="weight is no longer finite in epoch 2"):
+        list(training(tmp_path / "run", model, hooks=Breaking()))
+    assert read_checkpoint(tmp_path / "run" / "checkpoint.pt").progress.epoch == 1
+
+
+def test_hooks_act_where_they_say(tmp_path, net, training):
+    model, calls = net(), []
+
+    class Recording(Hooks):
+        def after_backward(self, step):
+            calls.append(("backward", step))
+            self.before = model[0].weight.detach().clone()
+            model[4].weight.grad.zero_()
+            model[4].bias.grad.zero_()
+
+        def after_step(self, step):
+            calls.append(("step", step))
+            assert not torch.equal(model[0].weight, self.before)
+
+        def after_epoch(self, epoch):
+            calls.append(("epoch", epoch))
+
+    untouched = model[4].weight.detach().clone()
+    list(training(tmp_path / "run", model, epochs=2, hooks=Recording(), weight_decay=0.0))
+    steps = [[("backward", step), ("step", step)] for step in range(2 * STEPS)]
+    assert calls == [*chain(*steps[:STEPS]), ("epoch", 1), *chain(*steps[STEPS:]), ("epoch", 2)]
+    assert torch.equal(model[4].weight, untouched)
+
+
+def test_distillation_alone_learns_the_teacher(tmp_path, net, training, blobs):
+    data, silent = blobs(), blobs()
+    silent._labels["train"] = torch.zeros(200, dtype=torch.int64)  # nothing to learn from these
+    teacher, student = net(seed=1), net(seed=2)
+    list(training(tmp_path / "teacher", teacher, data=data, augment=False))
+    before = weights(teacher)
+    events = list(
+        training(
+            tmp_path / "student",
+            student,
+            data=silent,
+            teacher=teacher,
+            distill_alpha=1.0,
+            epochs=6,
+            augment=False,
+        )
+    )
+    assert events[-1].final.top1 > 70
+    assert equal(before, weights(teacher))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_teacher_and_alpha_go_together(tmp_path, net, training, alpha):
+    teacher = net() if alpha == 0 else None
+    with pytest.raises(TrainingError, match="needs both a teacher and an alpha"):
+        list(training(tmp_path / "run", net(), teacher=teacher, distill_alpha=alpha))
+
+
+def test_bf16_and_channels_last_train_too(tmp_path, net, training):
+    model = net()
+    events = list(
+        training(tmp_path / "run", model, precision="bf16", channels_last=True, epochs=6, augment=False)
+    )
+    assert events[-1].final.top1 > 85
+    assert model[4].weight.is_contiguous()
+    assert model[4].weight.dtype == torch.float32
+
+
+def test_auxiliary_heads_train_too(tmp_path, net, training):
+    class TwoHeads(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head, self.auxiliary = net()[:-1], net()[-1], net(seed=1)[-1]
+
+        def forward(self, images_NCHW):
+            features_NF = self.body(images_NCHW)
+            logits_NK = self.head(features_NF)
+            return (logits_NK, self.auxiliary(features_NF)) if self.training else logits_NK
+
+    model = TwoHeads()
+    before = model.auxiliary.weight.detach().clone()
+    events = list(training(tmp_path / "run", model, precision="auto", channels_last=None, weight_decay=0.0))
+    assert events[-1].final.top1 > 70
+    assert not torch.equal(model.auxiliary.weight, before)
+
+
+def test_network_and_data_must_go_together(tmp_path, net, training, blobs):
+    with pytest.raises(DataError, match="answers with 7 classes, data set 'blobs' has 10 classes"):
+        list(training(tmp_path / "classes", net(classes=7)))
+    with pytest.raises(DataError, match="cannot take the 3x10x10 images of data set 'blobs'"):
+        list(training(tmp_path / "size", net(), data=blobs(size=10)))
+    with pytest.raises(TrainingError, match="too few images"):
+        list(training(tmp_path / "few", net(), data=blobs(train_images=1)))
+    with pytest.raises(EngineError, match="no device 'tpu'"):
+        list(training(tmp_path / "device", net(), device="tpu"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"lr": math.nan}, "lr is nan; it must be a number"),
+        ({"lr": 0.0}, "lr is 0.0; it must be above 0"),
+        ({"batch_size": 1}, "batch_size is 1"),
+        ({"momentum": 1.0}, "momentum is 1.0"),
+        ({"momentum": 0.0, "nesterov": True}, "nesterov is True; it must be off"),
+        ({"schedule": "step"}, "schedule is 'step'; it must be one of cosine, multistep"),
+        ({"schedule": "multistep"}, "given with schedule multistep"),
+        ({"schedule": "multistep", "milestones": (3, 2)}, r"milestones is \(3, 2\); it must be rising"),
+        ({"schedule": "multistep", "milestones": (9,)}, "epochs from 1 to 8"),
+        ({"warmup_epochs": 9}, "warmup_epochs is 9; it must be from 0 to 8"),
+        ({"decay_rule": "none"}, "one of all, resrep"),
+        ({"precision": "fp16"}, "one of auto, fp32, bf16"),
+        ({"distill_alpha": 1.5}, "distill_alpha is 1.5"),
+    ],
+)
+def test_settings_no_training_could_follow(setting, message):
+    with pytest.raises(TrainingError, match=message):
+        TrainConfig(**{"epochs": 9, "lr": 0.1, **setting})
