@@ -11,6 +11,8 @@ from . import options as opt
 from . import units
 from .show import Format, Out
 
+HASH_DIGITS = 12  # enough to tell a parent's sha256 by
+
 TENSOR_COLUMNS: dict[str, Format] = {
     "name": str,
     "shape": units.shape,
@@ -85,10 +87,13 @@ def _show_history(out: Out, history: Any) -> None:
     steps = [step for step in history if isinstance(step, dict)] if isinstance(history, list) else []
     if not steps:
         return
-    columns = list(dict.fromkeys(key for step in steps for key in step))
-    out.table(
-        "History", dict.fromkeys(columns, str), [[_text(step.get(key)) for key in columns] for step in steps]
-    )
+    columns: dict[str, Format] = dict.fromkeys((key for step in steps for key in step), str)
+    out.table("History", columns, [[_history_cell(key, step.get(key)) for key in columns] for step in steps])
+
+
+def _history_cell(key: str, value: Any) -> str | None:
+    text = _text(value)
+    return text[:HASH_DIGITS] if text and key == "parent" else text
 
 
 def _show_difference(out: Out, facts: dict[str, Any], pattern: str) -> None:

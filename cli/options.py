@@ -36,7 +36,7 @@ _SHARE = {"min": 0, "max": 1}
 File = Annotated[Path, _file("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
 OptionalFile = Annotated[Path | None, _file("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
 Files = Annotated[
-    list[Path], _file("FILE...", "Weight files; the first is the base the others are held against.")
+    list[Path], _file("FILE", "Weight files; the first is the base the others are held against.")
 ]
 Arch = Annotated[
     str | None,
@@ -184,8 +184,8 @@ Threads = Annotated[int | None, _machine("--threads", "N", "CPU threads. Default
 Seed = Annotated[int, _machine("--seed", "N", "Same seed, same numbers.", min=0)]
 
 # What comes out
-OutFile = Annotated[Path, _output("--out", "FILE", "File to write.", show_default=False)]
-OutFolder = Annotated[Path, _output("--out", "FOLDER", "Folder of this run.", show_default=False)]
+OutFile = Annotated[Path | None, _output("--out", "FILE", "File to write.", show_default=False)]
+OutFolder = Annotated[Path | None, _output("--out", "FOLDER", "Folder of this run.", show_default=False)]
 Force = Annotated[bool, _output("--force", None, "Replace what is already there.")]
 Json = Annotated[bool, _output("--json", None, "One JSON object on stdout, and nothing else.")]
 Quiet = Annotated[bool, _output("--quiet", None, "No notes, no progress.")]

@@ -3,6 +3,7 @@
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,30 @@ class Limits:
             )
 
 
+class _Candidates(NamedTuple):
+    """Channels that may leave, in the order in which each group's do; one entry per channel in every row.
+
+    Attributes:
+        ids: of the channels.
+        groups: number of the group.
+        steps: how many of its group leave earlier.
+        rates: share of its group that is gone with it.
+        scores: divided by the group's mean.
+    """
+
+    ids: Ids
+    groups: NDArray[np.int64]
+    steps: NDArray[np.int64]
+    rates: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    @classmethod
+    def none(cls) -> "_Candidates":
+        """Not one."""
+        numbers, shares = np.array([], dtype=np.int64), np.array([])
+        return cls(numbers, numbers, numbers, shares, shares)
+
+
 class RemovalOrder:
     """One order in which the channels of all groups leave; every length of it is a narrower network.
 
@@ -59,22 +84,20 @@ class RemovalOrder:
         self.limits = limits
         self._widths_G = np.array([len(group.channels) for group in self.groups], dtype=np.int64)
         self.bounds: Tally[str] = Tally()
-        ids, group_of, step, rate, score = [], [], [], [], []
-        for index, group in enumerate(self.groups):
-            scores_C = channel_scores(channel_map, group, scores)
-            order = removal_order(group, scores_C)
-            order = order[: self._most(group, len(order))]
-            known = np.abs(scores_C[np.isfinite(scores_C)])
-            ids.append(group.channels[order])
-            group_of.append(np.full(len(order), index))
-            step.append(np.arange(len(order)))
-            rate.append((np.arange(len(order)) + 1) / len(group.channels))
-            score.append(scores_C[order] / (known.mean() or 1.0))
-        keys = (_join(score), _join(rate)) if ranking == "local" else (_join(score),)
-        sequence = np.lexsort(keys)
-        self._ids = _join(ids).astype(np.int64)[sequence]
-        self._group_of = _join(group_of).astype(np.int64)[sequence]
-        self._step = _join(step)[sequence]
+        columns = zip(
+            _Candidates.none(),
+            *(
+                self._candidates(index, group, channel_scores(channel_map, group, scores))
+                for index, group in enumerate(self.groups)
+            ),
+            strict=True,
+        )
+        everyone = _Candidates(*map(np.concatenate, columns))
+        keys = (everyone.scores, everyone.rates) if ranking == "local" else (everyone.scores,)
+        sequence = np.lexsort(keys)  # the last key counts most, and equal keys keep their order
+        self._ids = everyone.ids[sequence]
+        self._group_of = everyone.groups[sequence]
+        self._step = everyone.steps[sequence]
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -98,6 +121,19 @@ class RemovalOrder:
             for group in self.groups
         }
         return Selection(removed, counts)
+
+    def _candidates(self, index: int, group: Group, scores_C: NDArray[np.float64]) -> "_Candidates":
+        order = removal_order(group, scores_C)
+        order = order[: self._most(group, len(order))]
+        steps = np.arange(len(order))
+        mean = np.abs(scores_C[np.isfinite(scores_C)]).mean() or 1.0
+        return _Candidates(
+            ids=group.channels[order],
+            groups=np.full(len(order), index),
+            steps=steps,
+            rates=(steps + 1) / len(group.channels),
+            scores=scores_C[order] / mean,
+        )
 
     def _most(self, group: Group, removable: int) -> int:
         """How many channels of a group may leave at most; notes which limit says so."""
@@ -209,7 +245,3 @@ def _out_of_reach(
     if alone:
         limits.append(f"{alone} groups left alone (residual streams, skipped or pinned)")
     return f"{'; '.join(missed)}; held by {', '.join(limits)}"
-
-
-def _join(parts: list[NDArray]) -> NDArray:
-    return np.concatenate(parts) if parts else np.array([])

@@ -1,7 +1,7 @@
-"""The channel map: which ids index every axis of every tensor of a network, and which ids go together.
+"""The channel map: which ids index every axis of every tensor of a network, and which go together.
 
-A *channel id* is an integer. Ids that must be removed together carry the same number, so removing a channel is
-removing one id wherever it occurs. `NO_ID` marks positions that nothing can remove.
+A *channel id* is an integer. Channels that must be removed together carry the same number, so removing one is
+removing a number wherever it occurs. `NO_ID` marks positions that nothing can remove.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class IndexTensor:
-    """A tensor whose `values` are positions among `target_ids` (-1: a zero channel), one per channel of `own_ids`."""
+    """A tensor of positions among `target_ids` (-1: a zero channel), one per channel of `own_ids`."""
 
     name: str
     values: Ids
@@ -49,7 +49,7 @@ class IndexTensor:
 class Layer:
     """One convolution or linear layer, in forward order.
 
-    `positions` is how often the whole weight is applied per image, summed over calls (a conv's output pixels), so
+    `positions` is how often the whole weight is applied per image, summed over calls (a conv's output pixels):
     its multiply-accumulates per image are `positions` times the number of weights.
     """
 
@@ -70,8 +70,8 @@ class Layer:
 class Group:
     """Channels that are chosen together: `channels` are the distinct ids, in the order of the first producer.
 
-    A group is a *stream* when outputs of several layers are added into it; `pinned` gives, per id that may never
-    be removed, the reason. `producers` are the names of the layers whose filters score its channels.
+    A group is a *stream* when outputs of several layers are added into it; `pinned` gives, per id that may
+    never be removed, the reason. `producers` are the layers whose filters score its channels.
     """
 
     name: str
@@ -131,7 +131,8 @@ class ChannelMap:
         """The same map with more ids that may never be removed."""
         new = {int(i): reason for i in np.unique(ids) if i != NO_ID and int(i) not in self.pinned}
         groups = tuple(
-            replace(g, pinned={**g.pinned, **{c: new[c] for c in g.channels.tolist() if c in new}}) for g in self.groups
+            replace(g, pinned={**g.pinned, **{c: new[c] for c in g.channels.tolist() if c in new}})
+            for g in self.groups
         )
         return replace(self, pinned={**self.pinned, **new}, groups=groups)
 

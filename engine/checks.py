@@ -1,4 +1,4 @@
-"""The two proofs of a narrow network: its structure is what was planned, its values are those of the masked network."""
+"""The two proofs of a narrow network: its structure is as planned, its values are the masked network's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +75,9 @@ def value_difference(
         if name in full.map.layer_names:
             a = a.index_select(1, torch.from_numpy(full.map.kept(name, removed)))
         if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-            raise ProofError(f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`")
+            raise ProofError(
+                f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
+            )
         worst = max(worst, float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)))
     return worst
 

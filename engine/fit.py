@@ -1,4 +1,4 @@
-"""Give a full-width network the shapes of stored tensors, then load them: the shapes in the file are the architecture."""
+"""Give a full-width network the shapes of stored tensors, then load them: the shapes are the architecture."""
 
 from collections.abc import Mapping
 
@@ -17,8 +17,8 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
 
     Args:
         model: the network at full width; its values are overwritten, and it may be on the meta device.
-        state: every parameter and buffer of the network; tied tensors may be given under one name only, and a missing
-            `num_batches_tracked` counts as 0.
+        state: every parameter and buffer of the network; tied tensors may be given under one name only, and a
+            missing `num_batches_tracked` counts as 0.
         folded: BN name -> the conv it was folded into, for networks that do not pair them in one unit.
     Returns:
         The same module.
@@ -93,7 +93,9 @@ def _drop_folded(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[
             continue
         if present:
             missing = next(key for key in keys if key not in state)
-            raise FitError(f"{missing} is missing, but {present[0]} is there: a BN is either whole or folded away")
+            raise FitError(
+                f"{missing} is missing, but {present[0]} is there: a BN is either whole or folded away"
+            )
         if bias is None:
             raise FitError(f"{keys[0]} is missing, and {conv_name} has no bias that it could be folded into")
         owner, _, slot = bn_name.rpartition(".")

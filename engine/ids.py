@@ -1,7 +1,7 @@
 """Union-find over channel ids, and the id pattern of one tensor.
 
-A tensor's id pattern has the tensor's rank; an axis along which the ids do not vary has extent 1, so the pattern of a
-feature map is (1, C, 1, 1) whatever its batch and size.
+A tensor's id pattern has the tensor's rank; an axis along which the ids do not vary has extent 1, so the
+pattern of a feature map is (1, C, 1, 1) whatever its batch and size.
 """
 
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Value:
     """What the walk knows about one tensor.
 
     `reads_zero`: where a channel is masked at its producers, this tensor holds zeros. `computed` is False for
-    parameters and buffers. `name` is the state-dict key of a parameter or buffer that has not been touched yet.
+    parameters and buffers. `name` is the state-dict key of one that has not been touched yet.
     """
 
     shape: tuple[int, ...]

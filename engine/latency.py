@@ -36,7 +36,7 @@ class Latency:
 
 def measure(
     models: Mapping[str, nn.Module],
-    input_size: tuple[int, int, int],
+    input_size: tuple[int, ...],
     *,
     batch_sizes: tuple[int, ...] = (1, 128),
     device: torch.device | str = "cpu",

@@ -1,4 +1,4 @@
-"""From a choice of channels to a proven narrow network; what cannot be narrowed is pinned and the choice repeated."""
+"""From a choice of channels to a proven narrow network; what cannot be narrowed is pinned, and chosen anew."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -57,7 +57,13 @@ def narrow_proven(model: nn.Module, traced: Trace, input_size: tuple[int, ...], 
             misfits.append(misfit.reason)
             channel_map = channel_map.pin(misfit.ids, misfit.reason)
     thin = _cut(model, channel_map, removed)
-    return Narrowed(thin, channel_map, removed, _proven_difference(model, thin, traced, removed, input_size), tuple(misfits))
+    return Narrowed(
+        thin,
+        channel_map,
+        removed,
+        _proven_difference(model, thin, traced, removed, input_size),
+        tuple(misfits),
+    )
 
 
 def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
@@ -65,7 +71,11 @@ def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> n
 
 
 def _misfits(
-    model: nn.Module, traced: Trace, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
+    model: nn.Module,
+    traced: Trace,
+    channel_map: ChannelMap,
+    input_size: tuple[int, ...],
+    removed: frozenset[int],
 ) -> list[Misfit]:
     """What must be pinned before this choice can be made; empty when the narrow network is what was planned."""
     crashes = _crashing_groups(model, channel_map, input_size, removed)
@@ -97,7 +107,11 @@ def _crashing_groups(
             middle = (low + high) // 2
             reason = _crash(model, channel_map, input_size, accepted.union(*parts[start : middle + 1]))
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
-        crashes.append(Misfit(touched[low].channels, f"without channels of {touched[low].name} the network fails: {error}"))
+        crashes.append(
+            Misfit(
+                touched[low].channels, f"without channels of {touched[low].name} the network fails: {error}"
+            )
+        )
         accepted, start = accepted.union(*parts[start:low]), low + 1
     return crashes
 
@@ -109,7 +123,9 @@ def _crash(
     like = next(model.parameters())
     try:
         with torch.no_grad():
-            _cut(model, channel_map, removed)(torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device))
+            _cut(model, channel_map, removed)(
+                torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
+            )
     except Exception as error:  # whatever the network's own code raises
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return None

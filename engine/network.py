@@ -56,7 +56,11 @@ class Network:
 
 
 def new_network(
-    arch_name: str, *, num_classes: int | None = None, input_size: tuple[int, ...] | None = None, seed: int = 0
+    arch_name: str,
+    *,
+    num_classes: int | None = None,
+    input_size: tuple[int, ...] | None = None,
+    seed: int = 0,
 ) -> Network:
     """A network with seeded random weights.
 
@@ -74,7 +78,9 @@ def new_network(
     return Network(model, arch.name, num_classes, size, origin=f"random weights, seed {seed}")
 
 
-def load_network(path: str | Path, arch_name: str | None = None, *, input_size: tuple[int, ...] | None = None) -> Network:
+def load_network(
+    path: str | Path, arch_name: str | None = None, *, input_size: tuple[int, ...] | None = None
+) -> Network:
     """Rebuild the network in a weight file: `load_network(path)` alone is enough for files of ours.
 
     Args:
@@ -178,11 +184,15 @@ def _arch_name(weight_file: WeightFile, given: str | None, path: str | Path) -> 
         family, colon, _ = stored.partition(":")
         if colon and family != "torchvision":
             # Importing what a file names would run whatever the file's author wants.
-            raise ArchError(f"'{path}' says its network is made by {stored!r}, which is not imported unasked; if you trust it, give --arch {stored}")
+            raise ArchError(
+                f"'{path}' says its network is made by {stored!r}, which is not imported unasked; if you trust it, give --arch {stored}"
+            )
         return stored
     found = recognise(weight_file.tensors)
     if found is None:
-        raise ArchError(f"'{path}' does not say its arch, and its names are not recognised; name it with --arch")
+        raise ArchError(
+            f"'{path}' does not say its arch, and its names are not recognised; name it with --arch"
+        )
     return found
 
 
@@ -225,7 +235,9 @@ def _ties(model: nn.Module) -> dict[str, str]:
 @contextmanager
 def _without_initialisation() -> Iterator[None]:
     """Build modules without filling parameters that are about to be loaded; other tensors are made as always."""
-    fillers = {n: f for n, f in vars(nn.init).items() if n.endswith("_") and not n.startswith("_") and callable(f)}
+    fillers = {
+        n: f for n, f in vars(nn.init).items() if n.endswith("_") and not n.startswith("_") and callable(f)
+    }
 
     def skipping(fill: Any) -> Any:
         def skip(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:

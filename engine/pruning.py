@@ -10,6 +10,7 @@ from .channels import ChannelMap
 from .cost import Cost, count
 from .narrowing import narrow_proven
 from .network import Network
+from .plan import Plan, plan_of
 from .specification import Specification
 from .trace import Trace, trace
 
@@ -20,6 +21,9 @@ class Pruned:
 
     Attributes:
         network: ready to be saved; its history has one step more.
+        map: the full network's channel map.
+        removed: the channel ids that left.
+        residual: how residual streams were treated.
         selection: which channels left, and what the specification had to say about it.
         kept: per convolution, the positions of the filters that stayed.
         before, after: what one image costs.
@@ -29,6 +33,9 @@ class Pruned:
     """
 
     network: Network
+    map: ChannelMap
+    removed: frozenset[int]
+    residual: str
     selection: Selection
     kept: Mapping[str, list[int]]
     before: Cost
@@ -36,6 +43,11 @@ class Pruned:
     difference: float
     pinned: Mapping[str, str]
     misfits: tuple[str, ...]
+
+    @property
+    def plan(self) -> Plan:
+        """What stays, as a plan that can be written, edited and applied again."""
+        return plan_of(self.map, self.removed, arch=self.network.arch, residual=self.residual)
 
 
 def prune_network(
@@ -70,6 +82,9 @@ def prune_network(
     thin = network.after("prune", step, model=narrowed.model, accuracy=None)
     return Pruned(
         network=thin,
+        map=narrowed.map,
+        removed=narrowed.removed,
+        residual=specification.residual,
         selection=selections[-1],
         kept=kept_filters(narrowed.map, narrowed.removed),
         before=count(traced.map),
@@ -89,5 +104,3 @@ def kept_filters(channel_map: ChannelMap, removed: frozenset[int]) -> dict[str, 
 def pinned_layers(channel_map: ChannelMap) -> dict[str, str]:
     """Per group with convolutions that cannot lose some channel, the first reason why."""
     return {g.name: next(iter(g.pinned.values())) for g in channel_map.groups if g.pinned and g.producers}
-
-

@@ -1,7 +1,7 @@
 """Which rule takes channel ids through which ATen op, and the rules of ops that only move elements.
 
-A rule takes the walk, the node and its arguments by schema name, and returns the value (or values) made. An op
-without a rule pins what comes in: it is never guessed at.
+A rule takes the walk, the node and its arguments by schema name, and returns the value (or values) made. An
+op without a rule pins what comes in: it is never guessed at.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,11 @@ def same_channels(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     x = given.get("self", given.get("input"))
     made = node.meta.get("val")
     first, *others = made if isinstance(made, list | tuple) else (made,)
-    if not isinstance(x, Value) or any(x.shape[axis] != first.shape[axis] for axis in x.varying_axes()):
+    if (
+        not isinstance(x, Value)
+        or first is None
+        or any(x.shape[axis] != first.shape[axis] for axis in x.varying_axes())
+    ):
         return walk.give_up(node, given.values(), "an axis that channels vary along changes its extent")
     value = Value(tuple(first.shape), x.ids, x.reads_zero)
     return [value, *map(unknown, others)] if isinstance(made, list | tuple) else value
@@ -82,13 +86,21 @@ def pad(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     x, amounts = given["self"], list(given["pad"])
     if given.get("mode", "constant") != "constant":
         mixes = any(amounts[2 * i] or amounts[2 * i + 1] for i in range(len(amounts) // 2) if _varies(x, i))
-        return give_up(walk, node, given) if mixes else Value(tuple(node.meta["val"].shape), x.ids, x.reads_zero)
+        return (
+            give_up(walk, node, given) if mixes else Value(tuple(node.meta["val"].shape), x.ids, x.reads_zero)
+        )
     ids = x.ids
     for i in range(len(amounts) // 2):
         before, after = amounts[2 * i], amounts[2 * i + 1]
         axis = len(x.shape) - 1 - i
         if (before or after) and (_varies(x, i) or (axis == 1 and (ids != NO_ID).any())):
-            ids = _pad_ids(walk, np.repeat(ids, x.shape[axis], axis) if ids.shape[axis] == 1 else ids, axis, before, after)
+            ids = _pad_ids(
+                walk,
+                np.repeat(ids, x.shape[axis], axis) if ids.shape[axis] == 1 else ids,
+                axis,
+                before,
+                after,
+            )
     zero = x.reads_zero and not given.get("value")
     return Value(tuple(node.meta["val"].shape), ids, zero)
 
@@ -144,7 +156,9 @@ def index_add(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 def _with_own_ids(walk: Walk, argument: Any) -> Any:
     if isinstance(argument, Value):
         return identified(walk, argument)
-    return [_with_own_ids(walk, part) for part in argument] if isinstance(argument, list | tuple) else argument
+    return (
+        [_with_own_ids(walk, part) for part in argument] if isinstance(argument, list | tuple) else argument
+    )
 
 
 def _full_ids(argument: Any) -> Any:
@@ -190,24 +204,25 @@ RULES: dict[str, Rule] = _rules(
         linear: "linear",
         batch_norm: "batch_norm instance_norm",
         prelu: "prelu _prelu_kernel",
-        same_channels: (
-            "dropout feature_dropout alpha_dropout native_dropout clone contiguous detach detach_ alias to _to_copy "
-            "lift_fresh_copy max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d avg_pool3d "
-            "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d "
-            "upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d "
-            "upsample_bicubic2d"
-        ),
-        rearrange: (
-            "view view_as reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand expand_as slice select narrow "
-            "chunk split split_with_sizes tensor_split unbind stack index_select flip roll repeat _unsafe_view "
-            "pixel_shuffle pixel_unshuffle channel_shuffle swapaxes tile numpy_T"
-        ),
+        same_channels: """
+            dropout feature_dropout alpha_dropout native_dropout clone contiguous detach alias to _to_copy
+            lift_fresh_copy max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d
+            avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+            adaptive_max_pool2d upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d
+            upsample_linear1d upsample_bilinear2d upsample_bicubic2d""",
+        rearrange: """
+            view view_as reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand
+            expand_as slice select narrow chunk split split_with_sizes tensor_split unbind stack index_select
+            flip roll repeat _unsafe_view pixel_shuffle pixel_unshuffle channel_shuffle swapaxes tile
+            numpy_T""",
         concatenate: "cat concat concatenate",
         pad: "pad constant_pad_nd",
         reduce: "mean sum amax amin std var",
         softmax: "softmax log_softmax",
         index: "index",
         index_add: "index_add",
-        made_of_nothing: "zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like arange",
+        made_of_nothing: """
+            zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like
+            arange""",
     }
 )

@@ -57,9 +57,9 @@ def prelu(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """One slope for all channels, or one per channel."""
     x, slope = given["self"], given["weight"]
     channels = x.line(1) if len(x.shape) > 1 else None
-    if slope.name is None or (slope.shape[0] > 1 and channels is None):
-        return walk.give_up(node, given.values(), "slopes that do not go by channel")
     if slope.shape[0] > 1:
+        if slope.name is None or channels is None:
+            return walk.give_up(node, given.values(), "slopes that do not go by channel")
         walk.label(slope.name, 0, channels, Role.SCALES)
     return Value(x.shape, x.ids, x.reads_zero)
 

@@ -17,7 +17,9 @@ def convolution(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     channel_axis = len(x.shape) - (len(weight.shape) - 2) - 1
     in_ids = x.line(channel_axis)
     if weight.name is None or in_ids is None:
-        return walk.give_up(node, given.values(), "a weight that is no parameter" if in_ids is not None else "mixed ids")
+        return walk.give_up(
+            node, given.values(), "a weight that is no parameter" if in_ids is not None else "mixed ids"
+        )
     filters = weight.shape[0]
     if 1 < groups == x.shape[channel_axis]:
         kind, out_ids = "depthwise", np.repeat(in_ids, filters // groups)
@@ -58,7 +60,9 @@ def linear(walk: Walk, node: fx.Node, given: Arguments) -> Any:
         return walk.give_up(node, given.values(), "a weight that is no parameter, or ids over several axes,")
     walk.pin_unless_zero(x)
     walk.label(weight.name, 1, in_ids, Role.CONSUMES)
-    return _finish(walk, node, given, "linear", in_ids, walk.owned(weight.name, 0, weight.shape[0]), len(x.shape) - 1)
+    return _finish(
+        walk, node, given, "linear", in_ids, walk.owned(weight.name, 0, weight.shape[0]), len(x.shape) - 1
+    )
 
 
 def batch_norm(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -95,7 +99,11 @@ def _finish(
         walk.pin(out_ids, f"a bias that is no parameter at {walk.where()}")
     # A transposed convolution applies its weight once per *input* pixel.
     applied = x.shape if kind == "transposed" or "transpose" in str(node.target) else made
-    positions = math.prod(applied) // applied[channel_axis] // applied[0] if kind != "linear" else math.prod(made[1:-1])
+    positions = (
+        math.prod(applied) // applied[channel_axis] // applied[0]
+        if kind != "linear"
+        else math.prod(made[1:-1])
+    )
     walk.add_layer(
         Layer(
             name=weight.name.removesuffix(".weight"),

@@ -42,13 +42,9 @@ class Run:
         """
         run = cls(Path(folder), config)
         try:
+            cls.check_free(run.folder, force)
             run.folder.mkdir(parents=True, exist_ok=True)
-            if any(run.folder.iterdir()):
-                if not force:
-                    raise TrainingError(
-                        f"{run.folder} is not empty; resume it with --resume, choose another folder, "
-                        "or use --force"
-                    )
+            if force:
                 for path in (run.report, run.final, run.best, run.checkpoint, run._log):
                     path.unlink(missing_ok=True)
             _write_json(run._environment, environment())
@@ -56,6 +52,20 @@ class Run:
         except OSError as error:
             raise TrainingError(f"{run.folder} cannot be made a run's folder: {error.strerror}") from error
         return run
+
+    @staticmethod
+    def check_free(folder: Path, force: bool = False) -> None:
+        """Make sure that a run may begin in a folder; nothing is made or removed.
+
+        Raises:
+            TrainingError: the folder is in use, or is a file.
+        """
+        if folder.exists() and not folder.is_dir():
+            raise TrainingError(f"{folder} is a file; a run needs a folder: choose another --out")
+        if not force and folder.is_dir() and any(folder.iterdir()):
+            raise TrainingError(
+                f"{folder} is not empty; resume it with --resume, choose another folder, or use --force"
+            )
 
     @classmethod
     def open(cls, folder: Path) -> Self:

@@ -61,7 +61,11 @@ class Specification:
             raise AllocationError(f"no residual mode '{self.residual}'; choose {' or '.join(RESIDUALS)}")
         if len(self.ways) != 1:
             options = "--flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate, --rate-norm/--rate-dist, --plan"
-            said = f"{' and '.join(self.ways)} exclude each other" if self.ways else "nothing says how much is to leave"
+            said = (
+                f"{' and '.join(self.ways)} exclude each other"
+                if self.ways
+                else "nothing says how much is to leave"
+            )
             raise AllocationError(f"{said}; give one of {options}")
 
     @property
@@ -96,7 +100,9 @@ class Specification:
             return self._by_plan(channel_map, self.plan)
         groups = prunable_groups(channel_map, self.residual, self.skip)
         if not groups:
-            raise AllocationError("nothing may leave: every group is pinned, skipped, or part of a residual stream")
+            raise AllocationError(
+                "nothing may leave: every group is pinned, skipped, or part of a residual stream"
+            )
         if self.compress_rate is not None or self.keep_rate is not None:
             keep = self.keep_rate is not None
             rates = parse_rates(self.keep_rate or self.compress_rate or "", keep=keep)
@@ -109,7 +115,13 @@ class Specification:
         if self.flops is not None or self.params is not None:
             limits = Limits(self.min_channels, self.max_rate, self.round_to)
             return by_budget(
-                channel_map, groups, scores, flops=self.flops, params=self.params, ranking=self.ranking, limits=limits
+                channel_map,
+                groups,
+                scores,
+                flops=self.flops,
+                params=self.params,
+                ranking=self.ranking,
+                limits=limits,
             )
         norm = 1.0 if self.rate_norm is None else self.rate_norm
         return by_norm_and_distance(
@@ -127,7 +139,10 @@ class Specification:
     def _by_plan(self, channel_map: ChannelMap, path: Path) -> Selection:
         removed = plans.apply(plans.read(path), channel_map)
         counts = {
-            group.name: (len(group.channels) - len(removed.intersection(group.channels.tolist())), len(group.channels))
+            group.name: (
+                len(group.channels) - len(removed.intersection(group.channels.tolist())),
+                len(group.channels),
+            )
             for group in channel_map.groups
         }
         return Selection(removed, counts)

@@ -27,7 +27,9 @@ class Tap:
     positions: Ids
 
 
-def find_taps(records: Sequence[NodeRecord], calls: Mapping[str, str], channel_map: ChannelMap) -> dict[str, Tap]:
+def find_taps(
+    records: Sequence[NodeRecord], calls: Mapping[str, str], channel_map: ChannelMap
+) -> dict[str, Tap]:
     """For each conv the first activation that carries its channels; without one, its BN; without that, itself.
 
     Args:

@@ -51,9 +51,7 @@ def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
     records, calls = walk.records, dict(walk.calls)
     _pin_unseen(walk, input_size)
 
-    resolved = tuple(
-        replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records
-    )
+    resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
     conv_calls = tuple(calls.get(r.name, r.name) for r in resolved if r.op.startswith("conv"))
     return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map), conv_calls)
@@ -106,7 +104,9 @@ def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
         walk.run(_export(walk.model, input_size, training=True))
     except TraceError as error:
         for axis in list(walk.axes.values()):
-            walk.pin(axis.ids, f"{sorted(unseen)[0]} only runs in training, and training cannot be traced: {error}")
+            walk.pin(
+                axis.ids, f"{sorted(unseen)[0]} only runs in training, and training cannot be traced: {error}"
+            )
     walk.layers = eval_layers
     for (name, _), axis in list(walk.axes.items()):
         if name in unseen:
@@ -122,9 +122,12 @@ def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
     for i, reason in walk.pins.items():
         pinned.setdefault(int(roots(np.array([i]))[0]), reason)
     layers = tuple(
-        replace(layer, out_ids=roots(layer.out_ids), in_ids=roots(layer.in_ids)) for layer in walk.layers.values()
+        replace(layer, out_ids=roots(layer.out_ids), in_ids=roots(layer.in_ids))
+        for layer in walk.layers.values()
     )
-    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(model.named_buffers(remove_duplicate=False))
+    tensors = dict(model.named_parameters(remove_duplicate=False)) | dict(
+        model.named_buffers(remove_duplicate=False)
+    )
     canonical = {name: tensor for name, tensor in tensors.items() if walk.canonical[name] == name}
     streams = set(roots(np.array(sorted(walk.stream_ids), dtype=np.int64)).tolist())
     return ChannelMap(
@@ -153,7 +156,9 @@ def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, s
         members = [group for group in members if group not in touching]
         members.append([*(other for group in touching for other in group), layer])
     order = {layer.name: i for i, layer in enumerate(layers)}
-    for group in sorted((sorted(g, key=lambda m: order[m.name]) for g in members), key=lambda g: order[g[0].name]):
+    for group in sorted(
+        (sorted(g, key=lambda m: order[m.name]) for g in members), key=lambda g: order[g[0].name]
+    ):
         channels = _distinct(np.concatenate([layer.out_ids for layer in group]))
         yield Group(
             name=group[0].name,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
+from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .ids import IdPool, Value, along, no_ids
@@ -48,7 +49,7 @@ class Walk:
         from .rules import rule_for
 
         signature = program.graph_signature
-        tensors = signature.inputs_to_parameters | signature.inputs_to_buffers
+        tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         values: dict[fx.Node, Any] = {}
         self.records = []
         for node in program.graph.nodes:
@@ -56,7 +57,7 @@ class Walk:
             if node.op == "placeholder":
                 values[node] = self._placeholder(node, tensors.get(node.name))
             elif node.op == "output":
-                self._pin_outputs(node, values, set(signature.user_outputs))
+                self._pin_outputs(node, values, {str(name) for name in signature.user_outputs})
             elif node.target is operator.getitem:
                 made = values[node.args[0]]
                 values[node] = made[node.args[1]] if isinstance(made, list | tuple) else None
@@ -64,9 +65,9 @@ class Walk:
                 values[node] = rule_for(node)(self, node, self._arguments(node, values))
             else:
                 values[node] = None
-            self._record(node, values[node] if node in values else None)
+            self._record(node, values.get(node))
 
-    # What rules ask for -----------------------------------------------------------------------------------------
+    # What rules ask for.
 
     def where(self) -> str:
         """The op being walked and the module it stands in, for messages."""
@@ -119,7 +120,7 @@ class Walk:
         assert self._node is not None
         self.calls.append((self._node.name, layer.name))
 
-    # ------------------------------------------------------------------------------------------------------------
+    # Inside.
 
     def _placeholder(self, node: fx.Node, name: str | None) -> Value | None:
         if not isinstance(node.meta.get("val"), torch.Tensor):
@@ -136,11 +137,11 @@ class Walk:
                 self.pin(values[made].ids, "network output")
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
-        """The call's arguments by the names of the op's schema, defaults filled in, nodes replaced by values."""
+        """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
         schema = node.target._schema.arguments  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
-        return {name: fx.node.map_arg(value, lambda n: values.get(n)) for name, value in named.items()}
+        return {name: map_arg(value, values.get) for name, value in named.items()}
 
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):

@@ -122,7 +122,7 @@ def _arrays(tensors: Mapping[str, "torch.Tensor"], path: Path) -> dict[str, np.n
 
     arrays: dict[str, np.ndarray] = {}
     for name, tensor in tensors.items():
-        where = f"'{name}' in '{path}'"
+        where = f"{name!r} in '{path}'"
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise BadWeightFile(
                 f"{where} is a {tensor.dtype} tensor of layout {tensor.layout}; save plain dense floats"
@@ -132,9 +132,8 @@ def _arrays(tensors: Mapping[str, "torch.Tensor"], path: Path) -> dict[str, np.n
             raise BadWeightFile(
                 f"{where} declares shape {tuple(tensor.shape)}, more than the file holds; save a copy of it"
             )
-        if (
-            tensor.is_floating_point() and tensor.dtype != torch.float64
-        ):  # NumPy knows neither bfloat16 nor float8
+        # NumPy knows neither bfloat16 nor float8; doubles stay, to be checked for values beyond float32.
+        if tensor.is_floating_point() and tensor.dtype != torch.float64:
             tensor = tensor.float()
         arrays[name] = normalised(tensor.detach().numpy(), where)
     return arrays

@@ -143,7 +143,7 @@ def rename(tensors: Mapping[str, T], from_style: str, to_style: str) -> dict[str
         found = source.match(key)
         if found is None:
             templates = ", ".join(source.templates)
-            raise NameStyleError(f"'{key}' is no name of style '{from_style}'; its names are {templates}")
+            raise NameStyleError(f"{key!r} is no name of style '{from_style}'; its names are {templates}")
         place, values = found
         renamed[target.templates[place].format(**values)] = tensor
     return renamed

@@ -65,7 +65,7 @@ def tensor_stats(array: np.ndarray) -> dict[str, Any]:
             "max": float(finite.max()),
             "mean": float(finite.mean()),
             "std": float(finite.std()),
-            "norm": float(np.linalg.norm(finite)),
+            "norm": float(np.sqrt(np.square(finite).sum())),
             "zeros": float(np.mean(finite == 0)),
         }
     facts["nonfinite"] = array.size - finite.size

@@ -126,7 +126,7 @@ def _read(file: h5py.File, path: Path) -> WeightFile:
     tensors: dict[str, np.ndarray] = {}
     for raw_name, link in _links(root):
         key = raw_name.decode("utf-8")
-        where = f"'{key}' in '{path}'"
+        where = f"{key!r} in '{path}'"
         dataset = open_dataset(root, raw_name, link, budget, where)
         tensors[key.replace("+", "/")] = normalised(np.asarray(h5py.Dataset(dataset)[()]), where)
     deps = tensors.pop(DEPS, None)

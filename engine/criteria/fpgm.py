@@ -32,7 +32,7 @@ def geometric_median_scores(weight_FCHW: Tensor, distance: Distance = "l2") -> T
     """
     filters_FD = weight_FCHW.double().flatten(1)
     if distance == "l1":
-        return torch.stack([(filters_FD - filter_D).abs().sum() for filter_D in filters_FD])
+        return torch.cdist(filters_FD, filters_FD, p=1).sum(1)
     if distance == "cosine":
         directions_FD = nn.functional.normalize(filters_FD, eps=torch.finfo(torch.float64).tiny)
         cosines_FF = (directions_FD @ directions_FD.mT).abs()

@@ -78,12 +78,9 @@ def score(
     Departs from the authors' code: one forward pass serves all layers, not one pass per layer.
 
     Raises:
-        CriterionError: no images, maps that are not finite, or a forward pass that differs from the traced
-            one.
+        CriterionError: no images, maps that are not finite, or a pass that differs from the traced one.
     """
-    taps = {
-        layer.name: trace.taps[layer.name] for layer in scored_layers(trace.map) if layer.name in trace.taps
-    }
+    taps = {layer.name: trace.taps[layer.name] for layer in scored_layers(trace.map)}
     totals = {name: torch.zeros(len(tap.positions), dtype=torch.int64) for name, tap in taps.items()}
     images = 0
     # Not inference mode: it hides the decomposition of composite ops, and with it some taps.

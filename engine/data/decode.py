@@ -56,7 +56,7 @@ def decode_all(listing: Listing, size: Size | None) -> NDArray[np.uint8]:
         DataError: an image is unreadable, or has another size than the first one.
     """
     height, width = size or size_of(listing.path(0))
-    images_NHWC = np.empty((len(listing.names), height, width, 3), dtype=np.uint8)
+    images_NCHW = np.empty((len(listing.names), 3, height, width), dtype=np.uint8)
 
     def decode(position: int) -> None:
         path = listing.path(position)
@@ -68,7 +68,7 @@ def decode_all(listing: Listing, size: Size | None) -> NDArray[np.uint8]:
                 f"image {str(path)!r} is {image.height}x{image.width}, the first one {height}x{width}; "
                 "give --image-size to resize them all"
             )
-        images_NHWC[position] = np.asarray(image)
+        images_NCHW[position] = np.asarray(image).transpose(2, 0, 1)
 
     def decode_some(positions: range) -> None:
         for position in positions:
@@ -77,7 +77,7 @@ def decode_all(listing: Listing, size: Size | None) -> NDArray[np.uint8]:
     count = len(listing.names)
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         list(pool.map(decode_some, (range(i, min(i + 256, count)) for i in range(0, count, 256))))
-    return np.ascontiguousarray(images_NHWC.transpose(0, 3, 1, 2))
+    return images_NCHW
 
 
 def resize(image: Image.Image, height: int, width: int) -> Image.Image:

@@ -56,10 +56,8 @@ def _fingerprint(listing: Listing) -> str:
 
 
 def _load(path: Path, count: int) -> NDArray[np.uint8] | None:
-    try:
-        images_NCHW = np.load(
-            path, mmap_mode="c", allow_pickle=False
-        )  # "c": torch wants memory it could write to
+    try:  # copy on write ("c"), since torch wants memory that could be written to
+        images_NCHW = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
     fits = images_NCHW.dtype == np.uint8 and images_NCHW.ndim == 4 and images_NCHW.shape[:2] == (count, 3)

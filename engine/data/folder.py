@@ -16,8 +16,9 @@ def open_folder(options: Options) -> ImageData:
     """Open a folder with train/ and val/ (or test/), each with one folder of images per class.
 
     Small images (up to 64 pixels a side, or made so by `image_size`) are decoded once and held in memory,
-    augmented by shifts of up to 4 pixels and flips. Larger ones are decoded each time they are read, augmented as
-    is usual on ImageNet. The first image of each class tells which it is. Normalised as ImageNet.
+    augmented by shifts of up to 4 pixels and flips. Larger ones are decoded each time they are read, and
+    augmented as is usual on ImageNet. The first image of each class tells which it is. Both are normalised
+    with ImageNet's mean and deviation.
 
     Raises:
         DataError: the folder is not laid out like that, or an image is unreadable or of another size.

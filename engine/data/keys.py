@@ -1,7 +1,7 @@
 """Randomness without state: a 64-bit number per (seed, epoch, image), and draws from it.
 
-What a key decides is the same for every batch size, number of processes and device. The generator, SplitMix64,
-is that of Steele, Lea and Flood, OOPSLA 2014, https://doi.org/10.1145/2660193.2660195.
+What a key decides is the same for every batch size, number of processes and device. The generator is
+SplitMix64: Steele, Lea and Flood, OOPSLA 2014, https://doi.org/10.1145/2660193.2660195.
 """
 
 import torch

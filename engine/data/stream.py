@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from ..errors import DataError
 from .base import Batch, DataInfo, ImageData, Request
-from .decode import decode_rgb, resize
+from .decode import decode_rgb
 from .keys import STREAM, draw
 from .listing import Listing
 
@@ -49,8 +49,9 @@ class _Batches(Dataset[Batch | DataError]):
     """Whole batches by number; an error is an item too, since the loader would bury it in a traceback."""
 
     def __init__(self, listing: Listing, requests: Sequence[Request], side: int) -> None:
-        self._listing, self._requests, self._side = listing, requests, side
-        self._augment = v2.Compose([v2.RandomResizedCrop(side, antialias=True), v2.RandomHorizontalFlip()])
+        self._listing, self._requests = listing, requests
+        self._crop = v2.Compose([v2.Resize(round(side * 256 / 224)), v2.CenterCrop(side)])
+        self._augment = v2.Compose([v2.RandomResizedCrop(side), v2.RandomHorizontalFlip()])
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -71,10 +72,7 @@ class _Batches(Dataset[Batch | DataError]):
     def _image(self, position: int, seed: int | None) -> Tensor:
         image = decode_rgb(self._listing.path(position))
         if seed is None:
-            scaled = round(self._side * 256 / 224)
-            margin = (scaled - self._side) // 2
-            inside = slice(margin, margin + self._side)
-            return v2.functional.pil_to_tensor(resize(image, scaled, scaled))[:, inside, inside]
+            return v2.functional.pil_to_tensor(self._crop(image))
         # torchvision draws from the global generator: seeded here per image, and put back afterwards.
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

@@ -15,7 +15,10 @@ META = {
     "arch": "resnet20",
     "num_classes": 10,
     "normalisation": {"mean": [0.5, 0.25], "std": [1.0, 2.0]},
-    "history": [{"command": "train-base"}, {"command": "prune", "options": {"rate": 0.5, "force": True}}],
+    "history": [
+        {"command": "train-base"},
+        {"command": "prune", "options": {"rate": 0.5, "force": True}, "parent": "0123456789abcdef" * 4},
+    ],
 }
 
 
@@ -49,10 +52,10 @@ def test_a_file(network: str, capsys: pytest.CaptureFixture[str]):
         normalisation  mean 0.5 0.25, std 1 2
 
         History
-        command     options
-        ───────────────────────────────
-        train-base  -
-        prune       rate 0.5, force yes
+        command     options              parent
+        ─────────────────────────────────────────────
+        train-base  -                    -
+        prune       rate 0.5, force yes  0123456789ab
 
         2 tensors
         name                      shape  dtype    min  max  mean  std  zeros
@@ -84,7 +87,9 @@ def test_numbers_that_are_none_are_a_warning(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err == "warning: NaN or infinite values in 1 of 2 tensors, the first broken\n"
 
 
-@pytest.mark.parametrize("history", ["a word", [1, None], {"command": "prune"}, [{}, {"command": None}]])
+@pytest.mark.parametrize(
+    "history", ["a word", [1, None], {"command": "prune"}, [{}, {"command": None}], [{"parent": 3}]]
+)
 def test_any_history_can_be_shown(history: Any, tmp_path: Path):
     assert main(["inspect", write(tmp_path / "x.hdf5", {"history": history}, a=np.ones(1))]) == 0
 

@@ -10,6 +10,9 @@ from PIL import Image
 from prune.engine.data import decode_cache, folder, open_data
 from prune.engine.errors import DataError
 
+# Python 3.12 and later warn of any fork of a process with threads, and a data loader's workers are forks.
+forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+
 SHARED = Path(__file__).parents[2].parent / "shared"
 
 
@@ -58,8 +61,7 @@ def pixels_of(data, split: str) -> torch.Tensor:
 
 def refusal(root: Path, **options) -> str:
     with pytest.raises(DataError) as caught:
-        data = open_data("imagefolder", root, **options)
-        list(data.batches("train", 4))
+        list(open_data("imagefolder", root, **options).batches("train", 4))
     return str(caught.value)
 
 
@@ -198,6 +200,7 @@ def large_root(tmp_path):
     return tmp_path / "large"
 
 
+@forks
 @pytest.mark.parametrize("workers", [0, 2])
 def test_large_images_are_streamed_the_same_whatever_the_batches(large_root, workers):
     data = open_data("imagenet", large_root, image_size=70, workers=workers)
@@ -232,6 +235,7 @@ def test_streaming_is_the_default_for_large_images(large_root):
     assert open_data("imagefolder", large_root).info.input_size == (3, 224, 224)
 
 
+@forks
 @pytest.mark.parametrize("workers", [0, 1])
 def test_unreadable_large_images_are_named_in_one_line(large_root, workers):
     path = large_root / "train" / "dog" / "1.jpg"

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from prune.engine.allocation import (
     by_layer_rates,
     by_rate,
@@ -15,12 +13,13 @@ from prune.engine.allocation import (
 from prune.engine.channels import Group
 from prune.engine.errors import AllocationError
 from prune.engine.trace import trace
+from torch import nn
 
 torch.set_num_threads(1)
 
 
 class Residual(nn.Module):
-    """A stem and conv2 make one stream of 10; conv1 inside has 8, and its grouped follower ties 12 in pairs."""
+    """A stream of 10 channels; inside, a grouped conv ties its 8 inputs and 12 outputs in pairs."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +51,7 @@ def scores(network):
 
 
 def make_group(n, pinned=()):
-    return Group("g", np.arange(n), ("g",), False, {i: "a reason" for i in pinned})
+    return Group("g", np.arange(n), ("g",), False, dict.fromkeys(pinned, "a reason"))
 
 
 def test_internal_leaves_streams_alone_and_coupled_takes_them(network):
@@ -69,11 +68,11 @@ def test_skip_matches_groups_and_convolutions(network):
         prunable_groups(network, skip=["covn2"])
 
 
-def test_one_producer_keeps_its_scores_as_they_are(network):
-    group = prunable_groups(network)[0]
-    raw = {"conv1": np.array([0.3, 0.1, 0.7, 1e-300, 5.0, 0.1, 0.2, 0.9])}
-    network_order = [int(np.flatnonzero(network.layer("conv1").out_ids == c)[0]) for c in group.channels]
-    assert channel_scores(network, group, raw).tolist() == raw["conv1"][network_order].tolist()
+def test_one_producer_keeps_its_scores_as_they_are():
+    network = trace(nn.Sequential(nn.Conv2d(3, 5, 1), nn.ReLU(), nn.Conv2d(5, 2, 1)).eval(), (3, 4, 4)).map
+    (group,) = prunable_groups(network)
+    raw = {"0": np.array([0.3, 0.1, 0.7, 1e-300, 5.0])}
+    assert channel_scores(network, group, raw).tolist() == raw["0"].tolist()
 
 
 def test_a_streams_score_is_the_mean_of_score_over_layer_mean(network, scores):
@@ -125,7 +124,7 @@ def test_the_count_that_leaves_is_the_float_product_cut_off(n, rate):
 
 def test_at_least_min_channels_stay_and_the_shortfall_is_noted(network, scores):
     selection = by_rate(network, prunable_groups(network), scores, 0.9, min_channels=4)
-    assert selection.counts == {"conv1": (4, 4), "grouped": (4, 6)} or selection.counts["grouped"] == (4, 6)
+    assert selection.counts == {"conv1": (4, 4), "grouped": (4, 6)}
     assert any("grouped: 2 channels leave, not 5" in note for note in selection.notes)
 
 
@@ -153,7 +152,9 @@ def test_a_list_may_have_one_rate_per_group(network, scores):
 
 
 def test_a_wrong_count_names_both_right_ones(network, scores):
-    with pytest.raises(AllocationError, match="3 rates given; this network takes 4, one per conv.* or 2, one per"):
+    with pytest.raises(
+        AllocationError, match=r"3 rates given; this network takes 4, one per conv.* or 2, one per"
+    ):
         by_rate_list(network, prunable_groups(network), scores, [0.5] * 3)
 
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-
 from prune.archs import registry
 from prune.engine.allocation import prunable_groups
 from prune.engine.budget import Limits, RemovalOrder, by_budget, first_length
@@ -31,7 +30,9 @@ def order_of(network, scores, residual="internal", **options):
 @pytest.mark.parametrize("residual", ["internal", "coupled"])
 @pytest.mark.parametrize("ranking", ["local", "global"])
 @pytest.mark.parametrize("round_to", [1, 4])
-def test_longer_prefixes_remove_more_and_never_put_a_channel_back(network, scores, residual, ranking, round_to):
+def test_longer_prefixes_remove_more_and_never_put_a_channel_back(
+    network, scores, residual, ranking, round_to
+):
     order = order_of(network, scores, residual, ranking=ranking, limits=Limits(round_to=round_to))
     counter = Counter(network)
     before, cost_before = set(), counter.totals(())
@@ -50,7 +51,9 @@ def test_longer_prefixes_remove_more_and_never_put_a_channel_back(network, score
 @pytest.mark.parametrize(
     ("flops", "params"), [(0.5, None), (None, 0.5), (0.7, 0.4), (0.4, 0.9), (20e6, None), (0.999, None)]
 )
-def test_a_budget_is_met_and_one_step_less_does_not_meet_it(network, scores, residual, ranking, flops, params):
+def test_a_budget_is_met_and_one_step_less_does_not_meet_it(
+    network, scores, residual, ranking, flops, params
+):
     counter = Counter(network)
     macs, weights = counter.totals(())
     limits_ = [

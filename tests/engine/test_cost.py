@@ -1,16 +1,16 @@
 import json
 import time
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from prune.archs import registry
 from prune.engine.allocation import by_rate_list, prunable_groups
 from prune.engine.cost import Counter, count
 from prune.engine.rates import parse_rates
 from prune.engine.trace import trace
+from torch import nn
 
 torch.set_num_threads(1)
 
@@ -79,7 +79,7 @@ def test_a_counter_gives_the_same_totals_as_count(mixed):
 
 
 def test_totals_of_a_large_network_take_no_time():
-    network = trace(registry.get("resnet50").build(1000).eval(), (3, 224, 224)).map
+    network = traced("resnet50")
     counter = Counter(network)
     assert counter.totals(()) == (4089184256, 25557032)
     removed = np.concatenate([group.channels[::2] for group in prunable_groups(network)])
@@ -91,6 +91,12 @@ def _seconds(counter, removed):
     start = time.perf_counter()
     counter.totals(removed)
     return time.perf_counter() - start
+
+
+@cache
+def traced(arch_name):
+    arch = registry.get(arch_name)
+    return trace(arch.build(arch.num_classes).eval(), arch.input_size).map
 
 
 PUBLISHED = [
@@ -109,12 +115,13 @@ def test_published_specifications_cost_what_the_golden_tables_say(
 ):
     rows = json.loads((shared_golden / "published.json").read_text())["rows"]
     row = next(row for row in rows if row["id"] == row_id)
-    arch = registry.get(arch_name)
-    network = trace(arch.build(arch.num_classes).eval(), arch.input_size).map
+    network = traced(arch_name)
     # Any scores do: the count does not depend on which channels leave.
     scores = {layer.name: np.arange(len(layer.out_ids)) for layer in network.layers}
     rates = parse_rates(row["rates_spec"], keep=keep)
-    selection = by_rate_list(network, prunable_groups(network), scores, rates, keep=keep)
+    # The table's reading of ResNet-50 leaves the stem whole, although no stream contains it.
+    skip = ["conv1.conv"] if row_id == "hrank-r50" else []
+    selection = by_rate_list(network, prunable_groups(network, skip=skip), scores, rates, keep=keep)
     whole, narrow = count(network), count(network, selection.removed)
     assert (whole.macs, whole.params) == (row["baseline"]["macs"], row["baseline"]["params"])
     assert (narrow.macs, narrow.params) == (row["narrow"][variant]["macs"], row["narrow"][variant]["params"])

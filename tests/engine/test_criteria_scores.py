@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
-
 from prune.engine import criteria
 from prune.engine.criteria.bn_scale import following_bn_weights
 from prune.engine.criteria.fpgm import geometric_median_scores
@@ -11,6 +9,7 @@ from prune.engine.criteria.l1 import l1_norms
 from prune.engine.criteria.l2 import l2_norms
 from prune.engine.errors import CriterionError
 from prune.engine.trace import trace
+from torch import nn
 
 torch.set_num_threads(1)
 
@@ -56,7 +55,8 @@ def make_small(seed=0):
 def make_batches(sizes=(3, 2)):
     generator = torch.Generator().manual_seed(7)
     return [
-        (torch.randn(n, *SIZE, generator=generator), torch.randint(0, 4, (n,), generator=generator)) for n in sizes
+        (torch.randn(n, *SIZE, generator=generator), torch.randint(0, 4, (n,), generator=generator))
+        for n in sizes
     ]
 
 

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import pytest
-
 from prune.engine.errors import AllocationError
 from prune.engine.rates import match_layer_rates, parse_layer_rates, parse_rates
 
@@ -90,7 +89,9 @@ def test_a_glob_given_twice_counts_as_the_last():
     assert match_layer_rates(rates, ["a", "b"]) == {"a": 0.3, "b": 0.2}
 
 
-@pytest.mark.parametrize("assignment", ["conv1", "=0.5", "conv1=", "conv1=half", "conv1=1.0", "conv1=-0.1", "c=nan"])
+@pytest.mark.parametrize(
+    "assignment", ["conv1", "=0.5", "conv1=", "conv1=half", "conv1=1.0", "conv1=-0.1", "c=nan"]
+)
 def test_refuses_odd_layer_rates(assignment):
     with pytest.raises(AllocationError):
         parse_layer_rates([assignment])

@@ -130,6 +130,10 @@ def many_names_for_one_dataset(file, tmp_path):
         file[f"x{number}"] = file["x"]
 
 
+def name_of_two_lines(file, tmp_path):
+    file["x\ny"] = h5py.SoftLink("/w")
+
+
 def deps_of_floats(file, tmp_path):
     file["deps"] = np.array([1.5])
 
@@ -165,6 +169,7 @@ def deps_of_two_dimensions(file, tmp_path):
         (compressed_twice, "'x' in .* filters \\[1, 1\\]"),
         (odd_filter, "'x' in .* filters \\[6\\]"),
         (many_names_for_one_dataset, "'x\\d+' in .* claims 4000 bytes"),
+        (name_of_two_lines, r"'x\\ny' in .* is a soft link"),
         (deps_of_floats, "'deps' in .* is float32"),
         (deps_of_two_dimensions, "'deps' in .* shape \\(1, 1\\)"),
     ],

@@ -14,6 +14,7 @@ def test_statistics_are_averages_over_batches(net, blobs):
     batches = list(blobs().batches("train", 64))
     assert len(batches[-1][0]) == 8, "batches of different sizes weigh alike"
     model[1].running_mean.fill_(7.0)
+    model[1].num_batches_tracked.fill_(100)
 
     assert recalibrate(model, iter(batches)) == 2
 

@@ -96,15 +96,17 @@ def test_resume_from_the_very_start_and_after_the_end(tmp_path, net, training, u
     assert_same_course(folder, uninterrupted)
 
 
-def test_resume_keeps_the_measured_precision(tmp_path, net, training):
+def test_resume_keeps_the_measured_precision_and_the_time_spent(tmp_path, net, training):
     started = next(training(tmp_path / "run", net(), precision="bf16", channels_last=True))
     assert (started.precision, started.channels_last) == ("bf16", True)
     path = tmp_path / "run" / "checkpoint.pt"
     contents = torch.load(path)
     contents["config"] |= {"precision": "auto", "channels_last": None}
+    contents["progress"]["seconds"] = 1000.0
     torch.save(contents, path)
     events = list(training(tmp_path / "run", net(), precision="auto", channels_last=None, resume=True))
     assert (events[1].precision, events[1].channels_last) == ("bf16", True)
+    assert events[-1].seconds > 1000
 
 
 def test_hooks_are_resumed(tmp_path, net, training):

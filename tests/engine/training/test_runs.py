@@ -39,9 +39,13 @@ def test_a_used_folder_needs_force_which_spares_what_is_not_the_runs(tmp_path):
     run = finished_run(tmp_path / "run", BASE, "2026-01-01")
     (run.folder / "notes.txt").write_text("mine")
     run.log(Note("old"))
-    with pytest.raises(TrainingError, match="run is not empty; resume it"):
-        Run.create(run.folder, BASE)
+    for begin in (Run.check_free, lambda folder: Run.create(folder, BASE)):
+        with pytest.raises(TrainingError, match="run is not empty; resume it"):
+            begin(run.folder)
+    Run.check_free(run.folder, force=True)
+    Run.check_free(tmp_path / "absent")
     assert run.report.exists()
+    assert not (tmp_path / "absent").exists()
     Run.create(run.folder, BASE | {"arch": "vgg"}, force=True)
     assert {path.name for path in run.folder.iterdir()} == {"config.json", "environment.json", "notes.txt"}
     assert Run.open(run.folder).config["arch"] == "vgg"
@@ -49,8 +53,10 @@ def test_a_used_folder_needs_force_which_spares_what_is_not_the_runs(tmp_path):
 
 def test_folders_that_cannot_be_runs(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match="file cannot be made a run's folder: File exists"):
+    with pytest.raises(TrainingError, match="file is a file; a run needs a folder"):
         Run.create(tmp_path / "file", BASE)
+    with pytest.raises(TrainingError, match="run cannot be made a run's folder: Not a directory"):
+        Run.create(tmp_path / "file" / "run", BASE)
     with pytest.raises(TrainingError, match=r"holds no run: there is no config\.json"):
         Run.open(tmp_path)
     (tmp_path / "config.json").write_text("{")

@@ -1,0 +1,96 @@
+"""`prune finetune`: train a narrow network further."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+from .show import Out
+from .training import resume_and_show, train_and_show, training_config
+
+
+def command(
+    file: opt.OptionalFile = None,
+    arch: opt.Arch = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    download: opt.Download = False,
+    image_size: opt.ImageSize = None,
+    epochs: opt.Epochs = None,
+    lr: opt.Lr = None,
+    distill: Annotated[
+        Path | None,
+        typer.Option(
+            "--distill", metavar="FILE", help="Learn the answers of this network too.", show_default=False
+        ),
+    ] = None,
+    distill_alpha: Annotated[
+        float, typer.Option("--distill-alpha", metavar="SHARE", help="Its share of the loss.", min=0, max=1)
+    ] = 0.5,
+    distill_temperature: Annotated[
+        float,
+        typer.Option("--distill-temperature", metavar="T", help="How much answers are softened.", min=0),
+    ] = 4.0,
+    recalibrate: Annotated[
+        int,
+        typer.Option(
+            "--recalibrate", metavar="BATCHES", help="Training batches to re-estimate BN on first.", min=0
+        ),
+    ] = 20,
+    batch_size: opt.BatchSize = None,
+    eval_batch_size: opt.EvalBatchSize = None,
+    workers: opt.Workers = None,
+    momentum: opt.Momentum = None,
+    weight_decay: opt.WeightDecay = None,
+    decay_rule: opt.DecayRule = None,
+    nesterov: opt.Nesterov = None,
+    schedule: opt.Schedule = None,
+    milestones: opt.Milestones = None,
+    gamma: opt.Gamma = None,
+    warmup_epochs: opt.WarmupEpochs = None,
+    label_smoothing: opt.LabelSmoothing = None,
+    no_augment: opt.NoAugment = None,
+    precision: opt.Precision = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
+    seed: opt.Seed = 0,
+    out: opt.OutFolder = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", metavar="FOLDER", help="Go on with this interrupted run.", show_default=False
+        ),
+    ] = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train a narrow network further.
+
+    The images are those the file was last measured on, unless --dataset or --data-dir say otherwise. Batch
+    norms are re-estimated first. Defaults: 30 epochs of SGD from learning rate 0.01, cosine. The run is a
+    folder, in runs/ unless --out says otherwise; interrupted, it goes on with --resume FOLDER.
+    """
+    show = Out(json, quiet)
+    from ..engine.sources import Images
+    from ..engine.training_job import TrainingJob
+    from .common import start
+
+    start(threads, device)
+    if resume is not None:
+        resume_and_show(show, resume, "finetune")
+        return
+    if file is None:
+        raise typer.BadParameter("name the weight file to train", param_hint="FILE")
+    teaching = {"distill_alpha": distill_alpha, "distill_temperature": distill_temperature} if distill else {}
+    job = TrainingJob(
+        command="finetune",
+        config=training_config(locals(), epochs=30, lr=0.01, **teaching),
+        images=Images(dataset, data_dir, image_size, download, workers or 0),
+        arch=arch,
+        start=file,
+        teacher=distill,
+        recalibration=recalibrate,
+    )
+    train_and_show(show, job, out, force)

@@ -1,0 +1,127 @@
+"""`prune flops`: count multiply-accumulates and parameters, layer by layer."""
+
+from typing import TYPE_CHECKING, Any
+
+from . import options as opt
+from . import units
+from .show import Format, Out
+from .specify import specification
+
+if TYPE_CHECKING:
+    from ..engine.cost import Cost
+
+COLUMNS: dict[str, Format] = {
+    "layer": str,
+    "in": units.count,
+    "out": units.count,
+    "kernel": units.shape,
+    "stride": units.shape,
+    "output": units.shape,
+    "MACs": units.large,
+    "params": units.large,
+}
+
+
+def command(
+    file: opt.OptionalFile = None,
+    arch: opt.Arch = None,
+    num_classes: opt.NumClasses = None,
+    image_size: opt.ImageSize = None,
+    compress_rate: opt.CompressRate = None,
+    keep_rate: opt.KeepRate = None,
+    rate: opt.Rate = None,
+    layer_rate: opt.LayerRate = None,
+    rate_norm: opt.RateNorm = None,
+    rate_dist: opt.RateDist = None,
+    flops: opt.Flops = None,
+    params: opt.Params = None,
+    skip: opt.Skip = None,
+    residual: opt.Residual = None,
+    round_to: opt.RoundTo = None,
+    min_channels: opt.MinChannels = None,
+    max_rate: opt.MaxRate = None,
+    plan: opt.Plan = None,
+    json: opt.Json = False,
+) -> None:
+    """Count multiply-accumulates and parameters of a network, a file, or what a specification would leave.
+
+    A MAC is one multiply-add of a convolution or linear layer, for one image. With an option that says what
+    leaves, the truly narrow network is counted, without weights or images: which filters leave does not change
+    how many do.
+    """
+    wanted = specification(locals())
+    show = Out(json)
+    from ..engine.cost import count
+    from ..engine.errors import EngineError
+    from ..engine.network import load_network, new_network
+    from ..engine.specification import equal_scores
+    from ..engine.trace import trace
+
+    size = (3, image_size, image_size) if image_size else None
+    if file is not None:
+        network = load_network(file, arch, input_size=size)
+    elif arch is not None:
+        network = new_network(arch, num_classes=num_classes, input_size=size)
+    else:
+        raise EngineError("give a weight file, or the name of a network with --arch")
+    size = size or network.input_size
+    channel_map = trace(network.model, size).map
+    baseline = cost = count(channel_map)
+    ignored: tuple[str, ...] = ()
+    if wanted is not None:
+        selection = wanted.select(channel_map, equal_scores(channel_map), network.model.state_dict())
+        cost, ignored = count(channel_map, selection.removed), selection.ignored
+        for line in selection.notes:
+            show.warning(line)
+    show.json({**cost_facts(network.arch, cost, baseline), "ignored": ignored})
+    rows = [
+        [
+            layer.name,
+            layer.in_,
+            layer.out,
+            layer.kernel or None,
+            layer.stride or None,
+            layer.out_hw or None,
+            layer.macs,
+            layer.params,
+        ]
+        for layer in cost.layers
+    ]
+    show.table(f"{network.arch}, images {units.shape(size)}", COLUMNS, rows)
+    facts = {
+        "MACs": f"{units.count(cost.macs)} ({units.large(cost.macs)})",
+        "params": units.count(cost.params),
+    }
+    if wanted is not None:
+        facts["MACs"] += f"   {units.change(cost.macs, baseline.macs)} of {units.count(baseline.macs)}"
+        facts["params"] += (
+            f"   {units.change(cost.params, baseline.params)} of {units.count(baseline.params)}"
+        )
+    show.facts(facts)
+    if ignored:
+        show.note(
+            f"rates of {len(ignored)} convs were ignored (residual streams stay whole): {', '.join(ignored)}"
+        )
+
+
+def cost_facts(arch: str, cost: "Cost", baseline: "Cost") -> dict[str, Any]:
+    """The stable keys under which every command states what a network costs."""
+    return {
+        "arch": arch,
+        "macs": cost.macs,
+        "params": cost.params,
+        "baseline": {"macs": baseline.macs, "params": baseline.params},
+        "layers": [
+            {
+                "name": layer.name,
+                "in": layer.in_,
+                "out": layer.out,
+                "kernel": layer.kernel,
+                "stride": layer.stride,
+                "out_hw": layer.out_hw,
+                "macs": layer.macs,
+                "params": layer.params,
+            }
+            for layer in cost.layers
+        ],
+    }

@@ -1,0 +1,95 @@
+"""`prune rank`: score every filter of a network."""
+
+from pathlib import Path
+
+from . import options as opt
+from . import units
+from .common import find, open_images, start
+from .show import Out
+
+COLUMNS = {
+    "conv": str,
+    "filters": units.count,
+    "lowest": units.real,
+    "mean": units.real,
+    "highest": units.real,
+}
+
+
+def command(
+    file: opt.OptionalFile = None,
+    arch: opt.Arch = None,
+    criterion: opt.Criterion = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    download: opt.Download = False,
+    image_size: opt.ImageSize = None,
+    num_classes: opt.NumClasses = None,
+    limit: opt.Limit = None,
+    batch_size: opt.BatchSize = None,
+    workers: opt.Workers = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
+    seed: opt.Seed = 0,
+    out: opt.OutFile = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Score every filter of a network; small scores leave first.
+
+    Without a file, the newest base run of --arch on the same images is taken, else seeded random weights. The
+    default criterion is hrank: the mean rank of each filter's feature maps over --limit batches of training
+    images. The scores are saved for `prune prune --scores`.
+    """
+    show = Out(json, quiet)
+    from ..engine import criteria
+    from ..engine.runs import next_run_folder
+    from ..engine.score_file import save_scores
+    from ..engine.sources import RUNS, Images
+    from ..engine.trace import trace
+    from ..weights.files import check_output
+
+    criterion = criterion or "hrank"
+    needs_images = criteria.get(criterion).NEEDS == "images"
+    if out is not None:
+        check_output(out, force)
+    images = Images(dataset, data_dir, image_size, download, workers or 0)
+    where = start(threads, device)
+    source = find(show, file, arch, images, num_classes=num_classes, seed=seed)
+    network = source.network
+    network.model.to(where)
+    batches, on = None, None
+    if needs_images:
+        data = open_images(show, images, source)
+        batches = data.batches("train", batch_size or 128, device=where, shuffle_seed=seed, limit=limit or 5)
+        on = data.info.name
+    scores = criteria.score(
+        criterion, network.model, trace(network.model, network.input_size), batches=batches, seed=seed
+    )
+
+    path = out or next_run_folder(RUNS, f"rank-{_plain(network.arch)}-{criterion}") / "scores.hdf5"
+    meta = {
+        "arch": network.arch,
+        "criterion": criterion,
+        "dataset": on,
+        "weights": source.weights,
+        "seed": seed,
+    }
+    save_scores(path, scores, meta, force=force)
+    rows = [[name, len(s), s.min().item(), s.mean().item(), s.max().item()] for name, s in scores.items()]
+    show.table(f"{criterion} scores of {network.arch}", COLUMNS, rows)
+    show.json(
+        {
+            "arch": network.arch,
+            "criterion": criterion,
+            "weights_source": source.weights,
+            "path": path,
+            "scores": {name: scores_F.tolist() for name, scores_F in scores.items()},
+        }
+    )
+    show.saved(path)
+
+
+def _plain(arch: str) -> str:
+    return Path(arch.replace(":", "-")).name

@@ -1,0 +1,72 @@
+"""`prune train-base`: train a base network."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options as opt
+from .show import Out
+from .training import resume_and_show, train_and_show, training_config
+
+
+def command(
+    arch: opt.Arch = None,
+    dataset: opt.Dataset = None,
+    data_dir: opt.DataDir = None,
+    download: opt.Download = False,
+    image_size: opt.ImageSize = None,
+    num_classes: opt.NumClasses = None,
+    epochs: opt.Epochs = None,
+    lr: opt.Lr = None,
+    batch_size: opt.BatchSize = None,
+    eval_batch_size: opt.EvalBatchSize = None,
+    workers: opt.Workers = None,
+    momentum: opt.Momentum = None,
+    weight_decay: opt.WeightDecay = None,
+    decay_rule: opt.DecayRule = None,
+    nesterov: opt.Nesterov = None,
+    schedule: opt.Schedule = None,
+    milestones: opt.Milestones = None,
+    gamma: opt.Gamma = None,
+    warmup_epochs: opt.WarmupEpochs = None,
+    label_smoothing: opt.LabelSmoothing = None,
+    no_augment: opt.NoAugment = None,
+    precision: opt.Precision = None,
+    device: opt.Device = "auto",
+    threads: opt.Threads = None,
+    seed: opt.Seed = 0,
+    out: opt.OutFolder = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume", metavar="FOLDER", help="Go on with this interrupted run.", show_default=False
+        ),
+    ] = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train a base network.
+
+    The images are --dataset (default: digits), or the folder --data-dir. Defaults: 100 epochs of SGD from
+    learning rate 0.1, cosine. The run is a folder, in runs/ unless --out says otherwise, with best.hdf5 and
+    final.hdf5; interrupted, it goes on with --resume FOLDER.
+    """
+    show = Out(json, quiet)
+    from ..engine.sources import Images
+    from ..engine.training_job import TrainingJob
+    from .common import start
+
+    start(threads, device)
+    if resume is not None:
+        resume_and_show(show, resume, "train-base")
+        return
+    job = TrainingJob(
+        command="train-base",
+        config=training_config(locals(), epochs=100, lr=0.1),
+        images=Images(dataset, data_dir, image_size, download, workers or 0),
+        arch=arch,
+        num_classes=num_classes,
+    )
+    train_and_show(show, job, out, force)

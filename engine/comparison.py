@@ -1,0 +1,58 @@
+"""Networks side by side: accuracy, cost, size and speed of several files."""
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from .cost import Cost, count
+from .data import ImageData
+from .evaluation import evaluating
+from .events import Accuracy, Event
+from .latency import Latency, measure
+from .network import Network
+from .trace import trace
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One network: what it can do, what it costs; `latency` has one entry per batch size."""
+
+    path: Path
+    arch: str
+    accuracy: Accuracy | None
+    cost: Cost
+    bytes: int
+    latency: Sequence[Latency] = ()
+
+
+def measure_networks(
+    networks: Mapping[Path, Network],
+    images: Mapping[Path, ImageData],
+    *,
+    batch_size: int,
+    device: torch.device,
+    latency: Sequence[int] = (),
+) -> Generator[Event, None, list[Measured]]:
+    """Measure networks one after the other, their latency in turns.
+
+    Args:
+        networks: by the file they come from; the first is the base that speed-ups are relative to.
+        images: per file, what to test it on; without images no accuracy.
+        latency: batch sizes to time; none for no timing.
+    """
+    results: dict[Path, Measured] = {}
+    for path, network in networks.items():
+        model = network.model.to(device)
+        accuracy = None
+        if path in images:
+            accuracy = yield from evaluating(model, images[path], batch_size=batch_size, device=device)
+        cost = count(trace(model, network.input_size).map)
+        results[path] = Measured(path, network.arch, accuracy, cost, path.stat().st_size)
+    if latency:
+        models = {str(path): network.model for path, network in networks.items()}
+        size = next(iter(networks.values())).input_size
+        timed = measure(models, size, batch_sizes=tuple(latency), device=device)
+        results = {path: replace(result, latency=timed[str(path)]) for path, result in results.items()}
+    return list(results.values())

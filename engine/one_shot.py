@@ -1,0 +1,124 @@
+"""One-shot pruning as a job: score, choose, cut, prove, re-estimate batch norms, measure at every turn."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from . import criteria
+from .data import DataInfo, ImageData
+from .errors import CriterionError
+from .evaluation import evaluating
+from .events import Accuracy, Event, Note
+from .network import Network
+from .pruning import Pruned, prune_network
+from .recalibrate import recalibrate
+from .score_file import load_scores
+from .specification import Specification
+from .trace import Trace, trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShot:
+    """Settings of the job.
+
+    Attributes:
+        criterion: how filters are scored, unless `scores` are saved ones.
+        scores: a score file, or a folder of `rank_conv*.npy`.
+        limit: batches to score on.
+        recalibration: training batches to re-estimate batch norms on; 0 leaves them as they are.
+    """
+
+    specification: Specification
+    criterion: str = "l1"
+    scores: Path | None = None
+    limit: int = 5
+    recalibration: int = 20
+    batch_size: int = 128
+    eval_batch_size: int = 256
+    seed: int = 0
+
+    @property
+    def needs_images(self) -> bool:
+        """Can nothing be chosen without images?"""
+        by_criterion = self.specification.needs_scores and self.scores is None
+        return by_criterion and criteria.get(self.criterion).NEEDS == "images"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came out: accuracies `before`, when `pruned` and, where that was done, `recalibrated`."""
+
+    pruned: Pruned
+    network: Network
+    accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
+
+
+def run_one_shot(
+    network: Network, job: OneShot, data: ImageData | None, device: torch.device
+) -> Generator[Event, None, Outcome]:
+    """Prune once. Without images nothing is re-estimated or measured.
+
+    Raises:
+        CriterionError: the criterion needs images and there are none.
+        AllocationError, ProofError: see `prune_network`.
+    """
+    if data is None and job.needs_images:
+        raise CriterionError(
+            f"criterion '{job.criterion}' looks at images; say which with --dataset or --data-dir"
+        )
+    network.model.to(device)
+    traced = trace(network.model, network.input_size)
+    scores = _scores(network, traced, job, data, device)
+    pruned = prune_network(network, job.specification, scores, traced=traced, options=_options(job))
+    for reason in pruned.misfits:
+        yield Note(f"left alone: {reason}")
+    if data is None:
+        return Outcome(pruned, pruned.network)
+
+    thin = pruned.network.model
+    accuracies: dict[str, Accuracy] = {}
+    stages = {"before": network.model, "pruned": thin, "recalibrated": thin}
+    for stage, model in stages.items():
+        if stage == "recalibrated":
+            if not job.recalibration:
+                break
+            recalibrate(thin, _batches(data, job, job.recalibration, device))
+        accuracies[stage] = yield from evaluating(model, data, batch_size=job.eval_batch_size, device=device)
+    last = list(accuracies.values())[-1]
+    return Outcome(pruned, measured(pruned.network, last, data.info), accuracies)
+
+
+def measured(network: Network, accuracy: Accuracy, info: DataInfo) -> Network:
+    """The network with what was measured of it, and with its images' normalisation and class names."""
+    facts = {"top1": accuracy.top1, "top5": accuracy.top5, "loss": accuracy.loss, "images": accuracy.images}
+    return replace(
+        network,
+        accuracy={**facts, "dataset": info.name},
+        normalization={"mean": list(info.mean), "std": list(info.std)},
+        class_names=tuple(info.class_names),
+    )
+
+
+def _scores(
+    network: Network, traced: Trace, job: OneShot, data: ImageData | None, device: torch.device
+) -> Mapping[str, Tensor]:
+    if not job.specification.needs_scores:
+        return {}
+    if job.scores is not None:
+        return load_scores(job.scores, traced.map)
+    batches = _batches(data, job, job.limit, device) if job.needs_images and data is not None else None
+    return criteria.score(job.criterion, network.model, traced, batches=batches, seed=job.seed)
+
+
+def _batches(data: ImageData, job: OneShot, limit: int, device: torch.device):
+    return data.batches("train", job.batch_size, device=device, shuffle_seed=job.seed, limit=limit)
+
+
+def _options(job: OneShot) -> dict[str, object]:
+    if not job.specification.needs_scores:
+        return {}
+    chosen_by = {"scores": str(job.scores)} if job.scores else {"criterion": job.criterion, "seed": job.seed}
+    return {**chosen_by, "recalibration": job.recalibration}

@@ -1,0 +1,104 @@
+"""Which network and which images a command works on, where the user left something unsaid."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..archs import registry
+from .data import ImageData, open_data
+from .errors import DataError, EngineError
+from .network import Network, load_network, new_network
+from .runs import newest_base
+
+DEFAULT_DATASET = "digits"
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Images:
+    """How a user describes images; see `engine.data.open_data`."""
+
+    dataset: str | None = None
+    data_dir: Path | None = None
+    image_size: int | None = None
+    download: bool = False
+    workers: int = 0
+
+    def name_for(self, network: Network | None = None) -> str:
+        """The data set: the one named, a folder's, the one the network was last measured on, or `digits`."""
+        measured_on = (network.accuracy or {}).get("dataset") if network else None
+        return self.dataset or ("imagefolder" if self.data_dir else None) or measured_on or DEFAULT_DATASET
+
+    def open(self, network: Network | None = None) -> ImageData:
+        """Open the images, normalised as the network wants them, and check that the two go together.
+
+        Raises:
+            DataError: no such images, or of another size or number of classes than the network's.
+        """
+        wanted = (network.normalization or {}) if network else {}
+        data = open_data(
+            self.name_for(network),
+            self.data_dir,
+            image_size=self.image_size,
+            mean=wanted.get("mean"),
+            std=wanted.get("std"),
+            download=self.download,
+            workers=self.workers,
+        )
+        if network is not None:
+            check_match(network, data)
+        return data
+
+
+def check_match(network: Network, data: ImageData) -> None:
+    """Make sure that images and classes are those the network was made for.
+
+    Raises:
+        DataError: names both sizes, or both numbers of classes.
+    """
+    info = data.info
+    if tuple(info.input_size) != tuple(network.input_size):
+        have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
+        raise DataError(
+            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; "
+            f"choose other images with --dataset and --data-dir, or resize a folder of images with --image-size {network.input_size[-1]}"
+        )
+    if info.num_classes != network.num_classes:
+        raise DataError(
+            f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} apart; "
+            "choose the images it was made for with --dataset and --data-dir"
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network, the words that say where its weights come from, and whether they mean anything."""
+
+    network: Network
+    weights: str
+    trained: bool
+
+
+def find_network(
+    path: Path | None, arch: str | None, images: Images, *, num_classes: int | None, seed: int
+) -> Source:
+    """The network of a file, or the newest base run of an arch and data set, or seeded random weights.
+
+    Raises:
+        EngineError: neither a file nor an arch was given.
+    """
+    if path is not None:
+        size = (3, images.image_size, images.image_size) if images.image_size else None
+        return Source(load_network(path, arch, input_size=size), str(path), trained=True)
+    if arch is None:
+        raise EngineError("give a weight file, or the name of a network with --arch")
+    name = registry.get(arch).name
+    base = newest_base(RUNS, name, images.name_for())
+    if base is not None:
+        return Source(
+            load_network(base), f"{base}, the newest base of {name} on {images.name_for()}", trained=True
+        )
+    info = images.open().info
+    network = new_network(
+        name, num_classes=num_classes or info.num_classes, input_size=info.input_size, seed=seed
+    )
+    return Source(network, f"random weights, seed {seed}", trained=False)

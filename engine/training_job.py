@@ -1,0 +1,164 @@
+"""Training a network as a job: what `train-base` and `finetune` do, from settings that a run folder keeps."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from .config import TrainConfig
+from .data import ImageData
+from .devices import resolve_device
+from .errors import TrainingError
+from .events import Accuracy, Event, Finished, Note
+from .network import Network, load_network, new_network, save_network
+from .one_shot import measured
+from .recalibrate import recalibrate
+from .runs import Run
+from .sources import Images, check_match
+from .training import train
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """Everything a run is made of; `config.json` holds exactly this.
+
+    Attributes:
+        command: `train-base` (from random weights of `arch`) or `finetune` (from the file `start`).
+        arch: needed for a file only if that does not say it.
+        teacher: a file whose answers are learnt too.
+        recalibration: training batches to re-estimate batch norms on before finetuning; 0 leaves them.
+    """
+
+    command: str
+    config: TrainConfig
+    images: Images
+    arch: str | None = None
+    start: Path | None = None
+    teacher: Path | None = None
+    num_classes: int | None = None
+    recalibration: int = 20
+
+    def settings(self, network: Network, data: ImageData) -> dict[str, Any]:
+        """All fields, for `config.json`, what was left unsaid filled in."""
+        images = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self.images).items()}
+        return {
+            "command": self.command,
+            "arch": network.arch,
+            "dataset": data.info.name,
+            "start": None if self.start is None else str(self.start.resolve()),
+            "teacher": None if self.teacher is None else str(self.teacher.resolve()),
+            "num_classes": network.num_classes,
+            "recalibration": self.recalibration,
+            "images": {**images, "dataset": data.info.name},
+            "training": asdict(self.config),
+        }
+
+    @classmethod
+    def of_run(cls, run: Run) -> "TrainingJob":
+        """The job that a run folder describes.
+
+        Raises:
+            TrainingError: its `config.json` describes none.
+        """
+        try:
+            known = dict(run.config)
+            training, images = dict(known["training"]), dict(known["images"])
+            return cls(
+                command=known["command"],
+                config=TrainConfig(**{**training, "milestones": tuple(training["milestones"])}),
+                images=Images(**{**images, "data_dir": _path(images["data_dir"])}),
+                arch=known["arch"],
+                start=_path(known["start"]),
+                teacher=_path(known["teacher"]),
+                num_classes=known["num_classes"],
+                recalibration=known["recalibration"],
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrainingError(f"{run.folder}/config.json describes no training run: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A job with its network, images and teacher at hand: nothing is left that could be missing."""
+
+    job: TrainingJob
+    network: Network
+    data: ImageData
+    teacher: Network | None
+
+
+def prepare(job: TrainingJob) -> Prepared:
+    """Find everything a job needs, and check that it goes together, before anything is written.
+
+    Raises:
+        EngineError, ArchError, WeightsError: the first thing that is missing or does not fit.
+    """
+    if job.start is not None:
+        network = load_network(job.start, job.arch, input_size=_size(job.images))
+        data = job.images.open(network)
+    elif job.arch is not None:
+        data = job.images.open()
+        info = data.info
+        network = new_network(
+            job.arch,
+            num_classes=job.num_classes or info.num_classes,
+            input_size=info.input_size,
+            seed=job.config.seed,
+        )
+        check_match(network, data)
+    else:
+        raise TrainingError("training needs a network: give its name with --arch, or a file")
+    teacher = None if job.teacher is None else load_network(job.teacher, input_size=_size(job.images))
+    if teacher is not None:
+        check_match(teacher, data)
+    return Prepared(job, network, data, teacher)
+
+
+def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
+    """Train; the run folder ends up with the best and the final network, each loading by itself.
+
+    Raises:
+        TrainingError: see `train`.
+    """
+    job, network, data = ready.job, ready.network, ready.data
+    device = resolve_device(job.config.device)
+    model = network.model.to(device)
+    if ready.teacher is not None:
+        ready.teacher.model.to(device)
+    if job.start is not None and job.recalibration and not resume:
+        batches = data.batches(
+            "train",
+            job.config.batch_size,
+            device=device,
+            shuffle_seed=job.config.seed,
+            limit=job.recalibration,
+        )
+        norms = recalibrate(model, batches)
+        yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
+    trained = network.after(job.command, _without_defaults(run.config["training"]), accuracy=None)
+
+    def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
+        save_network(path, measured(replace(trained, model=model), accuracy, data.info), force=True)
+
+    teacher = ready.teacher.model if ready.teacher else None
+    finished: Finished | None = None
+    for event in train(model, data, job.config, run, save, teacher=teacher, resume=resume):
+        finished = event if isinstance(event, Finished) else finished
+        yield event
+    assert finished is not None
+    return finished
+
+
+def _without_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+    plain = asdict(TrainConfig(epochs=1, lr=1.0))
+    return {name: v for name, v in training.items() if name in ("epochs", "lr") or v != plain[name]}
+
+
+def _size(images: Images) -> tuple[int, int, int] | None:
+    return (3, images.image_size, images.image_size) if images.image_size else None
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
