@@ -10,7 +10,7 @@ from typing import Any
 _PUBLIC = {
     "load": "engine.network:load_network",
     "save": "engine.network:save_network",
-    "trace": "engine.trace:trace",
+    "trace": "engine.graph.trace:trace",
     "count": "engine.cost:count",
     "score": "engine.criteria:score",
 }

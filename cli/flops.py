@@ -43,7 +43,7 @@ def command(
     plan: opt.Plan = None,
     json: opt.Json = False,
 ) -> None:
-    """Count multiply-accumulates and parameters of a network, a file, or what a specification would leave.
+    """Count multiply-accumulates and parameters, layer by layer.
 
     A MAC is one multiply-add of a convolution or linear layer, for one image. With an option that says what
     leaves, the truly narrow network is counted, without weights or images: which filters leave does not change
@@ -51,11 +51,11 @@ def command(
     """
     wanted = specification(locals())
     show = Out(json)
+    from ..engine.allocation.specification import equal_scores
     from ..engine.cost import count
     from ..engine.errors import EngineError
+    from ..engine.graph.trace import trace
     from ..engine.network import load_network, new_network
-    from ..engine.specification import equal_scores
-    from ..engine.trace import trace
 
     size = (3, image_size, image_size) if image_size else None
     if file is not None:

@@ -75,7 +75,7 @@ def command(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Choose filters, remove them, and write a narrow network that loads by itself.
+    """Choose filters, remove them and write the narrow network.
 
     Say how much leaves with one of --flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate,
     --rate-norm/--rate-dist or --plan; without any, half of the MACs stay (--flops 0.5). Which filters leave is
@@ -85,11 +85,11 @@ def command(
     """
     wanted = specification(locals())
     show = Out(json, quiet)
-    from ..engine import plan as plans
+    from ..engine.allocation import plan as plans
+    from ..engine.allocation.specification import Specification
     from ..engine.network import save_network
     from ..engine.one_shot import OneShot, run_one_shot
     from ..engine.sources import Images
-    from ..engine.specification import Specification
     from ..weights.files import check_output
     from ..weights.formats import check_any
 

@@ -36,18 +36,19 @@ def command(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Score every filter of a network; small scores leave first.
+    """Score every filter of a network.
 
+    Small scores leave first.
     Without a file, the newest base run of --arch on the same images is taken, else seeded random weights. The
     default criterion is hrank: the mean rank of each filter's feature maps over --limit batches of training
     images. The scores are saved for `prune prune --scores`.
     """
     show = Out(json, quiet)
     from ..engine import criteria
-    from ..engine.runs import next_run_folder
+    from ..engine.graph.trace import trace
     from ..engine.score_file import save_scores
     from ..engine.sources import RUNS, Images
-    from ..engine.trace import trace
+    from ..engine.training.runs import next_run_folder
     from ..weights.files import check_output
 
     criterion = criterion or "hrank"

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..engine.specification import Specification
+    from ..engine.allocation.specification import Specification
 
 
 LIMITS = ("skip", "residual", "ranking", "round_to", "min_channels", "max_rate")
@@ -17,7 +17,7 @@ def specification(options: dict[str, Any]) -> "Specification | None":
     Raises:
         AllocationError: options that exclude each other.
     """
-    from ..engine.specification import Specification
+    from ..engine.allocation.specification import Specification
 
     ways = ("compress_rate", "keep_rate", "rate", "rate_norm", "rate_dist", "flops", "params", "plan")
     given = _given(options, ways)

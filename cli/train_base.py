@@ -55,7 +55,7 @@ def command(
     """
     show = Out(json, quiet)
     from ..engine.sources import Images
-    from ..engine.training_job import TrainingJob
+    from ..engine.training.job import TrainingJob
     from .common import start
 
     start(threads, device)

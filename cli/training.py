@@ -7,9 +7,9 @@ from . import units
 from .show import Out
 
 if TYPE_CHECKING:
-    from ..engine.config import TrainConfig
     from ..engine.events import Finished
-    from ..engine.training_job import TrainingJob
+    from ..engine.training.config import TrainConfig
+    from ..engine.training.job import TrainingJob
 
 TRAINING_OPTIONS = (
     "batch_size",
@@ -29,7 +29,7 @@ TRAINING_OPTIONS = (
 
 def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: Any) -> "TrainConfig":
     """A training's settings from a command's local variables; the engine's defaults where nothing was given."""
-    from ..engine.config import TrainConfig
+    from ..engine.training.config import TrainConfig
 
     given = {name: options[name] for name in TRAINING_OPTIONS if options[name] is not None}
     if "milestones" in given:
@@ -47,9 +47,9 @@ def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: 
 
 def train_and_show(out: Out, job: "TrainingJob", folder: Path | None, force: bool) -> None:
     """Begin a run, in a new folder if none is given, and see it through."""
-    from ..engine.runs import Run, next_run_folder
     from ..engine.sources import RUNS
-    from ..engine.training_job import prepare, run_training
+    from ..engine.training.job import prepare, run_training
+    from ..engine.training.runs import Run, next_run_folder
 
     if folder is not None:
         Run.check_free(folder, force)
@@ -62,8 +62,8 @@ def train_and_show(out: Out, job: "TrainingJob", folder: Path | None, force: boo
 def resume_and_show(out: Out, folder: Path, command: str) -> None:
     """Go on with an interrupted run, with the settings it was begun with."""
     from ..engine.errors import TrainingError
-    from ..engine.runs import Run
-    from ..engine.training_job import TrainingJob, prepare, run_training
+    from ..engine.training.job import TrainingJob, prepare, run_training
+    from ..engine.training.runs import Run
 
     run = Run.open(folder)
     job = TrainingJob.of_run(run)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .channels import NO_ID, Ids
 from .errors import ProofError
-from .trace import Trace
+from .graph.trace import Trace
 
 TOLERANCE = 1e-6  # relative, in float64
 

@@ -10,9 +10,9 @@ from .cost import Cost, count
 from .data import ImageData
 from .evaluation import evaluating
 from .events import Accuracy, Event
+from .graph.trace import trace
 from .latency import Latency, measure
 from .network import Network
-from .trace import trace
 
 
 @dataclass(frozen=True, eq=False)

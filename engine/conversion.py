@@ -12,9 +12,9 @@ from ..weights.store import WeightFile
 from .channels import ChannelMap, Role
 from .cost import count
 from .errors import EngineError
+from .graph.trace import trace
 from .narrowing import narrow_proven
 from .network import Network, load_network, to_weight_file
-from .trace import trace
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from .channels import ChannelMap
 from .checks import TOLERANCE, Misfit, structure_misfit, value_difference
 from .errors import ProofError, TraceError
 from .fit import fit
+from .graph.trace import BATCH, Trace, trace
 from .surgery import mask, narrow
-from .trace import BATCH, Trace, trace
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from . import criteria
+from .allocation.specification import Specification
 from .data import DataInfo, ImageData
 from .errors import CriterionError
 from .evaluation import evaluating
 from .events import Accuracy, Event, Note
+from .graph.trace import Trace, trace
 from .network import Network
 from .pruning import Pruned, prune_network
 from .recalibrate import recalibrate
 from .score_file import load_scores
-from .specification import Specification
-from .trace import Trace, trace
 
 
 @dataclass(frozen=True, kw_only=True)

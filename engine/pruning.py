@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .allocation import Scores, Selection
+from .allocation.plan import Plan, plan_of
+from .allocation.selection import Scores, Selection
+from .allocation.specification import Specification
 from .channels import ChannelMap
 from .cost import Cost, count
+from .graph.trace import Trace, trace
 from .narrowing import narrow_proven
 from .network import Network
-from .plan import Plan, plan_of
-from .specification import Specification
-from .trace import Trace, trace
 
 
 @dataclass(frozen=True, eq=False)

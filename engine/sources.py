@@ -7,7 +7,7 @@ from ..archs import registry
 from .data import ImageData, open_data
 from .errors import DataError, EngineError
 from .network import Network, load_network, new_network
-from .runs import newest_base
+from .training.runs import newest_base
 
 DEFAULT_DATASET = "digits"
 RUNS = Path("runs")

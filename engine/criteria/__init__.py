@@ -16,7 +16,7 @@ from ..errors import CriterionError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ..trace import Trace
+    from ..graph.trace import Trace
 
     Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -60,7 +60,7 @@ def score(
     Args:
         name: a criterion, as `names` lists them.
         model: the traced network; its modes, weights and gradients are left as they were.
-        trace: what `engine.trace.trace` found out about it.
+        trace: what `engine.graph.trace.trace` found out about it.
         batches: (images_NCHW, labels_N) on the model's device, for criteria that need images.
         seed: of the criteria that draw numbers.
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ..channels import ChannelMap, Layer, Role
 from ..errors import CriterionError
 from ..filters import scored_layers
-from ..trace import Trace
+from ..graph.trace import Trace
 
 NEEDS = "weights"
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..filters import filters_of, scored_layers
-from ..trace import Trace
+from ..graph.trace import Trace
 
 NEEDS = "weights"
 

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import CriterionError
 from ..eval_mode import eval_mode
 from ..filters import scored_layers
+from ..graph.trace import Tap, Trace
 from ..matrix_rank import feature_map_ranks
-from ..trace import Tap, Trace
 
 NEEDS = "images"
 
@@ -20,7 +20,7 @@ NEEDS = "images"
 class _TapReader(TorchDispatchMode):
     """Sums the ranks of every tapped feature map while one batch runs.
 
-    Counts the calls of each op as `engine.trace` does, so that a tap names one output of the pass. Ranks are
+    Counts the calls of each op as `engine.graph.taps` does, so that a tap names one output of the pass. Ranks are
     taken on the
     spot: a later in-place op may overwrite the output.
     """

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from ..filters import filters_of, scored_layers
-from ..trace import Trace
+from ..graph.trace import Trace
 
 NEEDS = "weights"
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..filters import scored_layers
-from ..trace import Trace
+from ..graph.trace import Trace
 
 NEEDS = "weights"
 

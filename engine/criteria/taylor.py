@@ -11,7 +11,7 @@ from ..channels import Layer
 from ..errors import CriterionError
 from ..eval_mode import eval_mode
 from ..filters import scored_layers
-from ..trace import Trace
+from ..graph.trace import Trace
 
 NEEDS = "images"
 

@@ -6,9 +6,9 @@ from typing import Any, get_args
 import pytest
 import typer
 from prune.cli import options, parse
-from prune.engine.config import TrainConfig
-from prune.engine.optimizer import DECAY_RULES, SCHEDULES
-from prune.engine.precision import PRECISIONS
+from prune.engine.training.config import TrainConfig
+from prune.engine.training.optimizer import DECAY_RULES, SCHEDULES
+from prune.engine.training.precision import PRECISIONS
 
 ENGINE_DEFAULTS = TrainConfig(epochs=2, lr=0.1)
 

@@ -423,7 +423,11 @@ class WidthBranch(Mini):
         return self.head(self.body(x if x.shape[1] == 16 else torch.flip(x, [1])))
 
 
-ALL = [cls for cls in list(globals().values()) if isinstance(cls, type) and issubclass(cls, Mini) and cls is not Mini]
+ALL = [
+    cls
+    for cls in list(globals().values())
+    if isinstance(cls, type) and issubclass(cls, Mini) and cls is not Mini
+]
 
 
 def build(name: str) -> Mini:

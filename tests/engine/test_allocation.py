@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from prune.engine.allocation import (
+from prune.engine.allocation.selection import (
     by_layer_rates,
     by_rate,
     by_rate_list,
@@ -12,7 +12,7 @@ from prune.engine.allocation import (
 )
 from prune.engine.channels import Group
 from prune.engine.errors import AllocationError
-from prune.engine.trace import trace
+from prune.engine.graph.trace import trace
 from torch import nn
 
 torch.set_num_threads(1)

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation import prunable_groups
-from prune.engine.budget import Limits, RemovalOrder, by_budget, first_length
+from prune.engine.allocation.budget import Limits, RemovalOrder, by_budget, first_length
+from prune.engine.allocation.selection import prunable_groups
 from prune.engine.cost import Counter
 from prune.engine.errors import AllocationError
-from prune.engine.trace import trace
+from prune.engine.graph.trace import trace
 
 torch.set_num_threads(1)
 

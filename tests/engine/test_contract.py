@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
+from prune.engine.graph.trace import trace
 from prune.engine.narrowing import narrow_proven
 from prune.engine.network import Network, save_network
 from prune.engine.surgery import mask, narrow
-from prune.engine.trace import trace
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -27,7 +26,11 @@ def every_other(channel_map, coupled=True):
     for group in channel_map.groups:
         free = group.channels[group.free]
         if group.producers and (coupled or not group.stream):
-            removed += rng.choice(free, min(max(1, len(group.channels) // 2 - 1), len(free), len(group.channels) - 1), replace=False).tolist()
+            removed += rng.choice(
+                free,
+                min(max(1, len(group.channels) // 2 - 1), len(free), len(group.channels) - 1),
+                replace=False,
+            ).tolist()
     return removed
 
 
@@ -36,7 +39,10 @@ def pruned():
     made = {}
     for name in NAMES:
         model = mini_networks.build(name)
-        made[name] = model, narrow_proven(model, trace(model, mini_networks.SIZE), mini_networks.SIZE, every_other)
+        made[name] = (
+            model,
+            narrow_proven(model, trace(model, mini_networks.SIZE), mini_networks.SIZE, every_other),
+        )
     return made
 
 
@@ -76,7 +82,10 @@ def test_narrow_file_equals_masked_network_in_a_new_process(name, pruned, reload
     found = torch.tensor(reloaded[name], dtype=torch.float64)
     assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
     assert model is not result.model
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), full.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(model.state_dict().values(), full.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation import by_rate_list, prunable_groups
+from prune.engine.allocation.rates import parse_rates
+from prune.engine.allocation.selection import by_rate_list, prunable_groups
 from prune.engine.cost import Counter, count
-from prune.engine.rates import parse_rates
-from prune.engine.trace import trace
+from prune.engine.graph.trace import trace
 from torch import nn
 
 torch.set_num_threads(1)

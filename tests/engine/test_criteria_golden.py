@@ -10,13 +10,13 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria
-from prune.engine.allocation import by_rate_list, prunable_groups, removal_order
+from prune.engine.allocation.norm_distance import by_norm_and_distance
+from prune.engine.allocation.rates import parse_rates
+from prune.engine.allocation.selection import by_rate_list, prunable_groups, removal_order
 from prune.engine.channels import Group
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
-from prune.engine.norm_distance import by_norm_and_distance
-from prune.engine.rates import parse_rates
-from prune.engine.trace import trace
+from prune.engine.graph.trace import trace
 from prune.weights.formats import read_any
 from prune.weights.names import rename
 

@@ -8,7 +8,7 @@ from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
 from prune.engine.criteria.l2 import l2_norms
 from prune.engine.errors import CriterionError
-from prune.engine.trace import trace
+from prune.engine.graph.trace import trace
 from torch import nn
 
 torch.set_num_threads(1)

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation import by_rate_list, prunable_groups
+from prune.engine.allocation.rates import parse_rates
+from prune.engine.allocation.selection import by_rate_list, prunable_groups
 from prune.engine.errors import AllocationError, CriterionError
-from prune.engine.rates import parse_rates
+from prune.engine.graph.trace import trace
 from prune.engine.score_file import load_rank_folder, load_scores, save_scores
-from prune.engine.trace import trace
 from prune.weights.store import read
 
 torch.set_num_threads(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from conftest import Blobs, blob_training, tiny_net
-from prune.engine.training import Interrupted
+from prune.engine.training.loop import Interrupted
 
 
 class StandingStill(Blobs):

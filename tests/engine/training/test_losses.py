@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from prune.engine.losses import classification_loss, distillation_loss
+from prune.engine.training.losses import classification_loss, distillation_loss
 
 LOGITS_NK = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.3, -2.0]])
 TEACHER_NK = torch.tensor([[1.0, 1.5, -0.5], [-1.0, 0.0, 3.0]])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from prune.engine.optimizer import Schedule, build_sgd, set_rate
+from prune.engine.training.optimizer import Schedule, build_sgd, set_rate
 from torch import nn
 
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from prune.engine import precision as probing
-from prune.engine.precision import Precision, choose_precision, time_ways
+from prune.engine.training import precision as probing
+from prune.engine.training.precision import Precision, choose_precision, time_ways
 from torch import nn
 
 IMAGES_NCHW, LABELS_N = torch.rand(8, 3, 8, 8), torch.arange(8)

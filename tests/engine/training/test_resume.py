@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune.engine.checkpoint import read_checkpoint
 from prune.engine.errors import TrainingError
-from prune.engine.hooks import Hooks
+from prune.engine.training.checkpoint import read_checkpoint
+from prune.engine.training.hooks import Hooks
 
 TIMES = {"seconds", "images_per_s", "finished_at", "folder"}
 

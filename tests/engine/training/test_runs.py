@@ -10,7 +10,7 @@ import pytest
 from prune.engine.atomic import replacing
 from prune.engine.errors import TrainingError
 from prune.engine.events import Note, RunStarted
-from prune.engine.runs import Run, newest_base, next_run_folder
+from prune.engine.training.runs import Run, newest_base, next_run_folder
 
 BASE = {"command": "train-base", "arch": "resnet20", "dataset": "digits"}
 

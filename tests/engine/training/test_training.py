@@ -7,14 +7,14 @@ from itertools import chain
 import pytest
 import torch
 from prune.archs.registry import get as get_arch
-from prune.engine.checkpoint import read_checkpoint
-from prune.engine.config import TrainConfig
-from prune.engine.course import REPORT_STEPS
 from prune.engine.data import open_data
 from prune.engine.errors import DataError, EngineError, TrainingError
 from prune.engine.events import EpochDone, Finished, RunStarted, Saved, StepDone
-from prune.engine.hooks import Hooks
-from prune.engine.tally import Tally
+from prune.engine.training.checkpoint import read_checkpoint
+from prune.engine.training.config import TrainConfig
+from prune.engine.training.course import REPORT_STEPS
+from prune.engine.training.hooks import Hooks
+from prune.engine.training.tally import Tally
 
 STEPS = 7  # 200 images in batches of 32
 

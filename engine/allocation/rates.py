@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from .errors import AllocationError
+from ..errors import AllocationError
 
 _TERM = re.compile(r"(?:\[(\d+\.\d*)\]|(\d+\.\d*))(?:\*(\d+))?", re.ASCII)
 _MOST_REPEATS = 10_000

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..weights.files import atomic_write, require_file
-from .channels import ChannelMap, Group
-from .errors import AllocationError
+from ...weights.files import atomic_write, require_file
+from ..channels import ChannelMap, Group
+from ..errors import AllocationError
 
 FORMAT = 1
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .atomic import replacing
-from .errors import TrainingError
-from .events import Accuracy
+from ..atomic import replacing
+from ..errors import TrainingError
+from ..events import Accuracy
 from .precision import Precision
 
 FORMAT = 1

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import fx
 
-from ..archs.units import PadShortcut
-from .channels import NO_ID, Ids, IndexTensor, Role
+from ...archs.units import PadShortcut
+from ..channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
 from .rules_elementwise import elementwise, is_pointwise, prelu
 from .rules_layers import batch_norm, convolution, linear, transposed_convolution

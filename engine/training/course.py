@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.base import ImageData
+from ..devices import resolve_device
+from ..errors import TrainingError
+from ..evaluation import check_fit, evaluating
+from ..events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
 from .checkpoint import Checkpoint, Progress, check_same, read_checkpoint, write_checkpoint
 from .config import TrainConfig
-from .data.base import ImageData
-from .devices import resolve_device
-from .errors import TrainingError
-from .evaluation import check_fit, evaluating
-from .events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
 from .hooks import Hooks
 from .losses import classification_loss, distillation_loss
 from .optimizer import Schedule, build_sgd, set_rate

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..data.base import ImageData
+from ..errors import TrainingError
+from ..events import Event
 from .config import TrainConfig
 from .course import Course, Save
-from .data.base import ImageData
-from .errors import TrainingError
-from .events import Event
 from .hooks import Hooks
 from .runs import Run
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ..channels import ChannelMap
+from ..errors import AllocationError
+from ..filters import scored_layers
 from . import plan as plans
-from .allocation import RESIDUALS, Scores, Selection, by_layer_rates, by_rate, by_rate_list, prunable_groups
 from .budget import Limits, by_budget
-from .channels import ChannelMap
-from .errors import AllocationError
-from .filters import scored_layers
 from .norm_distance import by_norm_and_distance
 from .rates import parse_layer_rates, parse_rates
+from .selection import RESIDUALS, Scores, Selection, by_layer_rates, by_rate, by_rate_list, prunable_groups
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .allocation import Selection, channel_scores, combine_scores, leaving, removal_order
-from .channels import ChannelMap, Group
-from .criteria.fpgm import Distance, geometric_median_scores
-from .criteria.l2 import l2_norms
-from .errors import AllocationError
-from .filters import filters_of
+from ..channels import ChannelMap, Group
+from ..criteria.fpgm import Distance, geometric_median_scores
+from ..criteria.l2 import l2_norms
+from ..errors import AllocationError
+from ..filters import filters_of
+from .selection import Selection, channel_scores, combine_scores, leaving, removal_order
 
 
 def by_norm_and_distance(

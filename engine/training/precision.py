@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .devices import synchronize
+from ..devices import synchronize
 
 PRECISIONS = ("auto", "fp32", "bf16")
 

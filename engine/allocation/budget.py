@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .allocation import Scores, Selection, channel_scores, removal_order
-from .channels import ChannelMap, Group, Ids
-from .cost import Counter
-from .errors import AllocationError
+from ..channels import ChannelMap, Group, Ids
+from ..cost import Counter
+from ..errors import AllocationError
+from .selection import Scores, Selection, channel_scores, removal_order
 
 RANKINGS = ("local", "global")
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from .atomic import replacing
+from ..atomic import replacing
+from ..errors import TrainingError
+from ..events import Event, Finished
 from .environment import environment
-from .errors import TrainingError
-from .events import Event, Finished
 
 
 class Run:

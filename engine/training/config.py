@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .errors import TrainingError
+from ..errors import TrainingError
 from .optimizer import DECAY_RULES, SCHEDULES
 from .precision import PRECISIONS
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .channels import ChannelMap, Group, Ids
-from .errors import AllocationError
+from ..channels import ChannelMap, Group, Ids
+from ..errors import AllocationError
 from .rates import check_rate, match_layer_rates, match_names
 
 RESIDUALS = ("internal", "coupled")

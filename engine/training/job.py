@@ -7,17 +7,17 @@ from typing import Any
 
 from torch import nn
 
+from ..data import ImageData
+from ..devices import resolve_device
+from ..errors import TrainingError
+from ..events import Accuracy, Event, Finished, Note
+from ..network import Network, load_network, new_network, save_network
+from ..one_shot import measured
+from ..recalibrate import recalibrate
+from ..sources import Images, check_match
 from .config import TrainConfig
-from .data import ImageData
-from .devices import resolve_device
-from .errors import TrainingError
-from .events import Accuracy, Event, Finished, Note
-from .network import Network, load_network, new_network, save_network
-from .one_shot import measured
-from .recalibrate import recalibrate
+from .loop import train
 from .runs import Run
-from .sources import Images, check_match
-from .training import train
 
 
 @dataclass(frozen=True, kw_only=True)
