@@ -1,22 +1,29 @@
 # Every target sets up what it needs: python3 (3.11 or newer) and make are enough on a fresh machine.
 
-PYTHON := $(shell for python in python3.13 python3.12 python3.11 python3; do \
+first_python = $(shell for python in $(1); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+PYTHON := $(call first_python,python3.13 python3.12 python3.11 python3)
 BIN := .venv/bin
 READY := .venv/ready
+OLDEST := .venv-oldest
 
-.PHONY: help demo test check soak bench clean
+.PHONY: help demo demo-resrep test check soak bench lower-bounds clean
 
 help:
-	@echo 'make demo   train, prune and finetune a small network, and compare them (3 minutes)'
-	@echo 'make test   all checks and tests'
-	@echo 'make check  formatting, lint and types alone'
-	@echo 'make soak   the tests that take long'
-	@echo 'make bench  every measurement in benchmarks/'
-	@echo 'make clean  remove what the other targets made'
+	@echo 'make demo          train, prune and finetune a small network, and compare them (2 minutes)'
+	@echo 'make demo-resrep   train compactors, empty their rows and fold them away (3 minutes)'
+	@echo 'make test          all checks and tests'
+	@echo 'make check         formatting, lint and types alone'
+	@echo 'make soak          the tests that take long'
+	@echo 'make bench         every measurement in benchmarks/'
+	@echo 'make lower-bounds  the tests with the oldest libraries that are allowed'
+	@echo 'make clean         remove what the other targets made'
 
 demo: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/demo.sh
+
+demo-resrep: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/demo_resrep.sh
 
 test: check
 	$(BIN)/pytest -m 'not soak'
@@ -32,6 +39,17 @@ soak: $(READY)
 bench: $(READY)
 	set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done
 
+# Python 3.13 is too new for the oldest libraries.
+lower-bounds: PYTHON := $(call first_python,python3.11 python3.12)
+lower-bounds: $(OLDEST)/ready
+	$(OLDEST)/bin/pytest -m 'not soak'
+
+$(OLDEST)/ready: pyproject.toml tests/lower-bounds.txt
+	@test -n '$(PYTHON)' || { echo 'this needs Python 3.11 or 3.12' >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --constraint tests/lower-bounds.txt --editable '.[digits,safetensors]' pytest
+	touch $@
+
 $(READY): pyproject.toml
 	@test -n '$(PYTHON)' || { echo 'prune needs Python 3.11 or newer' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -39,4 +57,4 @@ $(READY): pyproject.toml
 	touch $(READY)
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv $(OLDEST) runs/demo runs/demo-resrep build *.egg-info

@@ -26,6 +26,8 @@ class Arch:
         num_classes: the number of classes it was designed for; None when only its author knows.
         input_size: (channels, height, width) it was designed for; None when only its author knows.
         aliases: further names.
+        conv_order: the convolutions in the order of ResRep's `deps`, by module name; empty for networks that
+            have no such order. The filters of each one are all the channels of its group.
         source: where the network comes from.
     """
 
@@ -35,6 +37,7 @@ class Arch:
     input_size: tuple[int, int, int] | None
     aliases: tuple[str, ...] = ()
     source: str = ""
+    conv_order: tuple[str, ...] = ()
 
 
 _registered: dict[str, Arch] = {}  # by name and by alias
@@ -46,6 +49,7 @@ def register(
     num_classes: int,
     input_size: tuple[int, int, int],
     aliases: tuple[str, ...] = (),
+    conv_order: tuple[str, ...] = (),
     source: str,
 ) -> Callable[[Build], Build]:
     """Decorate a function of the number of classes: it becomes the network called `name`.
@@ -55,7 +59,7 @@ def register(
     """
 
     def add(build: Build) -> Build:
-        arch = Arch(name, build, num_classes, input_size, aliases, source)
+        arch = Arch(name, build, num_classes, input_size, aliases, source, conv_order)
         taken = [key for key in (name, *aliases) if key in _registered]
         if taken:
             raise ArchError(f"two archs are called {taken[0]!r}: {_registered[taken[0]].name!r} and {name!r}")

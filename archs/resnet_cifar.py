@@ -9,6 +9,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .initialise import keep_forward_variance
 from .registry import register
 from .units import ConvBN, Merge, PadShortcut
 
@@ -38,7 +39,7 @@ class ResNetCifar(nn.Module):
         self.stage2 = _stage(16, 32, blocks_per_stage, stride=2)
         self.stage3 = _stage(32, 64, blocks_per_stage, stride=2)
         self.linear = nn.Linear(64, num_classes)
-        self.apply(_initialise)
+        self.apply(keep_forward_variance)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         out = self.stage3(self.stage2(self.stage1(images_NCHW)))
@@ -52,12 +53,6 @@ def _stage(in_channels: int, channels: int, blocks: int, stride: int, stem: bool
     modules["block0"] = Block(in_channels, channels, stride)
     modules.update((f"block{i}", Block(channels, channels, 1)) for i in range(1, blocks))
     return nn.Sequential(modules)
-
-
-def _initialise(module: nn.Module) -> None:
-    """He et al., ICCV 2015, arXiv 1502.01852, Eq. 10."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight)
 
 
 for _blocks in (3, 5, 7, 9, 18):

@@ -8,6 +8,7 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .initialise import keep_backward_variance
 from .registry import register
 from .units import ConvBN, Merge
 
@@ -16,6 +17,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions."""
 
     expansion = 1
+    convs = ("conv1", "conv2")
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -32,6 +34,7 @@ class Bottleneck(nn.Module):
     """A 3x3 convolution between two 1x1."""
 
     expansion = 4
+    convs = ("conv1", "conv2", "conv3")
 
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
@@ -80,7 +83,7 @@ class ResNetImageNet(nn.Module):
         self.stage3 = Stage(block, 128 * block.expansion, 256, blocks_per_stage[2], stride=2)
         self.stage4 = Stage(block, 256 * block.expansion, 512, blocks_per_stage[3], stride=2)
         self.fc = nn.Linear(512 * block.expansion, num_classes)
-        self.apply(_initialise)
+        self.apply(keep_backward_variance)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         out = F.max_pool2d(F.relu(self.conv1(images_NCHW)), 3, stride=2, padding=1)
@@ -88,10 +91,14 @@ class ResNetImageNet(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(out, 1).flatten(1))
 
 
-def _initialise(module: nn.Module) -> None:
-    """He et al., ICCV 2015, arXiv 1502.01852, with the variance of the backward pass (Eq. 14)."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+def _conv_order(block: type[BasicBlock | Bottleneck], blocks_per_stage: tuple[int, ...]) -> tuple[str, ...]:
+    """The stem, then per stage the projection, if it has one, and the convolutions of each block."""
+    names = ["conv1"]
+    for stage, blocks in enumerate(blocks_per_stage, 1):
+        if stage > 1 or block.expansion > 1:
+            names.append(f"stage{stage}.projection")
+        names += [f"stage{stage}.block{i}.{conv}" for i in range(blocks) for conv in block.convs]
+    return tuple(f"{name}.conv" for name in names)
 
 
 for _depth, _block, _blocks in (
@@ -105,6 +112,7 @@ for _depth, _block, _blocks in (
         f"resnet{_depth}",
         num_classes=1000,
         input_size=(3, 224, 224),
-        aliases=(f"resnet_{_depth}",),
+        aliases=(f"resnet_{_depth}", f"sres{_depth}"),
+        conv_order=_conv_order(_block, _blocks),
         source="He et al., CVPR 2016, arXiv 1512.03385, table 1, stride on the 3x3",
     )(partial(ResNetImageNet, _block, _blocks))

@@ -44,6 +44,32 @@ class ConvBN(nn.Module):
         return out if self.compactor is None else self.compactor(out)
 
 
+class Compactor(nn.Module):
+    """ResRep's 1x1 convolution behind a normalised one; its small rows become the filters that leave.
+
+    Ding et al., ICCV 2021, arXiv 2007.03260, section 3.2.
+
+    Attributes:
+        pwc: the square pointwise convolution; at first the identity.
+        mask: (D,), 1 for a row that learns and 0 for one that is on its way out. It takes no part in the
+            forward pass: training reads it.
+    """
+
+    mask: Tensor
+
+    def __init__(self, width: int) -> None:
+        """Start as the identity on `width` channels."""
+        super().__init__()
+        self.pwc = nn.Conv2d(width, width, 1, bias=False)
+        with torch.no_grad():
+            self.pwc.weight.copy_(torch.eye(width)[:, :, None, None])
+        self.register_buffer("mask", torch.ones(width))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Mix the channels."""
+        return self.pwc(x_NCHW)
+
+
 class Merge(nn.Module):
     """The one residual addition: a branch goes into a stream, into all its channels or into chosen ones.
 

@@ -1,6 +1,7 @@
-"""VGG-16 for small images, with the head that HRank gives it.
+"""VGG-16 for small images, with the heads that HRank and ResRep give it.
 
-Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, configuration D; Lin et al., CVPR 2020, arXiv 2002.10179.
+Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, configuration D; Lin et al., CVPR 2020, arXiv 2002.10179;
+Ding et al., ICCV 2021, arXiv 2007.03260.
 """
 
 from collections import OrderedDict
@@ -8,6 +9,7 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .initialise import keep_forward_variance
 from .registry import register
 from .units import ConvBN
 
@@ -17,7 +19,7 @@ _WIDTHS = (
     (256, 256, 256),
     (512, 512, 512),
     (512, 512, 512),
-)  # a pool after each but the last
+)  # a pool between any two
 
 
 class VGGCifar(nn.Module):
@@ -25,18 +27,33 @@ class VGGCifar(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.stem = _convolutions()
+        self.stem = _convolutions(bias=True)
         self.linear1 = nn.Linear(512, 512)
         self.bn1 = nn.BatchNorm1d(512)
         self.linear2 = nn.Linear(512, num_classes)
-        self.apply(_initialise)
+        self.apply(keep_forward_variance)
 
     def forward(self, images_NCHW: Tensor) -> Tensor:
         out = F.adaptive_avg_pool2d(self.stem(images_NCHW), 1).flatten(1)
         return self.linear2(F.relu(self.bn1(self.linear1(out))))
 
 
-def _convolutions() -> nn.Sequential:
+class VGGFlattened(nn.Module):
+    """13 convolutions and BN, a last pool, the map flattened, a hidden linear layer, a linear layer."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem = _convolutions(bias=False)
+        self.linear1 = nn.Linear(512, 512)
+        self.linear2 = nn.Linear(512, num_classes)
+        self.apply(keep_forward_variance)
+
+    def forward(self, images_NCHW: Tensor) -> Tensor:
+        out = F.max_pool2d(self.stem(images_NCHW), 2).flatten(1)
+        return self.linear2(F.relu(self.linear1(out)))
+
+
+def _convolutions(bias: bool) -> nn.Sequential:
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     in_channels, number = 3, 0
     for stage, widths in enumerate(_WIDTHS):
@@ -44,16 +61,10 @@ def _convolutions() -> nn.Sequential:
             modules[f"pool{stage}"] = nn.MaxPool2d(2)
         for width in widths:
             number += 1
-            modules[f"conv{number}"] = ConvBN(in_channels, width, 3, bias=True)
+            modules[f"conv{number}"] = ConvBN(in_channels, width, 3, bias=bias)
             modules[f"relu{number}"] = nn.ReLU()
             in_channels = width
     return nn.Sequential(modules)
-
-
-def _initialise(module: nn.Module) -> None:
-    """He et al., ICCV 2015, arXiv 1502.01852, Eq. 10."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight)
 
 
 @register(
@@ -66,3 +77,15 @@ def _initialise(module: nn.Module) -> None:
 def vgg16_bn(num_classes: int) -> nn.Module:
     """Build the network."""
     return VGGCifar(num_classes)
+
+
+@register(
+    "vc",
+    num_classes=10,
+    input_size=(3, 32, 32),
+    conv_order=tuple(f"stem.conv{number}.conv" for number in range(1, 14)),
+    source="Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, configuration D with BN, and ResRep's head",
+)
+def vc(num_classes: int) -> nn.Module:
+    """Build the network."""
+    return VGGFlattened(num_classes)

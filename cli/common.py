@@ -3,6 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
+from . import units
+from .processes import launch, take_part
 from .show import Out
 
 if TYPE_CHECKING:
@@ -13,14 +17,29 @@ if TYPE_CHECKING:
 
 
 def start(threads: int | None, device: str) -> "torch.device":
-    """Set the number of CPU threads and find the device."""
+    """Set the number of CPU threads and find the device, for a command that runs in one process."""
     import torch
 
     from ..engine.devices import resolve_device
+    from ..engine.distributed import launched
+    from ..engine.errors import EngineError
 
+    if launched():
+        raise EngineError("this command runs in one process; start it without torchrun")
     if threads:
         torch.set_num_threads(threads)
     return resolve_device(device)
+
+
+def start_together(
+    context: typer.Context, threads: int | None, device: str, nproc: int | None
+) -> "torch.device":
+    """As `start`, for a command that several processes can share; --nproc sees those through and leaves."""
+    from ..engine.distributed import launched
+
+    if nproc is not None and nproc > 1 and not launched():
+        raise typer.Exit(launch(context.obj, nproc))
+    return take_part(device, threads)
 
 
 def find(
@@ -49,8 +68,9 @@ def find(
 def open_images(out: Out, images: "Images", source: "Source") -> "ImageData":
     """Open the images that go with a network and say which they are."""
     data = images.open(source.network)
-    size = "x".join(map(str, data.info.input_size))
+    size = units.shape(data.info.input_size)
     out.note(
-        f"images: {data.info.name}, {data.size('train')} to train on and {data.size('test')} to test on, {size}"
+        f"images: {data.info.name}, {units.count(data.size('train'))} to train on and "
+        f"{units.count(data.size('test'))} to test on, {size}"
     )
     return data

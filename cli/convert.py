@@ -1,18 +1,26 @@
 """`prune convert`: turn a weight file into another."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import options as opt
+from . import units
 from .show import Out
+
+if TYPE_CHECKING:
+    from ..engine.resrep.folding import Folded
 
 
 def command(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SRC", help="Weight file: .hdf5, .pth or .safetensors.", show_default=False),
+        typer.Argument(
+            metavar="SRC",
+            help="Weight file, or torchvision:NAME for its official weights.",
+            show_default=False,
+        ),
     ],
     destination: Annotated[
         Path | None,
@@ -31,15 +39,28 @@ def command(
             show_default=False,
         ),
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="FORM",
+            help="deploy (everything folded), hdf5, pth or safetensors. Default: by DST's suffix.",
+            show_default=False,
+        ),
+    ] = None,
+    fold_bn: Annotated[
+        bool, typer.Option("--fold-bn", help="Fold batch normalisation into the layers before it.")
+    ] = False,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Turn a weight file into another: fold, narrow or change its format.
 
-    Without DST it does the obvious and says so: other formats become HDF5, HDF5 with filters that are zero
-    throughout becomes narrow, any other HDF5 becomes a PyTorch state dict. Names of known checkpoints
-    (akamaster's CIFAR ResNets, torchvision's ResNets) are translated and their archs recognised.
+    Without options it does the obvious and says so: compactors are folded, with BN, into a narrow network;
+    filters that are zero throughout leave; other formats become HDF5, and any other HDF5 becomes a PyTorch
+    state dict. Names of known checkpoints (akamaster's CIFAR ResNets, torchvision's ResNets) are translated
+    and their archs recognised.
     """
     show = Out(json, quiet)
     from ..engine.conversion import convert
@@ -48,8 +69,48 @@ def command(
     if destination is not None:
         check_any(destination, force)
     size = (3, image_size, image_size) if image_size else None
-    converted = convert(source, destination, arch=arch, input_size=size, style=names)
+    converted = convert(source, destination, arch=arch, input_size=size, style=names, to=to, fold_bn=fold_bn)
     write_any(converted.destination, converted.weight_file, force=force)
-    show.json({"action": converted.action, "path": converted.destination, "meta": converted.weight_file.meta})
+    show.json(
+        {
+            "action": converted.action,
+            "path": converted.destination,
+            "folded": _facts(converted.folded) if converted.folded else None,
+            "meta": converted.weight_file.meta,
+        }
+    )
     show.note(converted.action)
+    if converted.folded:
+        _show_folded(show, converted.folded)
     show.saved(converted.destination)
+
+
+def _facts(folded: "Folded") -> dict[str, object]:
+    """What machines are told of a folding."""
+    return {
+        "bn": folded.folded,
+        "compactors": folded.compactors,
+        "widths": folded.widths,
+        "macs": folded.macs,
+        "params": folded.params,
+        "error": folded.error,
+        "cost": folded.cost,
+        "notes": folded.notes,
+    }
+
+
+def _show_folded(show: Out, folded: "Folded") -> None:
+    """Widths, proof and whatever was odd."""
+    from ..engine.resrep.folding import NOTICEABLE
+
+    if folded.widths:
+        columns = {"layer": str, "before": units.count, "after": units.count}
+        show.table("", columns, [(name, *widths) for name, widths in folded.widths.items()])
+    for note in folded.notes:
+        show.note(note)
+    show.note(f"proven: with the dropped rows at zero, logits agree within {folded.error:.1e} of the largest")
+    cost = f"dropping rows that are not quite zero costs {folded.cost:.1e} of the largest logit"
+    if folded.cost > NOTICEABLE:
+        show.warning(f"{cost}, more than {NOTICEABLE:.0e}: train longer, until the masked rows are gone")
+    elif folded.widths:
+        show.note(cost)

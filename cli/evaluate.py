@@ -1,15 +1,34 @@
 """`prune evaluate`: accuracy, cost and latency of networks side by side."""
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import options as opt
 from . import units
+from .flops import cost_facts
 from .show import Format, Out
 
 if TYPE_CHECKING:
     from ..engine.comparison import Measured
+
+COLUMNS: dict[str, Format] = {
+    "file": str,
+    "top-1": units.accuracy,
+    "top-5": units.accuracy,
+    "MACs": units.large,
+    "params": units.large,
+    "size": units.size,
+}
+CHANGE_COLUMNS: dict[str, Format] = {
+    "file": str,
+    "top-1": units.points,
+    "MACs": units.percent_change,
+    "params": units.percent_change,
+    "size": units.percent_change,
+}
+BATCH_SIZES = (1, 128)  # one answer soon, and many answers
 
 
 def command(
@@ -31,8 +50,8 @@ def command(
 ) -> None:
     """Measure accuracy and latency of networks side by side.
 
-    Top-1 and, from 10 classes up, top-5 on the test images: those a file was last measured on, unless
-    --dataset or --data-dir say otherwise. Costs and speed-ups are relative to the first file.
+    Top-1 and, from 10 classes up, top-5 on the test images: those the first file was last measured on, unless
+    --dataset or --data-dir say otherwise. With several files, a second table holds them against the first.
     """
     show = Out(json, quiet)
     from ..engine.comparison import measure_networks
@@ -42,69 +61,47 @@ def command(
 
     wanted = Images(dataset, data_dir, image_size, download, workers or 0)
     where = start(threads, device)
-    size = (3, image_size, image_size) if image_size else None
-    networks = {file: load_network(file, arch, input_size=size) for file in files}
-    images = {file: wanted.open(network) for file, network in networks.items()}
-    first = images[files[0]]
-    show.note(f"images: {first.info.name}, {units.count(first.size('test'))} to test on")
+    networks = {file: load_network(file, arch, input_size=image_size) for file in files}
+    images = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
+    info, tested = images[files[0]].info, images[files[0]].size("test")
+    show.note(f"images: {info.name}, {units.count(tested)} to test on, {units.shape(info.input_size)}")
     events = measure_networks(
         networks,
         images,
         batch_size=eval_batch_size or 256,
         device=where,
-        latency=(1, 128) if latency else (),
+        latency=BATCH_SIZES if latency else (),
     )
     measured: list[Measured] = show.progress(events)
-    show.json([_facts(result, measured[0]) for result in measured])
-    columns: dict[str, Format] = {
-        "file": str,
-        "top-1": units.accuracy,
-        "top-5": units.accuracy,
-        "MACs": units.large,
-        "": str,
-        "params": units.large,
-        " ": str,
-        "size": units.size,
-    }
-    rows = [_row(result, measured[0]) for result in measured]
-    if latency:
-        for timing in measured[0].latency:
-            columns |= {
-                f"batch {timing.batch_size}": str,
-                f"x{' ' * timing.batch_size}".strip() + f" b{timing.batch_size}": str,
-            }
-        rows = [row + _timings(result) for row, result in zip(rows, measured, strict=True)]
-    show.table(f"on {first.info.name}", columns, rows)
+    base, *others = measured
+    show.json({"dataset": info.name, "networks": [_facts(result, base) for result in measured]})
+    sizes = [timing.batch_size for timing in base.latency]
+    columns = COLUMNS | {f"ms/{size}": units.milliseconds for size in sizes}
+    show.table(f"on {info.name}" + (", ms per batch" if latency else ""), columns, map(_row, measured))
+    if others:
+        columns = CHANGE_COLUMNS | {f"speed-up/{size}": units.times for size in sizes}
+        rows = [_change_row(result, base) for result in others]
+        show.table(f"against {base.path}", columns, rows)
+    for result in measured:
+        if not math.isfinite(result.accuracy.loss):
+            show.warning(f"{result.path} answers with NaN or infinity; its accuracy means nothing")
 
 
-def _row(result: "Measured", base: "Measured") -> list[Any]:
-    macs, params = (
-        units.change(a, b)
-        for a, b in ((result.cost.macs, base.cost.macs), (result.cost.params, base.cost.params))
-    )
-    top1, top5 = (result.accuracy.top1, result.accuracy.top5) if result.accuracy else (None, None)
-    changes = [None, None] if result is base else [macs, params]
-    return [
-        str(result.path),
-        top1,
-        top5,
-        result.cost.macs,
-        changes[0],
-        result.cost.params,
-        changes[1],
-        result.bytes,
-    ]
+def _row(result: "Measured") -> list[Any]:
+    top1, top5 = result.accuracy.top1, result.accuracy.top5
+    milliseconds = [timing.median_ms for timing in result.latency]
+    return [result.path, top1, top5, result.cost.macs, result.cost.params, result.bytes, *milliseconds]
 
 
-def _timings(result: "Measured") -> list[str]:
-    return [
-        text for t in result.latency for text in (units.milliseconds(t.median_ms / 1e3), f"{t.speedup:.2f}x")
-    ]
+def _change_row(result: "Measured", base: "Measured") -> list[Any]:
+    """How a network differs from the base: points of accuracy, shares of costs, speed-ups."""
+    costs = [(result.cost.macs, base.cost.macs), (result.cost.params, base.cost.params)]
+    shares = [now / before - 1 for now, before in [*costs, (result.bytes, base.bytes)]]
+    speedups = [timing.speedup for timing in result.latency]
+    return [result.path, result.accuracy.top1 - base.accuracy.top1, *shares, *speedups]
 
 
 def _facts(result: "Measured", base: "Measured") -> dict[str, Any]:
-    from .flops import cost_facts
-
     return {
         "path": result.path,
         "bytes": result.bytes,

@@ -11,6 +11,7 @@ from .training import resume_and_show, train_and_show, training_config
 
 
 def command(
+    context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
     dataset: opt.Dataset = None,
@@ -26,12 +27,13 @@ def command(
         ),
     ] = None,
     distill_alpha: Annotated[
-        float, typer.Option("--distill-alpha", metavar="SHARE", help="Its share of the loss.", min=0, max=1)
-    ] = 0.5,
+        float | None,
+        typer.Option("--distill-alpha", metavar="SHARE", help="Its share of the loss. Default: 0.5."),
+    ] = None,
     distill_temperature: Annotated[
-        float,
-        typer.Option("--distill-temperature", metavar="T", help="How much answers are softened.", min=0),
-    ] = 4.0,
+        float | None,
+        typer.Option("--distill-temperature", metavar="T", help="How much answers are softened. Default: 4."),
+    ] = None,
     recalibrate: Annotated[
         int,
         typer.Option(
@@ -52,8 +54,10 @@ def command(
     label_smoothing: opt.LabelSmoothing = None,
     no_augment: opt.NoAugment = None,
     precision: opt.Precision = None,
+    sync_bn: opt.SyncBn = None,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
+    nproc: opt.Nproc = None,
     seed: opt.Seed = 0,
     out: opt.OutFolder = None,
     resume: Annotated[
@@ -75,15 +79,26 @@ def command(
     show = Out(json, quiet)
     from ..engine.sources import Images
     from ..engine.training.job import TrainingJob
-    from .common import start
+    from .common import start_together
 
-    start(threads, device)
+    start_together(context, threads, device, nproc)
     if resume is not None:
-        resume_and_show(show, resume, "finetune")
+        resume_and_show(show, resume, "finetune", context)
         return
     if file is None:
         raise typer.BadParameter("name the weight file to train", param_hint="FILE")
-    teaching = {"distill_alpha": distill_alpha, "distill_temperature": distill_temperature} if distill else {}
+    if distill is None and (distill_alpha, distill_temperature) != (None, None):
+        raise typer.BadParameter("--distill-alpha and --distill-temperature need a network: --distill FILE")
+    if distill_alpha is not None and not 0 < distill_alpha <= 1:
+        raise typer.BadParameter(
+            f"{distill_alpha:g} is no share above 0 and up to 1", param_hint="--distill-alpha"
+        )
+    teaching = {}
+    if distill is not None:
+        teaching = {
+            "distill_alpha": 0.5 if distill_alpha is None else distill_alpha,
+            "distill_temperature": 4.0 if distill_temperature is None else distill_temperature,
+        }
     job = TrainingJob(
         command="finetune",
         config=training_config(locals(), epochs=30, lr=0.01, **teaching),

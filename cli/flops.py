@@ -18,7 +18,7 @@ COLUMNS: dict[str, Format] = {
     "stride": units.shape,
     "output": units.shape,
     "MACs": units.large,
-    "params": units.large,
+    "params": units.count,
 }
 
 
@@ -40,14 +40,15 @@ def command(
     round_to: opt.RoundTo = None,
     min_channels: opt.MinChannels = None,
     max_rate: opt.MaxRate = None,
+    deps: opt.Deps = None,
     plan: opt.Plan = None,
     json: opt.Json = False,
 ) -> None:
     """Count multiply-accumulates and parameters, layer by layer.
 
     A MAC is one multiply-add of a convolution or linear layer, for one image. With an option that says what
-    leaves, the truly narrow network is counted, without weights or images: which filters leave does not change
-    how many do.
+    leaves, the truly narrow network is counted, without weights or images: which filters leave does not
+    change how many do.
     """
     wanted = specification(locals())
     show = Out(json)
@@ -57,19 +58,19 @@ def command(
     from ..engine.graph.trace import trace
     from ..engine.network import load_network, new_network
 
-    size = (3, image_size, image_size) if image_size else None
     if file is not None:
-        network = load_network(file, arch, input_size=size)
+        network = load_network(file, arch, input_size=image_size)
     elif arch is not None:
-        network = new_network(arch, num_classes=num_classes, input_size=size)
+        network = new_network(arch, num_classes=num_classes, input_size=image_size)
     else:
         raise EngineError("give a weight file, or the name of a network with --arch")
-    size = size or network.input_size
-    channel_map = trace(network.model, size).map
+    channel_map = trace(network.model, network.input_size).map
     baseline = cost = count(channel_map)
     ignored: tuple[str, ...] = ()
     if wanted is not None:
-        selection = wanted.select(channel_map, equal_scores(channel_map), network.model.state_dict())
+        selection = wanted.for_arch(network.arch).select(
+            channel_map, equal_scores(channel_map), network.model.state_dict(), network.conv_order
+        )
         cost, ignored = count(channel_map, selection.removed), selection.ignored
         for line in selection.notes:
             show.warning(line)
@@ -87,7 +88,7 @@ def command(
         ]
         for layer in cost.layers
     ]
-    show.table(f"{network.arch}, images {units.shape(size)}", COLUMNS, rows)
+    show.table(f"{network.arch}, images {units.shape(network.input_size)}", COLUMNS, rows)
     facts = {
         "MACs": f"{units.count(cost.macs)} ({units.large(cost.macs)})",
         "params": units.count(cost.params),

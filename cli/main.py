@@ -5,6 +5,7 @@ or shows its own help, never before: `prune --help` must not pay for torch.
 """
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -14,6 +15,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
+
+from . import processes
 
 COMMANDS = {
     "train-base": "Train a base network.",
@@ -87,10 +90,15 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a fault of ours, 2 something the user can mend, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file may have a name that no text can hold
     try:
         group = typer.main.get_command(app)
-        with group.make_context("prune", list(sys.argv[1:] if args is None else args)) as context:
+        words = list(sys.argv[1:] if args is None else args)
+        with group.make_context("prune", list(words), obj=words) as context:  # the words are for --nproc
             group.invoke(context)
+        processes.part()
         sys.stdout.flush()
     except typer.Exit as leave:
         return leave.exit_code
@@ -102,7 +110,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt as interrupt:
         # A training says where it stands; its command adds with `add_note` how to go on.
-        _say("\n".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]))
+        if processes.speaks(interrupt):
+            _say("; ".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]))
         return 130
     except Exception as error:
         return _error(error)
@@ -110,6 +119,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _usage_error(error: TyperException) -> int:
+    if not processes.speaks(error):
+        return 2
     context = getattr(error, "ctx", None)
     way_out = f" (see {context.command_path} --help)" if context else ""
     _say(f"error: {_one_line_of(error.format_message())}{way_out}")
@@ -119,13 +130,15 @@ def _usage_error(error: TyperException) -> int:
 def _error(error: Exception) -> int:
     names = [(kind.__module__, kind.__qualname__) for kind in type(error).__mro__]
     known = next((name for name in names if name in KNOWN_ERRORS), None)
+    if not processes.speaks(error):
+        return 1 if known is None else 2
     if known is None or os.environ.get("PRUNE_DEBUG") == "1":
         traceback.print_exception(error)
     if known is None:
         _say("This is a fault in prune. Please report it with the lines above and the command you typed.")
         return 1
-    advice = KNOWN_ERRORS[known]
-    _say(f"error: {_one_line_of(str(error))}{'; ' if advice else ''}{advice}")
+    parts = [_one_line_of(str(error)), KNOWN_ERRORS[known], *getattr(error, "__notes__", [])]
+    _say(f"error: {'; '.join(filter(None, parts))}")
     return 2
 
 

@@ -14,8 +14,8 @@ from ..engine import criteria
 from . import parse
 
 
-def _option(panel: str, name: str, unit: str | None, text: str, **more: Any) -> Any:
-    return typer.Option(name, metavar=unit, help=text, rich_help_panel=panel, **more)
+def _option(panel: str, names: str, unit: str | None, text: str, **more: Any) -> Any:
+    return typer.Option(*names.split(), metavar=unit, help=text, rich_help_panel=panel, **more)
 
 
 def _file(name: str, text: str) -> Any:
@@ -26,6 +26,7 @@ _network = partial(_option, "Network")
 _data = partial(_option, "Data")
 _scores = partial(_option, "Scores")
 _leaves = partial(_option, "What leaves")
+_masks = partial(_option, "Masks (--method resrep)")
 _training = partial(_option, "Training")
 _machine = partial(_option, "Machine")
 _output = partial(_option, "Output")
@@ -107,7 +108,10 @@ RateDist = Annotated[
 Flops = Annotated[
     float | None,
     _leaves(
-        "--flops", "BUDGET", "Multiply-accumulates to keep: a share (0.5, 50%) or 60M.", parser=parse.amount
+        "--flops --flops-target",
+        "BUDGET",
+        "Multiply-accumulates to keep: a share (0.5, 50%) or 60M.",
+        parser=parse.amount,
     ),
 ]
 Params = Annotated[
@@ -129,7 +133,7 @@ MinChannels = Annotated[
 ]
 MaxRate = Annotated[
     float | None,
-    _leaves("--max-rate", "SHARE", "Remove at most this share of a layer. Default: 1.", **_SHARE),
+    _leaves("--max-rate", "SHARE", "Remove at most this share of a layer. Default: 0.9.", **_SHARE),
 ]
 Residual = Annotated[
     Literal["internal", "coupled"] | None,
@@ -139,9 +143,34 @@ Residual = Annotated[
         "Channels added into a residual stream: kept, or removed from the whole stream. Default: internal.",
     ),
 ]
+Deps = Annotated[
+    str | None,
+    _leaves(
+        "--deps", "WIDTHS|FILE", "Width of each conv, ResRep's way: '16,10,16,...' or an .hdf5 with deps."
+    ),
+]
 Plan = Annotated[Path | None, _leaves("--plan", "FILE", "Keep exactly the channels this plan names.")]
 PlanOut = Annotated[
     Path | None, _output("--plan-out", "FILE", "Write the plan, to read, edit and give to --plan.")
+]
+
+# ResRep's masks
+Method = Annotated[
+    Literal["one-shot", "resrep"],
+    _leaves("--method", None, "Remove at once, or train with compactors until their rows are zero."),
+]
+Lasso = Annotated[
+    float | None, _masks("--lasso", "STRENGTH", "How hard all rows are pulled to zero. Default: 0.0001.")
+]
+MaskAfter = Annotated[
+    int | None, _masks("--mask-after", "EPOCHS", "Epochs before the first masks. Default: 5.")
+]
+MaskInterval = Annotated[
+    int | None, _masks("--mask-interval", "STEPS", "Steps from one set of masks to the next. Default: 200.")
+]
+Granularity = Annotated[
+    int | None,
+    _masks("--granularity", "CHANNELS", "At most so many masked in addition each time. Default: 4."),
 ]
 
 # How to train
@@ -177,10 +206,18 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16"] | None,
     _training("--precision", None, "Number format; auto takes the faster. Default: auto."),
 ]
+SyncBn = Annotated[
+    bool | None,
+    _training("--sync-bn", None, "Batch norms see the batches of all processes as one."),
+]
 
 # On what
 Device = Annotated[str, _machine("--device", "NAME", "auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, _machine("--threads", "N", "CPU threads. Default: one per core.", min=1)]
+Nproc = Annotated[
+    int | None,
+    _machine("--nproc", "N", "Processes that share every batch, one per GPU. Default: 1.", min=1),
+]
 Seed = Annotated[int, _machine("--seed", "N", "Same seed, same numbers.", min=0)]
 
 # What comes out

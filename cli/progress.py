@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ..engine.events import EpochDone, Event, Note, RunStarted, Saved, StepDone, Tested
+from ..engine.events import EpochDone, Event, MasksSet, Note, RunStarted, Saved, StepDone, Tested
 from . import units
 
 
@@ -18,6 +18,7 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
         What the generator returns, or its last event if it returns nothing.
     """
     last: Event | None = None
+    masks = ""
     result: Any = None
 
     def remembering() -> Generator[Event, None, None]:
@@ -26,7 +27,9 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
 
     with _Bar(console) as bar:
         for last in remembering():
-            line = describe(last)
+            if isinstance(last, MasksSet):
+                masks = f"  {units.count(last.masked)} masked, {units.percent(last.macs_share)} of MACs"
+            line = describe(last) + (masks if isinstance(last, EpochDone) else "")
             if line:
                 console.print(line)
             bar.follow(last)

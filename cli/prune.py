@@ -6,34 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options as opt
-from . import units
 from .common import find, open_images, start
 from .flops import cost_facts
-from .show import Format, Out
+from .prune_resrep import check_method, prune_resrep
+from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS
+from .show import Out
 from .specify import limits, specification
 
 if TYPE_CHECKING:
+    from ..engine.allocation.specification import Specification
     from ..engine.one_shot import Outcome
-
-GROUP_COLUMNS: dict[str, Format] = {
-    "layer": str,
-    "channels": units.count,
-    "kept": units.count,
-    "removed": units.percent,
-}
-SUMMARY_COLUMNS: dict[str, Format] = {
-    "": str,
-    "MACs": units.large,
-    "of MACs": str,
-    "params": units.count,
-    "of params": str,
-    "top-1": units.accuracy,
-}
 
 
 def command(
+    context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
+    method: opt.Method = "one-shot",
     criterion: opt.Criterion = None,
     scores: opt.Scores = None,
     limit: opt.Limit = None,
@@ -51,6 +40,7 @@ def command(
     min_channels: opt.MinChannels = None,
     max_rate: opt.MaxRate = None,
     residual: opt.Residual = None,
+    deps: opt.Deps = None,
     plan: opt.Plan = None,
     plan_out: opt.PlanOut = None,
     recalibrate: Annotated[
@@ -67,10 +57,39 @@ def command(
     batch_size: opt.BatchSize = None,
     eval_batch_size: opt.EvalBatchSize = None,
     workers: opt.Workers = None,
+    lasso: opt.Lasso = None,
+    mask_after: opt.MaskAfter = None,
+    mask_interval: opt.MaskInterval = None,
+    granularity: opt.Granularity = None,
+    epochs: opt.Epochs = None,
+    lr: opt.Lr = None,
+    weight_decay: opt.WeightDecay = None,
+    no_augment: opt.NoAugment = None,
+    precision: opt.Precision = None,
+    sync_bn: opt.SyncBn = None,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
+    nproc: opt.Nproc = None,
     seed: opt.Seed = 0,
-    out: opt.OutFile = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="PATH",
+            help="File to write; with --method resrep, folder of the run.",
+            rich_help_panel="Output",
+            show_default=False,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FOLDER",
+            help="Go on with this interrupted run of ResRep.",
+            show_default=False,
+        ),
+    ] = None,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -78,11 +97,22 @@ def command(
     """Choose filters, remove them and write the narrow network.
 
     Say how much leaves with one of --flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate,
-    --rate-norm/--rate-dist or --plan; without any, half of the MACs stay (--flops 0.5). Which filters leave is
-    said by --criterion (default: l1) or by --scores. Nothing is written unless the narrow network equals the
-    masked one. With --dataset or --data-dir (or a network that says what it was measured on), batch norms are
-    re-estimated and accuracies measured.
+    --rate-norm/--rate-dist, --deps or --plan; without any, half of the MACs stay (--flops 0.5). Which filters
+    leave is said by --criterion (default: l1) or by --scores. Nothing is written unless the narrow network
+    equals the masked one. With --dataset or --data-dir (or a network that says what it was measured on),
+    batch norms are re-estimated and accuracies measured.
+
+    --method resrep trains instead: compactors behind the convolutions lose rows until --flops of the MACs
+    stay, and are folded away. Defaults are the authors': --flops 0.471, 480 epochs, batches of 64, learning
+    rate 0.01, weight decay 0.0001; for images above 64 pixels 0.455, 180 epochs, batches of 256. The run is a
+    folder, with the narrow network in deploy.hdf5; interrupted, it goes on with --resume FOLDER.
     """
+    if method == "resrep" or resume is not None:
+        if resume is None:
+            check_method(context, method)
+        prune_resrep(context, locals())
+        return
+    check_method(context, method)
     wanted = specification(locals())
     show = Out(json, quiet)
     from ..engine.allocation import plan as plans
@@ -90,12 +120,13 @@ def command(
     from ..engine.network import save_network
     from ..engine.one_shot import OneShot, run_one_shot
     from ..engine.sources import Images
-    from ..weights.files import check_output
+    from ..weights.files import check_distinct, check_output
     from ..weights.formats import check_any
 
     if wanted is None:
-        wanted = Specification(**limits(locals()), flops=0.5)
         show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
+        wanted = Specification(**limits(locals()), flops=0.5)
+    _refuse_scoring_without_effect(wanted, criterion, scores)
     job = OneShot(
         specification=wanted,
         criterion=criterion or "l1",
@@ -111,6 +142,7 @@ def command(
     check_any(path, force)
     if plan_out is not None:
         check_output(plan_out, force)
+    check_distinct([path, plan_out], [file, scores, plan])
     images = Images(dataset, data_dir, image_size, download, workers or 0)
     where = start(threads, device)
     source = find(show, file, arch, images, num_classes=num_classes, seed=seed)
@@ -125,6 +157,16 @@ def command(
     show.saved(path)
     if plan_out is not None:
         show.saved(plan_out)
+
+
+def _refuse_scoring_without_effect(
+    wanted: "Specification", criterion: str | None, scores: Path | None
+) -> None:
+    if criterion and scores:
+        raise typer.BadParameter("--criterion and --scores exclude each other")
+    if (criterion or scores) and not wanted.needs_scores:
+        given = "--criterion" if criterion else "--scores"
+        raise typer.BadParameter(f"{given} has no effect with {wanted.ways[0]}; leave out one of them")
 
 
 def _beside(file: Path | None, arch: str | None) -> Path:
@@ -167,9 +209,9 @@ def _show(show: Out, outcome: "Outcome", path: Path) -> None:
         [
             "pruned",
             after.macs,
-            units.change(after.macs, before.macs),
+            after.macs / before.macs - 1,
             after.params,
-            units.change(after.params, before.params),
+            after.params / before.params - 1,
             tops.get("pruned"),
         ],
     ]
@@ -178,9 +220,9 @@ def _show(show: Out, outcome: "Outcome", path: Path) -> None:
             [
                 "BN re-estimated",
                 after.macs,
-                units.change(after.macs, before.macs),
+                after.macs / before.macs - 1,
                 after.params,
-                units.change(after.params, before.params),
+                after.params / before.params - 1,
                 tops["recalibrated"],
             ]
         )

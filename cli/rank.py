@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import typer
+
 from . import options as opt
 from . import units
-from .common import find, open_images, start
+from .common import find, open_images, start_together
 from .show import Out
 
 COLUMNS = {
@@ -17,6 +19,7 @@ COLUMNS = {
 
 
 def command(
+    context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
     criterion: opt.Criterion = None,
@@ -30,6 +33,7 @@ def command(
     workers: opt.Workers = None,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
+    nproc: opt.Nproc = None,
     seed: opt.Seed = 0,
     out: opt.OutFile = None,
     force: opt.Force = False,
@@ -38,36 +42,47 @@ def command(
 ) -> None:
     """Score every filter of a network.
 
-    Small scores leave first.
-    Without a file, the newest base run of --arch on the same images is taken, else seeded random weights. The
-    default criterion is hrank: the mean rank of each filter's feature maps over --limit batches of training
-    images. The scores are saved for `prune prune --scores`.
+    Small scores leave first. Without a file, the newest base run of --arch on the same images is taken, else
+    seeded random weights. The default criterion is hrank: the mean rank of each filter's feature maps over
+    --limit batches of training images. The scores are saved for `prune prune --scores`.
     """
     show = Out(json, quiet)
-    from ..engine import criteria
+    from ..engine import criteria, distributed
     from ..engine.graph.trace import trace
     from ..engine.score_file import save_scores
     from ..engine.sources import RUNS, Images
-    from ..engine.training.runs import next_run_folder
-    from ..weights.files import check_output
+    from ..engine.training.runs import check_runs, next_run_folder
+    from ..weights.files import check_distinct, check_output
 
     criterion = criterion or "hrank"
     needs_images = criteria.get(criterion).NEEDS == "images"
     if out is not None:
+        check_distinct([out], [file])
         check_output(out, force)
+    else:
+        check_runs(RUNS)
     images = Images(dataset, data_dir, image_size, download, workers or 0)
-    where = start(threads, device)
+    where = start_together(context, threads, device, nproc)
     source = find(show, file, arch, images, num_classes=num_classes, seed=seed)
     network = source.network
     network.model.to(where)
     batches, on = None, None
     if needs_images:
         data = open_images(show, images, source)
-        batches = data.batches("train", batch_size or 128, device=where, shuffle_seed=seed, limit=limit or 5)
+        batches = data.batches(
+            "train",
+            distributed.share_of(batch_size or 128),
+            device=where,
+            shuffle_seed=seed,
+            limit=limit or 5,
+            shard=distributed.shard(),
+        )
         on = data.info.name
     scores = criteria.score(
         criterion, network.model, trace(network.model, network.input_size), batches=batches, seed=seed
     )
+    if not distributed.is_first():
+        return
 
     path = out or next_run_folder(RUNS, f"rank-{_plain(network.arch)}-{criterion}") / "scores.hdf5"
     meta = {

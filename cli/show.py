@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event
-from . import units
+from . import processes, units
 from .progress import draw
 
 Format = Callable[[Any], str]
@@ -28,12 +28,12 @@ class Out:
 
     With `as_json`, stdout carries the one object given to `json` and nothing else, so a command states its
     results twice, as tables and as an object, and never asks which are wanted. `quiet` silences notes and
-    progress; results and warnings stay.
+    progress; results and warnings stay. Of several processes that work as one, the first alone shows them.
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
         self.as_json = as_json
-        self.quiet = quiet
+        self.quiet = quiet or not processes.is_first()
         self._stdout = _console(stderr=False)
         self._stderr = _console(stderr=True)
 
@@ -83,7 +83,8 @@ class Out:
 
     def warning(self, text: str) -> None:
         """Say something the user should look at."""
-        self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
+        if processes.is_first():
+            self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
 
     def saved(self, path: str | PathLike[str]) -> None:
         """Say that a file or a folder was written."""

@@ -15,14 +15,17 @@ def specification(options: dict[str, Any]) -> "Specification | None":
     Args:
         options: the command's local variables; those that were not given are None.
     Raises:
-        AllocationError: options that exclude each other.
+        AllocationError: options that exclude each other, or deps that cannot be read.
     """
+    from ..engine.allocation.deps import read_deps
     from ..engine.allocation.specification import Specification
 
     ways = ("compress_rate", "keep_rate", "rate", "rate_norm", "rate_dist", "flops", "params", "plan")
     given = _given(options, ways)
     if options["layer_rate"]:
         given["layer_rates"] = tuple(options["layer_rate"])
+    if options["deps"] is not None:
+        given["deps"] = read_deps(options["deps"])
     return Specification(**given, **limits(options)) if given else None
 
 

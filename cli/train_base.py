@@ -11,6 +11,7 @@ from .training import resume_and_show, train_and_show, training_config
 
 
 def command(
+    context: typer.Context,
     arch: opt.Arch = None,
     dataset: opt.Dataset = None,
     data_dir: opt.DataDir = None,
@@ -33,8 +34,10 @@ def command(
     label_smoothing: opt.LabelSmoothing = None,
     no_augment: opt.NoAugment = None,
     precision: opt.Precision = None,
+    sync_bn: opt.SyncBn = None,
     device: opt.Device = "auto",
     threads: opt.Threads = None,
+    nproc: opt.Nproc = None,
     seed: opt.Seed = 0,
     out: opt.OutFolder = None,
     resume: Annotated[
@@ -56,11 +59,11 @@ def command(
     show = Out(json, quiet)
     from ..engine.sources import Images
     from ..engine.training.job import TrainingJob
-    from .common import start
+    from .common import start_together
 
-    start(threads, device)
+    start_together(context, threads, device, nproc)
     if resume is not None:
-        resume_and_show(show, resume, "train-base")
+        resume_and_show(show, resume, "train-base", context)
         return
     job = TrainingJob(
         command="train-base",

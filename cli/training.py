@@ -1,7 +1,10 @@
 """What `train-base` and `finetune` share: from options to a job, and from events to a summary."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 from . import units
 from .show import Out
@@ -24,11 +27,14 @@ TRAINING_OPTIONS = (
     "warmup_epochs",
     "label_smoothing",
     "precision",
+    "sync_bn",
 )
+
+ALLOWED_WITH_RESUME = ("resume", "threads", "nproc", "json", "quiet")
 
 
 def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: Any) -> "TrainConfig":
-    """A training's settings from a command's local variables; the engine's defaults where nothing was given."""
+    """A training's settings from a command's local variables, the engine's defaults where it has none."""
     from ..engine.training.config import TrainConfig
 
     given = {name: options[name] for name in TRAINING_OPTIONS if options[name] is not None}
@@ -47,41 +53,77 @@ def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: 
 
 def train_and_show(out: Out, job: "TrainingJob", folder: Path | None, force: bool) -> None:
     """Begin a run, in a new folder if none is given, and see it through."""
+    from ..engine.distributed import from_first
     from ..engine.sources import RUNS
     from ..engine.training.job import prepare, run_training
     from ..engine.training.runs import Run, next_run_folder
+    from ..weights.files import check_distinct
 
     if folder is not None:
-        Run.check_free(folder, force)
+        check_distinct([folder], [job.start, job.teacher])
+        from_first(lambda: Run.check_free(folder, force))
     ready = prepare(job)
     name = f"{job.command}-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
-    run = Run.create(folder or next_run_folder(RUNS, name), job.settings(ready.network, ready.data), force)
-    _see_through(out, run_training(ready, run), run.folder, job.command)
+    settings = job.settings(ready.network, ready.data)
+    run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+    _show(out, see_through(out, run_training(ready, run), run.folder, job.command), run.folder)
 
 
-def resume_and_show(out: Out, folder: Path, command: str) -> None:
-    """Go on with an interrupted run, with the settings it was begun with."""
+def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
+    """Go on with an interrupted run, with the settings it was begun with; others are refused."""
     from ..engine.errors import TrainingError
     from ..engine.training.job import TrainingJob, prepare, run_training
     from ..engine.training.runs import Run
 
+    keep_settings(context)
     run = Run.open(folder)
+    begun_by = run.config.get("command", command)
+    if begun_by != command:
+        raise TrainingError(f"{folder} is a run of {begun_by}; {_go_on(begun_by, folder)}")
     job = TrainingJob.of_run(run)
-    if job.command != command:
-        raise TrainingError(
-            f"{folder} is a run of {job.command}; resume it with: prune {job.command} --resume {folder}"
-        )
     if run.report.exists():
         raise TrainingError(f"{folder} is finished: its networks are {run.best} and {run.final}")
-    _see_through(out, run_training(prepare(job), run, resume=True), folder, command)
+    _show(out, see_through(out, run_training(prepare(job), run, resume=True), folder, command), folder)
 
 
-def _see_through(out: Out, events: Any, folder: Path, command: str) -> None:
+def keep_settings(context: typer.Context) -> None:
+    """Refuse options that would change a run that is resumed."""
+    for name in typed(context):
+        if name not in ALLOWED_WITH_RESUME:
+            raise typer.BadParameter(
+                f"a resumed run keeps the settings it was begun with; leave out {option(name)}", ctx=context
+            )
+
+
+def typed(context: typer.Context) -> list[str]:
+    """The parameters that were typed, in the order of the command's signature."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def option(name: str) -> str:
+    """A parameter as it is typed."""
+    return "FILE" if name == "file" else f"--{name.replace('_', '-')}"
+
+
+def _go_on(command: str, folder: Path) -> str:
+    return f"go on with: prune {command} --resume {shlex.quote(str(folder))}"
+
+
+def see_through(out: Out, events: Any, folder: Path, command: str) -> Any:
+    """Show a run's progress and return its result; if it is cut short, say how to go on."""
+    from ..engine.distributed import leave_word
+    from ..engine.errors import ProcessError
+
+    leave_word(_go_on(command, folder))
     try:
-        finished: Finished = out.progress(events)
-    except KeyboardInterrupt as interrupt:
-        interrupt.add_note(f"go on with: prune {command} --resume {folder}")
+        return out.progress(events)
+    except (KeyboardInterrupt, ProcessError) as interrupt:
+        interrupt.add_note(_go_on(command, folder))
         raise
+
+
+def _show(out: Out, finished: "Finished", folder: Path) -> None:
     out.json(finished)
     rows = [
         [

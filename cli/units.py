@@ -33,7 +33,17 @@ def accuracy(percentage: float) -> str:
 
 def change(now: float, before: float) -> str:
     """How much `now` differs from `before`: `-49.8%`."""
-    return f"{100 * (now / before - 1):+.1f}%" if before else MISSING
+    return percent_change(now / before - 1) if before else MISSING
+
+
+def percent_change(share: float) -> str:
+    """A difference, as a share of what it is a difference from: `-0.498` is `-49.8%`."""
+    return f"{100 * share:+.1f}%"
+
+
+def points(difference: float) -> str:
+    """A difference of two accuracies, in percentage points: `-0.42`."""
+    return f"{difference:+.2f}"
 
 
 def size(count_bytes: int) -> str:
@@ -45,11 +55,15 @@ def size(count_bytes: int) -> str:
     return f"{count_bytes / 1_000_000:.1f} MB"
 
 
-def milliseconds(seconds: float) -> str:
-    """A latency: three significant digits, `1.23 ms`, `45.6 ms`, `789 ms`."""
-    value = 1_000 * seconds
+def milliseconds(value: float) -> str:
+    """A latency, whose column names the unit: three significant digits, `1.23`, `45.6`, `789`."""
     decimals = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:.{decimals}f} ms"
+    return f"{value:.{decimals}f}"
+
+
+def times(factor: float) -> str:
+    """A speed-up: `1.45x`."""
+    return f"{factor:.2f}x"
 
 
 def duration(seconds: float) -> str:

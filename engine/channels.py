@@ -49,8 +49,8 @@ class IndexTensor:
 class Layer:
     """One convolution or linear layer, in forward order.
 
-    `positions` is how often the whole weight is applied per image, summed over calls (a conv's output pixels):
-    its multiply-accumulates per image are `positions` times the number of weights.
+    `positions` is how often the whole weight is applied per image, summed over calls (a conv's output
+    pixels): its multiply-accumulates per image are `positions` times the number of weights.
     """
 
     name: str
@@ -71,7 +71,8 @@ class Group:
     """Channels that are chosen together: `channels` are the distinct ids, in the order of the first producer.
 
     A group is a *stream* when outputs of several layers are added into it; `pinned` gives, per id that may
-    never be removed, the reason. `producers` are the layers whose filters score its channels.
+    never be removed, the reason. `producers` are the layers whose filters score its channels. `parts` are the
+    channels of every layer that makes only some of them (as behind a concatenation): one of each must stay.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Group:
     producers: tuple[str, ...]
     stream: bool
     pinned: Mapping[int, str]
+    parts: tuple[Ids, ...] = ()
 
     @property
     def free(self) -> NDArray[np.bool_]:

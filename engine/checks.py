@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .channels import NO_ID, Ids
 from .errors import ProofError
+from .graph.ids import Value
 from .graph.trace import Trace
 
 TOLERANCE = 1e-6  # relative, in float64
@@ -27,8 +28,8 @@ class Misfit:
 def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misfit | None:
     """Compare the narrow network's graph, tensor by tensor, with what is left of the full one's.
 
-    Every surviving channel must arrive in its own place at every tensor of the graph and at every axis of every
-    parameter: extents alone would let a shuffle that mixes up channels pass.
+    Every surviving channel must arrive in its own place at every tensor of the graph and at every axis of
+    every parameter: extents alone would let a shuffle that mixes up channels pass.
 
     Returns:
         None when they agree, else the first place where they do not.
@@ -41,17 +42,21 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
     for before, after in zip(full.records, narrow.records, strict=True):
-        expected = _surviving(np.where(np.isin(before.value.ids, carried), before.value.ids, NO_ID), gone)
-        found = survivors[after.value.ids].ravel()
-        if expected.shape != found.shape or (expected != found).any():
-            where = f"{before.op} in {before.module or 'the top module'}"
+        where = f"{before.op} in {before.module or 'the top module'}"
+        before_ids, after_ids = _patterns(before.value, after.value)
+        expected = _left(np.where(np.isin(before_ids, carried), before_ids, NO_ID), gone)
+        if not np.array_equal(expected, survivors[after_ids].ravel()):
             return Misfit(before.value.ids.ravel(), f"{where} does not follow its channels")
+        if before.numbers != after.numbers:
+            return Misfit(before.value.ids.ravel(), f"{where} computes with the number of channels")
     for name, axes in full.map.axes.items():
         found_axes = {axis.dim: axis for axis in narrow.map.axes_of(name)}
         for axis in axes:
-            expected = _surviving(axis.ids, gone)
+            expected = _left(axis.ids, gone)
+            if axis.dim not in found_axes and len(expected) == 1:
+                continue  # a single channel is not told from an axis that no channel indexes
             found = survivors[found_axes[axis.dim].ids] if axis.dim in found_axes else np.full(0, NO_ID)
-            if expected.shape != found.shape or (expected != found).any():
+            if not np.array_equal(expected, found):
                 return Misfit(axis.ids, f"axis {axis.dim} of {name} is indexed by other channels when narrow")
     return None
 
@@ -59,21 +64,24 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
 def value_difference(
     masked: nn.Module, narrow: nn.Module, full: Trace, removed: Iterable[int], images_NCHW: Tensor
 ) -> float:
-    """The largest relative difference between the masked and the narrow network, over the logits and every conv.
+    """The largest relative difference between the masked and the narrow network, logits and every conv.
 
-    Both run in float64 on the same images; of the masked network's convs only the surviving channels are looked at.
+    Both run in float64 on the same images; of the masked network's convs only the surviving channels are
+    looked at.
     Differences are relative to the largest absolute value of each output.
 
     Raises:
         ProofError: an output is not finite, so nothing can be said.
     """
-    removed = list(removed)
+    gone = full.map.removal_mask(removed)
     worst = 0.0
     wide = _conv_outputs(masked, images_NCHW)
     thin = _conv_outputs(narrow, images_NCHW)
-    for name, a, b in zip([*full.conv_calls, "output"], wide, thin, strict=True):
-        if name in full.map.layer_names:
-            a = a.index_select(1, torch.from_numpy(full.map.kept(name, removed)))
+    convs = [record for record in full.records if record.op.startswith("conv")]
+    for record, a, b in zip([*convs, None], wide, thin, strict=True):
+        name = (record.module or record.name) if record else "the output"
+        if record:
+            a = _survivors(a, record.value, gone)
         if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
             raise ProofError(
                 f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
@@ -98,9 +106,27 @@ def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:
     return table
 
 
-def _surviving(ids: Ids, gone: np.ndarray) -> Ids:
+def _survivors(tensor: Tensor, value: Value, gone: np.ndarray) -> Tensor:
+    """What of a convolution's output is left once the channels are gone."""
+    for axis in value.varying_axes():
+        kept = np.flatnonzero(~gone[value.ids.ravel()])
+        tensor = tensor.index_select(axis, torch.from_numpy(kept))
+    return tensor
+
+
+def _left(ids: Ids, gone: np.ndarray) -> Ids:
     flat = ids.ravel()
     return flat[~gone[flat]]
+
+
+def _patterns(before: Value, after: Value) -> tuple[Ids, Ids]:
+    """The ids of both, spread along every axis that they vary along in either."""
+    axes = {*before.varying_axes(), *after.varying_axes()}
+    before_ids, after_ids = (
+        np.broadcast_to(v.ids, [n if axis in axes else 1 for axis, n in enumerate(v.shape)])
+        for v in (before, after)
+    )
+    return before_ids, after_ids
 
 
 class _Recorder(TorchDispatchMode):

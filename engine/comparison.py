@@ -9,7 +9,7 @@ import torch
 from .cost import Cost, count
 from .data import ImageData
 from .evaluation import evaluating
-from .events import Accuracy, Event
+from .events import Accuracy, Event, Note
 from .graph.trace import trace
 from .latency import Latency, measure
 from .network import Network
@@ -21,7 +21,7 @@ class Measured:
 
     path: Path
     arch: str
-    accuracy: Accuracy | None
+    accuracy: Accuracy
     cost: Cost
     bytes: int
     latency: Sequence[Latency] = ()
@@ -39,20 +39,19 @@ def measure_networks(
 
     Args:
         networks: by the file they come from; the first is the base that speed-ups are relative to.
-        images: per file, what to test it on; without images no accuracy.
+        images: per file, what to test it on.
         latency: batch sizes to time; none for no timing.
     """
     results: dict[Path, Measured] = {}
     for path, network in networks.items():
         model = network.model.to(device)
-        accuracy = None
-        if path in images:
-            accuracy = yield from evaluating(model, images[path], batch_size=batch_size, device=device)
+        accuracy = yield from evaluating(model, images[path], batch_size=batch_size, device=device)
         cost = count(trace(model, network.input_size).map)
         results[path] = Measured(path, network.arch, accuracy, cost, path.stat().st_size)
     if latency:
         models = {str(path): network.model for path, network in networks.items()}
         size = next(iter(networks.values())).input_size
+        yield Note(f"timing forward passes of {' and '.join(map(str, latency))} images")
         timed = measure(models, size, batch_sizes=tuple(latency), device=device)
         results = {path: replace(result, latency=timed[str(path)]) for path, result in results.items()}
     return list(results.values())

@@ -1,7 +1,7 @@
 """Weight files into other weight files: other formats, other names, and masked networks made narrow."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +11,26 @@ from ..weights import formats, names
 from ..weights.store import WeightFile
 from .channels import ChannelMap, Role
 from .cost import count
-from .errors import EngineError
-from .graph.trace import trace
+from .errors import EngineError, ProofError
+from .graph.trace import Trace, trace
 from .narrowing import narrow_proven
 from .network import Network, load_network, to_weight_file
+from .official import PREFIX, official_weights
+from .resrep.folding import TOLERANCE, Folded, fold
+from .resrep.placement import placed
+from .surgery import ZERO_CHANNEL
+
+EXTENSIONS = {"deploy": ".hdf5", "hdf5": ".hdf5", "pth": ".pth", "safetensors": ".safetensors"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Converted:
-    """What conversion did, in words, and the file to write."""
+    """What conversion did, in words, and the file to write; `folded` has the facts of a folding."""
 
     action: str
     destination: Path
     weight_file: WeightFile
+    folded: Folded | None = None
 
 
 def convert(
@@ -33,77 +40,103 @@ def convert(
     arch: str | None = None,
     input_size: tuple[int, int, int] | None = None,
     style: str | None = None,
+    to: str | None = None,
+    fold_bn: bool = False,
 ) -> Converted:
-    """Do the obvious with a weight file, or what the destination's suffix asks for.
+    """Do the obvious with a weight file, or what is asked for.
 
-    A file of another format becomes HDF5 under our names. An HDF5 file with filters that are zero throughout
-    becomes narrow, proven to compute the same. Any other HDF5 file becomes a PyTorch state dict.
+    Compactors are folded, together with BN, into a narrow network. Filters that are zero throughout leave.
+    Files without either change their format: those of another become HDF5 under our names, and HDF5 becomes a
+    PyTorch state dict. Whatever becomes smaller is proven to compute the same.
 
     Args:
-        destination: by default beside the source, its suffix changed.
+        source: a weight file, or `torchvision:NAME` for its official weights.
+        destination: by default beside the source; the name says what was done, the suffix the format.
         style: rename the tensors to this foreign style, such as `torchvision`.
+        to: one of `EXTENSIONS`: a format; or `deploy`, everything folded, as HDF5 unless the destination says
+            otherwise.
+        fold_bn: fold BN too where there are no compactors.
     Returns:
         What to write, and where; nothing is written yet.
     Raises:
-        EngineError: the file carries compactors, or would overwrite itself.
+        EngineError: there is nothing to fold, the destination is of another format, or is the source itself.
+        ProofError: what was made computes something else.
         NameStyleError: no such style, or it has no names for this network's tensors.
     """
-    if any(".compactor." in name for name in formats.read_any(source).tensors):
-        raise EngineError(
-            f"'{source}' is in ResRep's training form, with compactors; folding them is not supported"
-        )
-    network = load_network(source, arch, input_size=input_size)
-    dead = dead_channels(network.model.state_dict(), trace(network.model, network.input_size).map)
-    is_ours = formats.format_of(source) == "hdf5"
-    if dead:
-        network, action = _narrowed(network, dead)
-        suffix = "-narrow.hdf5"
+    if to is not None and to not in EXTENSIONS:
+        raise EngineError(f"--to '{to}' is not known; choose {', '.join(EXTENSIONS)}")
+    if source.name.startswith(PREFIX):
+        network, source = _official(source.name)
     else:
-        suffix = ".pth" if is_ours else ".hdf5"
-        action = f"{network.arch} from {formats.format_of(source)} to "
-    destination = destination or source.with_name(_stem(source) + suffix)
-    if destination.resolve() == source.resolve():
-        raise EngineError(f"'{source}' would be overwritten by its conversion; name another file")
-    if not dead:
-        action += formats.format_of(destination)
+        network = load_network(source, arch, input_size=input_size)
+    has_compactors = bool(placed(network.model))
+    actions, form, folded = [], "", None
+    if not has_compactors:  # otherwise a row of zeros is a compactor's, and folding sees to it
+        traced = trace(network.model, network.input_size)
+        if dead := dead_channels(network.model.state_dict(), traced.map):
+            network, action = _narrowed(network, traced, dead)
+            actions, form = [action], "-narrow"
+    if has_compactors or fold_bn or to == "deploy":
+        network, folded = _folded(network, source)
+        actions, form = [*actions, _in_words(folded)], "-deploy"
+
+    is_ours = formats.format_of(source) == "hdf5"
+    extension = EXTENSIONS[to] if to else ".pth" if is_ours and not form else ".hdf5"
+    destination = destination or source.with_name(_stem(source) + form + extension)
+    _check_destination(destination, source, to)
+    if not actions:
+        actions = [f"{network.arch} from {formats.format_of(source)} to {formats.format_of(destination)}"]
     network = network.after("convert", {"source": source.name})
-    return Converted(action, destination, _in_style(to_weight_file(network), style))
+    weight_file = _in_style(to_weight_file(network), style)
+    return Converted("; ".join(actions), destination, weight_file, folded)
+
+
+def _official(name: str) -> tuple[Network, Path]:
+    """The network with torchvision's official weights, and a source as if they lay in the current folder."""
+    official = official_weights(name)
+    network = load_network(official.path, official.arch)
+    return replace(network, class_names=official.class_names), Path(official.path.name)
 
 
 def dead_channels(state: Mapping[str, Tensor], channel_map: ChannelMap) -> frozenset[int]:
     """Channels that may leave and whose every producer is zero: masked filters, from whatever tool.
 
-    A filter of zeros behind a BN whose bias still speaks is not dead: removing it would change the network.
+    A filter of zeros behind a BN whose bias still speaks is not dead, and neither is one into which a
+    shortcut copies a living channel: removing them would change the network.
     """
-    alive: set[int] = set(channel_map.pinned)
-    seen: set[int] = set()
+    alive, produced = set(channel_map.pinned), set()
     for name, axes in channel_map.axes.items():
-        if name not in channel_map.parameters:  # running means do not matter behind a zero scale and bias
+        if _is_scaled_mean(name, channel_map):  # it does not matter behind a zero scale
             continue
         for axis in axes:
             if axis.role is Role.PRODUCES:
-                rows = (
-                    state[name].transpose(0, axis.dim).flatten(1)
-                    if state[name].dim() > 1
-                    else state[name][:, None]
-                )
+                rows = state[name].movedim(axis.dim, 0).reshape(len(axis.ids), -1)
                 speaks = rows.ne(0).any(dim=1).cpu().numpy()
                 alive.update(axis.ids[speaks].tolist())
-                seen.update(axis.ids.tolist())
-    dead = seen - alive
-    for group in channel_map.groups:  # the last channel of a layer stays, dead or not
-        if group.channels.size and dead.issuperset(group.channels.tolist()):
-            dead.discard(int(group.channels[0]))
+                produced.update(axis.ids.tolist())
+    for index in channel_map.indices:
+        if channel_map.axes_of(index.name)[0].role is Role.SELECTS:
+            copied = zip(index.own_ids.tolist(), index.values.tolist(), strict=True)
+            alive.update(own for own, at in copied if at != ZERO_CHANNEL and index.target_ids[at] in alive)
+    dead = produced - alive
+    for layer in channel_map.layers:  # one channel of a layer stays, dead or not
+        if dead.issuperset(layer.out_ids.tolist()):
+            dead.discard(int(layer.out_ids[0]))
     return frozenset(dead)
 
 
-def _narrowed(network: Network, dead: frozenset[int]) -> tuple[Network, str]:
-    traced = trace(network.model, network.input_size)
+def _is_scaled_mean(name: str, channel_map: ChannelMap) -> bool:
+    owner, _, slot = name.rpartition(".")
+    scale = f"{owner}.weight"
+    return slot == "running_mean" and channel_map.ties.get(scale, scale) in channel_map.parameters
 
+
+def _narrowed(network: Network, traced: Trace, dead: frozenset[int]) -> tuple[Network, str]:
     def choose(channel_map: ChannelMap) -> frozenset[int]:
         return frozenset(dead - set(channel_map.pinned))
 
-    result = narrow_proven(network.model, traced, network.input_size, choose)
+    # Nothing is masked here: the narrow network must equal the one in the file.
+    result = narrow_proven(network.model, traced, network.input_size, choose, reference=network.model)
     before, after = count(traced.map), count(traced.map, result.removed)
     filters = sum(int(np.isin(layer.out_ids, list(result.removed)).sum()) for layer in traced.map.layers)
     action = (
@@ -113,10 +146,52 @@ def _narrowed(network: Network, dead: frozenset[int]) -> tuple[Network, str]:
     return network.after("narrow", {"filters": filters}, model=result.model), action
 
 
+def _folded(network: Network, source: Path) -> tuple[Network, Folded]:
+    try:
+        folded = fold(network.model, network.input_size)
+    except ProofError:
+        raise
+    except EngineError as error:
+        raise EngineError(f"'{source}' cannot be folded: {error}") from error
+    step = {
+        "compactors": folded.compactors,
+        "bn": len(folded.folded),
+        "error": folded.error,
+        "cost": folded.cost,
+    }
+    return (
+        network.after(
+            "fold",
+            step,
+            model=folded.model,
+            folded={**network.folded, **folded.folded},
+            accuracy=network.accuracy if folded.cost <= TOLERANCE else None,
+        ),
+        folded,
+    )
+
+
+def _in_words(folded: Folded) -> str:
+    parts = [f"folded {len(folded.folded)} BN"]
+    if folded.compactors:
+        parts.append(f"and {folded.compactors} compactors: {folded.macs[0]:,} to {folded.macs[1]:,} MACs,")
+        parts.append(f"{folded.params[0]:,} to {folded.params[1]:,} params")
+    return " ".join(parts)
+
+
+def _check_destination(destination: Path, source: Path, to: str | None) -> None:
+    if destination.resolve() == source.resolve():
+        raise EngineError(f"'{source}' would be overwritten by its conversion; name another file")
+    if to in (None, "deploy"):
+        return
+    if formats.format_of(destination) != formats.format_of(f"x{EXTENSIONS[to]}"):
+        raise EngineError(f"--to {to} writes {EXTENSIONS[to]}, not '{destination}'; leave one of them out")
+
+
 def _in_style(weight_file: WeightFile, style: str | None) -> WeightFile:
     if style is None:
         return weight_file
-    ours = names.STYLES[style].counterpart if style in names.STYLES else "?"
+    ours = names.STYLES[style].counterpart if style in names.STYLES else style
     return WeightFile(names.rename(weight_file.tensors, ours, style), weight_file.meta)
 
 

@@ -31,3 +31,7 @@ class DataError(EngineError):
 
 class TrainingError(EngineError):
     """Training that cannot start, continue or resume."""
+
+
+class ProcessError(EngineError):
+    """One of the processes that share the work ended, or does not answer."""

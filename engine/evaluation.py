@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data.base import DataInfo, ImageData
+from .distributed import add_up, processes, shard
 from .errors import DataError
 from .eval_mode import eval_mode
 from .events import Accuracy, Tested
@@ -48,6 +49,8 @@ def evaluating(
 ) -> Generator[Tested, None, Accuracy]:
     """Test `model`, in evaluation mode, on one split; its own mode comes back afterwards.
 
+    Where several processes work together, each must call this: each tests its share, and all get the sum.
+
     Args:
         model: images_NCHW -> logits_NK; it must be on `device`.
         limit: at most so many batches.
@@ -66,34 +69,41 @@ def evaluating(
     device = torch.device(device)
     total = data.size(split) if limit is None else min(limit * batch_size, data.size(split))
     with_top5 = data.info.num_classes >= TOP5_FROM_CLASSES
-    sums_3 = torch.zeros(3, dtype=torch.float64, device=device)
-    seen = 0
+    sums_4 = torch.zeros(4, dtype=torch.float64, device=device)
+    own_size = -(-batch_size // processes())
+    tested = 0
     with eval_mode(model):
-        for images_NCHW, labels_N in data.batches(split, batch_size, device=device, limit=limit):
-            if not seen:
+        for images_NCHW, labels_N in data.batches(split, own_size, device=device, limit=limit, shard=shard()):
+            if not tested:
                 check_fit(model, images_NCHW, data.info)
-            sums_3 += _batch_sums(model, images_NCHW, labels_N, precision == "bf16", with_top5)
-            seen += len(labels_N)
-            yield Tested(done=seen, images=total)
-    if not seen:
+            sums_4 += _batch_sums(model, images_NCHW, labels_N, precision == "bf16", with_top5)
+            tested += len(labels_N)
+            yield Tested(done=min(tested * processes(), total), images=total)
+    loss, top1, top5, images = add_up(sums_4).tolist()
+    if not images:
         raise DataError(f"data set '{data.info.name}' has no images in '{split}' to evaluate on")
-    loss, top1, top5 = (sums_3 / seen).tolist()
     seconds = time.perf_counter() - begin
-    return Accuracy(100 * top1, 100 * top5 if with_top5 else None, loss, seen, seconds)
+    return Accuracy(
+        top1=100 * top1 / images,
+        top5=100 * top5 / images if with_top5 else None,
+        loss=loss / images,
+        images=int(images),
+        seconds=seconds,
+    )
 
 
 @torch.inference_mode()  # per batch: held across a yield, it would leak into the caller
 def _batch_sums(
     model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, bf16: bool, with_top5: bool
 ) -> Tensor:
-    """Summed loss, top-1 hits and top-5 hits of one batch, float64, still on the device."""
+    """Summed loss, top-1 hits, top-5 hits and images of one batch, float64, still on the device."""
     with torch.autocast(images_NCHW.device.type, torch.bfloat16, enabled=bf16):
         logits_NK = model(images_NCHW)
     logits_NK = logits_NK.float()
     loss = F.cross_entropy(logits_NK, labels_N, reduction="none").double().sum()
     top1 = (logits_NK.argmax(1) == labels_N).sum()
     top5 = (logits_NK.topk(5).indices == labels_N[:, None]).sum() if with_top5 else torch.zeros_like(top1)
-    return torch.stack([loss, top1.double(), top5.double()])
+    return torch.stack([loss, top1.double(), top5.double(), torch.full_like(loss, len(labels_N))])
 
 
 def check_fit(model: nn.Module, images_NCHW: Tensor, info: DataInfo) -> None:

@@ -48,6 +48,24 @@ class StepDone:
 
 
 @dataclass(frozen=True)
+class MasksSet:
+    """ResRep set its masks anew after `step` of `steps` in this epoch.
+
+    Attributes:
+        masked: channels that are masked now.
+        macs: multiply-accumulates of the network without them.
+        macs_share: of the whole network's.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    masked: int
+    macs: int
+    macs_share: float
+
+
+@dataclass(frozen=True)
 class Tested:
     """An evaluation has got through `done` of `images` images."""
 
@@ -72,7 +90,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Saved:
-    """A network was written to `path`; `what` is `best` or `final`."""
+    """A network was written to `path`; `what` is `best`, `final` or, folded, `deploy`."""
 
     path: Path
     what: str
@@ -97,4 +115,4 @@ class Finished:
     seconds: float
 
 
-Event = RunStarted | StepDone | Tested | EpochDone | Saved | Note | Finished
+Event = RunStarted | StepDone | MasksSet | Tested | EpochDone | Saved | Note | Finished

@@ -1,5 +1,6 @@
 """Give a full-width network the shapes of stored tensors, then load them: the shapes are the architecture."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -26,7 +27,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         FitError: a tensor is missing, left over, or of a rank that the network's own does not have.
     """
     _drop_folded(model, state, folded or {})
-    ties = _ties(model)
+    ties = ties_of(model)
     state = dict(state)
     for name, first in ties.items():
         if first not in state and name in state:
@@ -39,10 +40,29 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         owner, _, slot = name.rpartition(".")
         setattr(model.get_submodule(owner), slot, _lookup(model, first))
     try:
-        model.load_state_dict(state, strict=False, assign=False)
+        load(model, state)
     except RuntimeError as error:  # a shape the module itself refuses
         raise FitError(str(error).splitlines()[-1].strip()) from error
     return model
+
+
+def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a plain mapping as what it is: a state dict in the form that the model's own modules write today.
+
+    Without the versions that PyTorch keeps in its own, some modules (torchvision's MNASNet) would take it for
+    one in an older form, and convert it.
+    """
+    current = OrderedDict(state)
+    current._metadata = model.state_dict()._metadata  # pyright: ignore[reportAttributeAccessIssue]
+    model.load_state_dict(current, strict=False)
+
+
+def ties_of(model: nn.Module) -> dict[str, str]:
+    """Later name -> first name, of every parameter and buffer that several modules share."""
+    first: dict[int, str] = {}
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    pairs = [(name, first.setdefault(id(tensor), name)) for name, tensor in tensors]
+    return {name: original for name, original in pairs if name != original}
 
 
 def _fit_module(module: nn.Module, prefix: str, state: dict[str, Tensor]) -> None:
@@ -109,14 +129,6 @@ def _is_pair(module: nn.Module) -> bool:
     return isinstance(getattr(module, "conv", None), nn.modules.conv._ConvNd) and isinstance(
         getattr(module, "bn", None), nn.modules.batchnorm._NormBase
     )
-
-
-def _ties(model: nn.Module) -> dict[str, str]:
-    """Later name -> first name, of every parameter that several modules share."""
-    first: dict[int, str] = {}
-    names = model.named_parameters(remove_duplicate=False)
-    pairs = [(name, first.setdefault(id(parameter), name)) for name, parameter in names]
-    return {name: original for name, original in pairs if name != original}
 
 
 def _check_complete(model: nn.Module, state: Mapping[str, Tensor], ties: Mapping[str, str]) -> None:

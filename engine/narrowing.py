@@ -1,4 +1,4 @@
-"""From a choice of channels to a proven narrow network; what cannot be narrowed is pinned, and chosen anew."""
+"""From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -11,8 +11,8 @@ from torch import nn
 from .channels import ChannelMap
 from .checks import TOLERANCE, Misfit, structure_misfit, value_difference
 from .errors import ProofError, TraceError
-from .fit import fit
-from .graph.trace import BATCH, Trace, trace
+from .fit import fit, load
+from .graph.trace import BATCH, Trace, blank_images, trace
 from .surgery import mask, narrow
 
 Choose = Callable[[ChannelMap], Iterable[int]]
@@ -37,37 +37,53 @@ class Narrowed:
     misfits: tuple[str, ...]
 
 
-def narrow_proven(model: nn.Module, traced: Trace, input_size: tuple[int, ...], choose: Choose) -> Narrowed:
+def narrow_proven(
+    model: nn.Module,
+    traced: Trace,
+    input_size: tuple[int, ...],
+    choose: Choose,
+    *,
+    reference: nn.Module | None = None,
+) -> Narrowed:
     """Cut what `choose` picks out of a copy of `model`, and prove the result twice.
 
     Args:
         model: the full network; it is left as it is.
         traced: its trace for images of `input_size`.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
+        reference: what the narrow network must equal; by default `model` with the removed channels masked.
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
     channel_map, misfits = traced.map, []
     while True:
-        removed = frozenset(int(i) for i in choose(channel_map))
+        removed = frozenset(int(i) for i in choose(channel_map)) - channel_map.pinned.keys()
         found = _misfits(model, traced, channel_map, input_size, removed)
         if not found:
             break
+        if not removed:
+            raise _not_itself(found[0].reason)
         for misfit in found:
             misfits.append(misfit.reason)
             channel_map = channel_map.pin(misfit.ids, misfit.reason)
     thin = _cut(model, channel_map, removed)
-    return Narrowed(
-        thin,
-        channel_map,
-        removed,
-        _proven_difference(model, thin, traced, removed, input_size),
-        tuple(misfits),
-    )
+    wide = _masked(model, channel_map, removed) if reference is None else reference
+    difference = _proven_difference(wide, thin, traced, removed, input_size)
+    return Narrowed(thin, channel_map, removed, difference, tuple(misfits))
 
 
 def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
     return fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed)).eval()
+
+
+def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
+    masked = copy.deepcopy(model)
+    load(masked, mask(model.state_dict(), channel_map, removed))
+    return masked
+
+
+def _in_float64(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).cpu().double().eval()
 
 
 def _misfits(
@@ -77,7 +93,7 @@ def _misfits(
     input_size: tuple[int, ...],
     removed: frozenset[int],
 ) -> list[Misfit]:
-    """What must be pinned before this choice can be made; empty when the narrow network is what was planned."""
+    """What must be pinned before this choice can be made; empty when the narrow network is as planned."""
     crashes = _crashing_groups(model, channel_map, input_size, removed)
     if crashes:
         return crashes
@@ -102,6 +118,8 @@ def _crashing_groups(
     accepted: frozenset[int] = frozenset()
     start = 0
     while (error := _crash(model, channel_map, input_size, accepted.union(*parts[start:]))) is not None:
+        if start == len(parts):
+            raise _not_itself(error)
         low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
         while low < high:
             middle = (low + high) // 2
@@ -116,31 +134,32 @@ def _crashing_groups(
     return crashes
 
 
+def _not_itself(reason: str) -> ProofError:
+    """Nothing has left, and still it is another network: some of it was not copied."""
+    return ProofError(
+        f"a copy of the network is not the same network: {reason}; does its code hold on to one object, as a "
+        "lambda does that names `self`? Write it as a method"
+    )
+
+
 def _crash(
     model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
 ) -> str | None:
     """The first line of what the narrow network raises, or None when it runs."""
-    like = next(model.parameters())
     try:
         with torch.no_grad():
-            _cut(model, channel_map, removed)(
-                torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
-            )
+            _cut(model, channel_map, removed)(blank_images(model, input_size))
     except Exception as error:  # whatever the network's own code raises
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     return None
 
 
 def _proven_difference(
-    model: nn.Module, thin: nn.Module, traced: Trace, removed: frozenset[int], input_size: tuple[int, ...]
+    wide: nn.Module, thin: nn.Module, traced: Trace, removed: frozenset[int], input_size: tuple[int, ...]
 ) -> float:
-    masked = copy.deepcopy(model).eval()
-    masked.load_state_dict(mask(model.state_dict(), traced.map, removed))
     generator = torch.Generator().manual_seed(0)
     images_NCHW = torch.randn(BATCH, *input_size, generator=generator, dtype=torch.float64)
-    difference = value_difference(
-        masked.cpu().double(), copy.deepcopy(thin).cpu().double(), traced, removed, images_NCHW
-    )
+    difference = value_difference(_in_float64(wide), _in_float64(thin), traced, removed, images_NCHW)
     if not difference <= TOLERANCE:
         raise ProofError(
             f"the narrow network differs from the masked one by {difference:.1e} (allowed {TOLERANCE:.0e}); "

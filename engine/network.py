@@ -1,12 +1,12 @@
 """A network with everything needed to use it: built by name, loaded from a file alone, saved whole."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +14,11 @@ from ..archs import registry
 from ..archs.registry import ArchError
 from ..weights import formats, names, store
 from ..weights.store import WeightFile
+from .blank import without_initialisation
 from .errors import FitError
-from .fit import fit
+from .fit import fit, ties_of
+from .recognition import recognise
+from .resrep.placement import place_stored
 
 IMAGENET_NORMALIZATION = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 # Checkpoints in these styles carry no word on it, but were all trained with this normalisation.
@@ -49,6 +52,11 @@ class Network:
     origin: str = ""
     sha256: str | None = None
 
+    @property
+    def conv_order(self) -> tuple[str, ...]:
+        """The convolutions in the order of ResRep's `deps`, if its arch has one."""
+        return () if ":" in self.arch else registry.get(self.arch).conv_order
+
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
         step = {"command": command, "options": dict(options), "parent": self.sha256, "versions": versions()}
@@ -59,11 +67,13 @@ def new_network(
     arch_name: str,
     *,
     num_classes: int | None = None,
-    input_size: tuple[int, ...] | None = None,
+    input_size: tuple[int, ...] | int | None = None,
     seed: int = 0,
 ) -> Network:
     """A network with seeded random weights.
 
+    Args:
+        input_size: (C, H, W), or the side of its square images; needed for archs that do not say it.
     Raises:
         ArchError: unknown arch, or it does not say its number of classes or image size and neither is given.
     """
@@ -79,15 +89,17 @@ def new_network(
 
 
 def load_network(
-    path: str | Path, arch_name: str | None = None, *, input_size: tuple[int, ...] | None = None
+    path: str | Path, arch_name: str | None = None, *, input_size: tuple[int, ...] | int | None = None
 ) -> Network:
     """Rebuild the network in a weight file: `load_network(path)` alone is enough for files of ours.
 
     Args:
         arch_name: needed only for files that do not say it and whose names are not recognised.
-        input_size: (C, H, W), for archs that do not say it.
+        input_size: (C, H, W), or the side of its square images; needed for archs that do not say it.
     Raises:
-        WeightsError: the file cannot be read. FitError: it does not go with the arch. ArchError: no such arch.
+        WeightsError: the file cannot be read.
+        FitError: it does not go with the arch.
+        ArchError: no such arch.
     """
     weight_file = formats.read_any(path)
     weight_file, style = _in_our_names(weight_file, arch_name)
@@ -96,9 +108,10 @@ def load_network(
     num_classes = meta.get("num_classes") or arch.num_classes or _widest_last(weight_file)
     size = _input_size(arch, input_size or tuple(meta.get("input_size") or ()) or None)
     folded = meta.get("folded") or {}
-    with _without_initialisation():
+    with without_initialisation():
         model = arch.build(num_classes)
     state = {name: torch.from_numpy(array) for name, array in weight_file.tensors.items()}
+    place_stored(model, state, meta.get("ties") or {})
     try:
         fit(model, state, folded)
         classes = _logits_width(model, size)
@@ -130,11 +143,9 @@ def save_network(path: str | Path, network: Network, *, force: bool = False) -> 
 
 def to_weight_file(network: Network) -> WeightFile:
     """The network's tensors and facts, as they go into a file; tied tensors are kept once."""
-    ties = _ties(network.model)
+    ties = ties_of(network.model)
     tensors = {
-        name: tensor.detach().cpu().numpy()
-        for name, tensor in network.model.state_dict().items()
-        if name not in ties
+        name: _array(tensor) for name, tensor in network.model.state_dict().items() if name not in ties
     }
     meta = {
         "arch": network.arch,
@@ -147,19 +158,12 @@ def to_weight_file(network: Network) -> WeightFile:
         "accuracy": network.accuracy,
         "history": [dict(step) for step in network.history],
     }
-    return WeightFile(tensors, meta)
+    return WeightFile(tensors, meta, _deps(network.conv_order, tensors))
 
 
-def recognise(tensors: Mapping[str, Any]) -> str | None:
-    """The built-in arch whose tensors have exactly these names, if there is one."""
-    keys = {name for name in tensors if not name.endswith((".num_batches_tracked", ".index"))}
-    for name in registry.names():
-        arch = registry.get(name)
-        with torch.device("meta"):
-            expected = arch.build(arch.num_classes or 10).state_dict()
-        if keys == {key for key in expected if not key.endswith(".num_batches_tracked")}:
-            return name
-    return None
+def _array(tensor: Tensor) -> np.ndarray:
+    """Floats as files keep them; NumPy has no bfloat16."""
+    return (tensor.float() if tensor.is_floating_point() else tensor).detach().cpu().numpy()
 
 
 def versions() -> dict[str, str]:
@@ -168,7 +172,7 @@ def versions() -> dict[str, str]:
 
 
 def _in_our_names(weight_file: WeightFile, arch_name: str | None) -> tuple[WeightFile, str | None]:
-    """Rename the tensors of a known foreign style, unless they are meant for a network with names of its own."""
+    """Rename the tensors of a known foreign style, unless they are for a network with names of its own."""
     style = names.detect(weight_file.tensors)
     if style is None or style in names.OURS or ":" in (arch_name or weight_file.meta.get("arch") or ""):
         return weight_file, style
@@ -185,18 +189,31 @@ def _arch_name(weight_file: WeightFile, given: str | None, path: str | Path) -> 
         if colon and family != "torchvision":
             # Importing what a file names would run whatever the file's author wants.
             raise ArchError(
-                f"'{path}' says its network is made by {stored!r}, which is not imported unasked; if you trust it, give --arch {stored}"
+                f"'{path}' says its network is made by {stored!r}, which is not imported unasked; "
+                f"if you trust it, give --arch {stored}"
             )
         return stored
     found = recognise(weight_file.tensors)
-    if found is None:
-        raise ArchError(
-            f"'{path}' does not say its arch, and its names are not recognised; name it with --arch"
-        )
-    return found
+    if len(found) != 1:
+        why = f"its names fit {' and '.join(found)}" if found else "its names are not recognised"
+        raise ArchError(f"'{path}' does not say its arch, and {why}; name it with --arch")
+    return found[0]
 
 
-def _input_size(arch: registry.Arch, given: tuple[int, ...] | None) -> tuple[int, ...]:
+def _deps(conv_order: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    """The width of every convolution in ResRep's order, where that says what the network is.
+
+    It does not where branches or shortcuts go to chosen channels, nor while compactors hold the widths open.
+    """
+    if not conv_order or any(".compactor." in name or name.endswith(".index") for name in tensors):
+        return None
+    return np.array([len(tensors[f"{name}.weight"]) for name in conv_order], dtype=np.int64)
+
+
+def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tuple[int, ...]:
+    if isinstance(given, int):
+        channels = arch.input_size[0] if arch.input_size else 3
+        return (channels, given, given)
     size = given or arch.input_size
     if size is None:
         raise ArchError(f"arch '{arch.name}' does not say the size of its images; give --image-size")
@@ -212,43 +229,22 @@ def _widest_last(weight_file: WeightFile) -> int:
 def _logits_width(model: nn.Module, input_size: tuple[int, ...]) -> int:
     """Run one blank image, so that tensors that do not go together are found now."""
     training = model.training
+    reached: list[str] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: reached.append(name))
+        for name, module in model.named_modules()
+    ]
     try:
         with torch.no_grad():
             out = model.eval()(torch.zeros(1, *input_size))
     except Exception as error:  # whatever the network's own code raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        size = "x".join(map(str, input_size))
-        raise FitError(f"it does not run on a {size} image: {reason}") from error
+        size, where = "x".join(map(str, input_size)), f" in '{reached[-1]}'" if any(reached) else ""
+        raise FitError(f"it does not run on a {size} image{where}: {reason}") from error
     finally:
         model.train(training)
+        for hook in hooks:
+            hook.remove()
     if not isinstance(out, Tensor) or out.dim() != 2:
         raise FitError("its output is not one row of logits per image; only classifiers are supported")
     return out.shape[1]
-
-
-def _ties(model: nn.Module) -> dict[str, str]:
-    first: dict[int, str] = {}
-    pairs = [(n, first.setdefault(id(p), n)) for n, p in model.named_parameters(remove_duplicate=False)]
-    return {name: original for name, original in pairs if name != original}
-
-
-@contextmanager
-def _without_initialisation() -> Iterator[None]:
-    """Build modules without filling parameters that are about to be loaded; other tensors are made as always."""
-    fillers = {
-        n: f for n, f in vars(nn.init).items() if n.endswith("_") and not n.startswith("_") and callable(f)
-    }
-
-    def skipping(fill: Any) -> Any:
-        def skip(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            return tensor if isinstance(tensor, nn.Parameter) else fill(tensor, *args, **kwargs)
-
-        return skip
-
-    for name, fill in fillers.items():
-        setattr(nn.init, name, skipping(fill))
-    try:
-        yield
-    finally:
-        for name, fill in fillers.items():
-            setattr(nn.init, name, fill)

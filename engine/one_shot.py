@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from . import criteria
-from .allocation.specification import Specification
+from .allocation.specification import Specification, equal_scores
 from .data import DataInfo, ImageData
 from .errors import CriterionError
 from .evaluation import evaluating
@@ -71,6 +71,9 @@ def run_one_shot(
         )
     network.model.to(device)
     traced = trace(network.model, network.input_size)
+    if job.specification.needs_scores:  # what cannot be met shows before the scoring, which may take long
+        weights = network.model.state_dict()
+        job.specification.select(traced.map, equal_scores(traced.map), weights, network.conv_order)
     scores = _scores(network, traced, job, data, device)
     pruned = prune_network(network, job.specification, scores, traced=traced, options=_options(job))
     for reason in pruned.misfits:

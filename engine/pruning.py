@@ -69,12 +69,13 @@ def prune_network(
         AllocationError: the specification cannot be met.
         ProofError: the narrow network would compute something else; nothing is returned.
     """
+    specification = specification.for_arch(network.arch)
     traced = traced or trace(network.model, network.input_size)
     weights: Mapping[str, Tensor] = network.model.state_dict()
     selections: list[Selection] = []
 
     def choose(channel_map: ChannelMap) -> frozenset[int]:
-        selections.append(specification.select(channel_map, scores, weights))
+        selections.append(specification.select(channel_map, scores, weights, network.conv_order))
         return selections[-1].removed
 
     narrowed = narrow_proven(network.model, traced, network.input_size, choose)

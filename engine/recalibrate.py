@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .errors import DataError
 from .eval_mode import eval_mode
+from .synchronised_norm import synchronised_norms
 
 
 @torch.no_grad()
@@ -16,7 +17,7 @@ def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> i
 
     Every batch is normalised by its own statistics, as in training, while dropout stays off; the variance is
     unbiased, as PyTorch keeps it. `num_batches_tracked` ends as the number of passes, momentum and modes as
-    they were.
+    they were. Where several processes share every batch, the statistics are those of the whole batch.
 
     Args:
         batches: images_NCHW and labels on the model's device; labels are not looked at.
@@ -36,7 +37,7 @@ def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> i
         raise DataError("there are no images to recalibrate the batch norms on")
     momenta = [norm.momentum for norm in norms]
     try:
-        with eval_mode(model):
+        with eval_mode(model), synchronised_norms():
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # PyTorch's spelling of a cumulative average

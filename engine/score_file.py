@@ -130,4 +130,5 @@ def _check_names(scores: Mapping[str, Tensor], channel_map: ChannelMap, path: st
     needed = [name for group in channel_map.groups if group.free.any() for name in group.producers]
     missing = [name for name in needed if name not in scores]
     if missing:
-        raise CriterionError(f"'{path}' has no scores for {', '.join(missing)}; rank this network again")
+        others = f" and {len(missing) - 1} more" if missing[1:] else ""
+        raise CriterionError(f"'{path}' has no scores for '{missing[0]}'{others}; rank this network again")

@@ -1,10 +1,12 @@
 """Which network and which images a command works on, where the user left something unsaid."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..archs import registry
 from .data import ImageData, open_data
+from .distributed import first_of_machine_goes_first
 from .errors import DataError, EngineError
 from .network import Network, load_network, new_network
 from .training.runs import newest_base
@@ -35,18 +37,36 @@ class Images:
             DataError: no such images, or of another size or number of classes than the network's.
         """
         wanted = (network.normalization or {}) if network else {}
-        data = open_data(
-            self.name_for(network),
-            self.data_dir,
-            image_size=self.image_size,
-            mean=wanted.get("mean"),
-            std=wanted.get("std"),
-            download=self.download,
-            workers=self.workers,
-        )
+        with first_of_machine_goes_first():
+            data = open_data(
+                self.name_for(network),
+                self.data_dir,
+                image_size=self.image_size,
+                mean=wanted.get("mean"),
+                std=wanted.get("std"),
+                download=self.download,
+                workers=self.workers,
+            )
         if network is not None:
             check_match(network, data)
         return data
+
+    def open_for_all(self, networks: Sequence[Network]) -> list[ImageData]:
+        """Open the same images for several networks, once per normalisation: those the first is meant for.
+
+        Raises:
+            DataError: as `open`, for the first network that the images do not go with.
+        """
+        shared = replace(self, dataset=self.name_for(networks[0]))
+        opened: dict[str, ImageData] = {}
+        chosen: list[ImageData] = []
+        for network in networks:
+            normalization = repr(network.normalization)
+            if normalization not in opened:
+                opened[normalization] = shared.open(network)
+            check_match(network, opened[normalization])
+            chosen.append(opened[normalization])
+        return chosen
 
 
 def check_match(network: Network, data: ImageData) -> None:
@@ -60,12 +80,13 @@ def check_match(network: Network, data: ImageData) -> None:
         have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
         raise DataError(
             f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; "
-            f"choose other images with --dataset and --data-dir, or resize a folder of images with --image-size {network.input_size[-1]}"
+            "choose other images with --dataset and --data-dir, or resize a folder of images with "
+            f"--image-size {network.input_size[-1]}"
         )
     if info.num_classes != network.num_classes:
         raise DataError(
-            f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} apart; "
-            "choose the images it was made for with --dataset and --data-dir"
+            f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} "
+            "apart; choose the images it was made for with --dataset and --data-dir"
         )
 
 
@@ -84,11 +105,17 @@ def find_network(
     """The network of a file, or the newest base run of an arch and data set, or seeded random weights.
 
     Raises:
-        EngineError: neither a file nor an arch was given.
+        EngineError: neither a file nor an arch was given, or the file has another number of classes.
     """
     if path is not None:
-        size = (3, images.image_size, images.image_size) if images.image_size else None
-        return Source(load_network(path, arch, input_size=size), str(path), trained=True)
+        network = load_network(path, arch, input_size=images.image_size)
+        if num_classes not in (None, network.num_classes):
+            raise EngineError(
+                f"'{path}' tells {network.num_classes} classes apart, "
+                f"not the {num_classes} of --num-classes; "
+                "leave that out"
+            )
+        return Source(network, str(path), trained=True)
     if arch is None:
         raise EngineError("give a weight file, or the name of a network with --arch")
     name = registry.get(arch).name
@@ -98,7 +125,13 @@ def find_network(
             load_network(base), f"{base}, the newest base of {name} on {images.name_for()}", trained=True
         )
     info = images.open().info
+    made_for = registry.get(arch).input_size
+    # A network for grey images cannot take coloured ones of any size, so it keeps its own.
+    fits = made_for is None or made_for[0] == info.input_size[0]
     network = new_network(
-        name, num_classes=num_classes or info.num_classes, input_size=info.input_size, seed=seed
+        name,
+        num_classes=num_classes or info.num_classes,
+        input_size=info.input_size if fits else made_for,
+        seed=seed,
     )
     return Source(network, f"random weights, seed {seed}", trained=False)

@@ -40,6 +40,18 @@ def test_every_subpackage_is_installed():
     assert sorted(listed) == sorted(["prune", *(".".join(["prune", *init.parts[:-1]]) for init in inits)])
 
 
+def test_the_oldest_versions_that_are_allowed_are_those_that_are_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    allowed = [*project["dependencies"], *extras["digits"], *extras["safetensors"], *extras["dev"]]
+    bounds = dict(line.split(">=") for line in allowed if ">=" in line)
+    pinned = (ROOT / "tests" / "lower-bounds.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in pinned if not line.startswith("#"))
+    tools = {"ruff", "basedpyright"}  # they look at the code, and do not run it
+    assert tested.keys() == bounds.keys() - tools
+    assert all(f"{tested[name]}.0".startswith(f"{bounds[name]}.") for name in tested)
+
+
 def test_tests_and_shell_share_one_copy_of_the_package():
     assert (EngineError.__module__, EngineError.__qualname__) in shell.KNOWN_ERRORS
     copies = [

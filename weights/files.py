@@ -3,7 +3,7 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,6 +68,24 @@ def check_output(path: str | Path, force: bool = False) -> None:
         raise UnwritableOutput(f"'{folder}' in output '{path}' is a file, not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UnwritableOutput(f"no permission to write in folder '{folder}'; name another output")
+
+
+def check_distinct(outputs: Iterable[str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Make sure that no output is an input or another output; `None` is a path nobody gave.
+
+    An output may be a folder, and must then hold no input.
+
+    Raises:
+        UnwritableOutput: names the output.
+    """
+    taken = [Path(path).resolve() for path in inputs if path is not None]
+    for path in outputs:
+        if path is None:
+            continue
+        place = Path(path).resolve()
+        if any(place == other or place in other.parents for other in taken):
+            raise UnwritableOutput(f"output '{path}' would replace what another option names; name another")
+        taken.append(place)
 
 
 @contextmanager

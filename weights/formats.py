@@ -39,7 +39,10 @@ def format_of(path: str | Path) -> str:
     """
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
-        raise UnknownFormat(f"'{path}' has the suffix '{suffix}'; known are {' '.join(FORMATS)}")
+        if Path(path).is_dir():
+            raise UnknownFormat(f"'{path}' is a folder; name a file in it")
+        has = f"the suffix '{suffix}'" if suffix else "no suffix"
+        raise UnknownFormat(f"'{path}' has {has}; known are {' '.join(FORMATS)}")
     return FORMATS[suffix]
 
 
@@ -80,9 +83,9 @@ def check_any(path: str | Path, force: bool = False) -> None:
     Raises:
         UnknownFormat, MissingPackage, OutputExists, UnwritableOutput: why it could not.
     """
+    check_output(path, force)
     if format_of(path) == "safetensors":
         _require_safetensors(path)
-    check_output(path, force)
 
 
 def _read_torch(path: str | Path) -> WeightFile:
@@ -90,7 +93,8 @@ def _read_torch(path: str | Path) -> WeightFile:
 
     path = require_file(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.sparse.check_sparse_tensor_invariants():  # unchecked, sparse indices may point outside
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadWeightFile(
             f"'{path}' holds more than tensors, or is no PyTorch file; it will not be unpickled. Where it "
@@ -149,7 +153,7 @@ def _write_torch(path: str | Path, weight_file: WeightFile, *, force: bool) -> N
     content = io.BytesIO()
     torch.save(state, content)
     with atomic_write(path, force) as aside:
-        aside.write_bytes(content.getbuffer())
+        aside.write_bytes(content.getvalue())
 
 
 def _read_safetensors(path: str | Path) -> WeightFile:

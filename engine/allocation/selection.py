@@ -111,9 +111,17 @@ def combine_scores(channels: Ids, pieces: Sequence[tuple[Ids, NDArray[np.float64
 
 
 def removal_order(group: Group, scores_C: NDArray[np.float64]) -> Positions:
-    """Positions of a group's removable channels, smallest score first; of equal scores the lower index."""
+    """Positions of a group's removable channels, smallest score first; of equal scores the lower index.
+
+    Where layers make only some of the channels each, the best of every layer stays: none is left empty.
+    """
+    leaves_C = group.free & np.isfinite(scores_C)
+    for part in group.parts:
+        places = np.flatnonzero(np.isin(group.channels, part))
+        if leaves_C[places].all():
+            leaves_C[places[np.argmax(scores_C[places])]] = False
     order = np.argsort(scores_C, kind="stable")
-    return order[(group.free & np.isfinite(scores_C))[order]]
+    return order[leaves_C[order]]
 
 
 def by_rate(

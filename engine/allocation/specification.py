@@ -1,7 +1,7 @@
 """How many channels leave each layer, as a user says it: one specification, one of the ways to allocate."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,9 @@ from ..errors import AllocationError
 from ..filters import scored_layers
 from . import plan as plans
 from .budget import Limits, by_budget
+from .deps import by_deps
 from .norm_distance import by_norm_and_distance
-from .rates import parse_layer_rates, parse_rates
+from .rates import check_rate, parse_layer_rates, parse_rates
 from .selection import RESIDUALS, Scores, Selection, by_layer_rates, by_rate, by_rate_list, prunable_groups
 
 
@@ -28,6 +29,7 @@ class Specification:
         layer_rates: `GLOB=SHARE` per layer.
         rate_norm, rate_dist: FPGM's share kept by norm and share removed by distance; either may be left out.
         flops, params: budgets: up to 1 the share that remains, above 1 a number. Both may be given.
+        deps: ResRep's list of widths, one per convolution.
         plan: a file that names the channels that stay.
         residual: `internal` leaves residual streams alone, `coupled` narrows them as a whole.
         skip: globs of layers to leave alone.
@@ -43,6 +45,7 @@ class Specification:
     rate_dist: float | None = None
     flops: float | None = None
     params: float | None = None
+    deps: tuple[int, ...] | None = None
     plan: Path | None = None
     residual: str = "internal"
     skip: tuple[str, ...] = ()
@@ -52,7 +55,7 @@ class Specification:
     max_rate: float = Limits.max_rate
 
     def __post_init__(self) -> None:
-        """Refuse no way, and more than one way, of saying what leaves.
+        """Refuse no way or several ways of saying what leaves, limits without effect, and malformed rates.
 
         Raises:
             AllocationError: names what was given.
@@ -60,13 +63,18 @@ class Specification:
         if self.residual not in RESIDUALS:
             raise AllocationError(f"no residual mode '{self.residual}'; choose {' or '.join(RESIDUALS)}")
         if len(self.ways) != 1:
-            options = "--flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate, --rate-norm/--rate-dist, --plan"
+            options = (
+                "--flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate, "
+                "--rate-norm/--rate-dist, --deps, --plan"
+            )
             said = (
                 f"{' and '.join(self.ways)} exclude each other"
                 if self.ways
                 else "nothing says how much is to leave"
             )
             raise AllocationError(f"{said}; give one of {options}")
+        self._refuse_options_without_effect()
+        self._check_rates()
 
     @property
     def ways(self) -> list[str]:
@@ -78,6 +86,7 @@ class Specification:
             "--layer-rate": bool(self.layer_rates),
             "--rate-norm/--rate-dist": self.rate_norm is not None or self.rate_dist is not None,
             "--flops/--params": self.flops is not None or self.params is not None,
+            "--deps": self.deps is not None,
             "--plan": self.plan is not None,
         }
         return [name for name, used in given.items() if used]
@@ -87,17 +96,26 @@ class Specification:
         """Does it matter which scores the filters have?"""
         return self.ways != ["--plan"] and self.ways != ["--rate-norm/--rate-dist"]
 
-    def select(self, channel_map: ChannelMap, scores: Scores, weights: Mapping[str, Tensor]) -> Selection:
+    def select(
+        self,
+        channel_map: ChannelMap,
+        scores: Scores,
+        weights: Mapping[str, Tensor],
+        conv_order: Sequence[str] = (),
+    ) -> Selection:
         """Decide which channels leave.
 
         Args:
             scores: per convolution name, scores_F.
             weights: the state dict, for distances between filters.
+            conv_order: the convolutions in the order of `deps`, of archs that have one.
         Raises:
             AllocationError: what the ways raise that this one is made of.
         """
         if self.plan is not None:
             return self._by_plan(channel_map, self.plan)
+        if self.deps is not None:
+            return by_deps(channel_map, scores, self.deps, conv_order)
         groups = prunable_groups(channel_map, self.residual, self.skip)
         if not groups:
             raise AllocationError(
@@ -135,6 +153,46 @@ class Specification:
             for f in fields(self)
             if (value := getattr(self, f.name)) != f.default
         }
+
+    def for_arch(self, arch: str) -> "Specification":
+        """This specification for a network of `arch`: a plan brings its own residual mode.
+
+        Raises:
+            AllocationError: a plan that cannot be read, or of another arch or residual mode.
+        """
+        if self.plan is None:
+            return self
+        plan = plans.read(self.plan)
+        if plan.arch != arch:
+            raise AllocationError(
+                f"plan '{self.plan}' is for arch '{plan.arch}', this network is '{arch}'; "
+                "write its own with --plan-out"
+            )
+        if self.residual not in (Specification.residual, plan.residual):
+            raise AllocationError(
+                f"plan '{self.plan}' is for --residual {plan.residual}, not {self.residual}; leave that out"
+            )
+        return replace(self, residual=plan.residual)
+
+    def _refuse_options_without_effect(self) -> None:
+        limits = [] if self.ways == ["--flops/--params"] else ["ranking", "round_to", "max_rate"]
+        if self.ways in (["--plan"], ["--deps"]):  # they say every width themselves
+            limits += ["skip", "min_channels"]
+        for name in limits:
+            if getattr(self, name) != getattr(Specification, name):
+                raise AllocationError(
+                    f"--{name.replace('_', '-')} has no effect with {self.ways[0]}; leave out one of them"
+                )
+
+    def _check_rates(self) -> None:
+        """Read the rates now: a slip of the pen must not cost the time that scoring takes."""
+        if self.compress_rate is not None:
+            parse_rates(self.compress_rate)
+        if self.keep_rate is not None:
+            parse_rates(self.keep_rate, keep=True)
+        if self.rate is not None:
+            check_rate(self.rate, "the rate")
+        parse_layer_rates(self.layer_rates)
 
     def _by_plan(self, channel_map: ChannelMap, path: Path) -> Selection:
         removed = plans.apply(plans.read(path), channel_map)

@@ -61,7 +61,8 @@ def score(
         name: a criterion, as `names` lists them.
         model: the traced network; its modes, weights and gradients are left as they were.
         trace: what `engine.graph.trace.trace` found out about it.
-        batches: (images_NCHW, labels_N) on the model's device, for criteria that need images.
+        batches: (images_NCHW, labels_N) on the model's device, for criteria that need images; where several
+            processes work together, this one's share of them.
         seed: of the criteria that draw numbers.
 
     Returns:

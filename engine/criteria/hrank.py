@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..distributed import mean_over_images
 from ..errors import CriterionError
 from ..eval_mode import eval_mode
 from ..filters import scored_layers
@@ -20,9 +21,8 @@ NEEDS = "images"
 class _TapReader(TorchDispatchMode):
     """Sums the ranks of every tapped feature map while one batch runs.
 
-    Counts the calls of each op as `engine.graph.taps` does, so that a tap names one output of the pass. Ranks are
-    taken on the
-    spot: a later in-place op may overwrite the output.
+    Counts the calls of each op as `engine.graph.taps` does, so that a tap names one output of the pass. Ranks
+    are taken on the spot: a later in-place op may overwrite the output.
     """
 
     def __init__(self, taps: Mapping[str, Tap]):
@@ -99,4 +99,4 @@ def score(
             images += len(images_NCHW)
     if not images:
         raise CriterionError("hrank looks at images, and there are none")
-    return {name: total_F.double() / images for name, total_F in totals.items()}
+    return mean_over_images(totals, images)

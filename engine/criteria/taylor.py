@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..channels import Layer
+from ..distributed import mean_over_images
 from ..errors import CriterionError
 from ..eval_mode import eval_mode
 from ..filters import scored_layers
@@ -113,7 +114,7 @@ def score(
             images += len(images_NCHW)
     if not images:
         raise CriterionError("taylor looks at images, and there are none")
-    return {name: total_F / images for name, total_F in totals.items()}
+    return mean_over_images(totals, images)
 
 
 def _contributions(

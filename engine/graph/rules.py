@@ -14,9 +14,9 @@ from torch import fx
 from ...archs.units import PadShortcut
 from ..channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
-from .rules_elementwise import elementwise, is_pointwise, prelu
+from .rules_elementwise import elementwise, prelu
 from .rules_layers import batch_norm, convolution, linear, transposed_convolution
-from .walk import Arguments, Walk, identified, op_name, unknown, values_in
+from .walk import Arguments, Walk, identified, is_pointwise, op_name, unknown, values_in
 
 Rule = Callable[[Walk, fx.Node, Arguments], Any]
 
@@ -63,7 +63,7 @@ def rearrange(walk: Walk, node: fx.Node, given: Arguments) -> Any:
         made = node.target(**moved)  # pyright: ignore[reportCallIssue]
     except (RuntimeError, TypeError, IndexError):
         return give_up(walk, node, given)
-    zero, computed = all(v.reads_zero for v in values), any(v.computed for v in values)
+    zero, computed = _all_read_zero(values), any(v.computed for v in values)
     if isinstance(made, torch.Tensor):
         return Value(tuple(made.shape), compress(made), zero, computed)
     return [Value(tuple(part.shape), compress(part), zero, computed) for part in made]
@@ -78,7 +78,7 @@ def concatenate(walk: Walk, node: fx.Node, given: Arguments) -> Any:
         return rearrange(walk, node, given)
     line = np.concatenate([value.line(dim) for value in parts])
     ids = along(dim, rank, line) if len(np.unique(line)) > 1 else along(dim, rank, line[:1])
-    return Value(tuple(node.meta["val"].shape), ids, all(value.reads_zero for value in parts))
+    return Value(tuple(node.meta["val"].shape), ids, _all_read_zero(parts))
 
 
 def pad(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -151,6 +151,11 @@ def index_add(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     walk.label(pointer.name, 0, own, Role.CONSUMES)
     walk.indices.setdefault(pointer.name, _index_tensor(walk, pointer.name, own, targets))
     return Value(stream.shape, stream.ids, stream.reads_zero and branch.reads_zero)
+
+
+def _all_read_zero(values: list[Value]) -> bool:
+    """Do masked channels read as zero in all tensors that have channels at all?"""
+    return all(value.reads_zero for value in values if (value.ids != NO_ID).any())
 
 
 def _with_own_ids(walk: Walk, argument: Any) -> Any:

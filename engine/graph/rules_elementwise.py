@@ -11,13 +11,7 @@ from .ids import Value, no_ids
 from .walk import Arguments, Walk, identified, op_name, values_in
 
 RESIDUAL_OPS = frozenset({"add", "sub"})
-UNTAGGED = frozenset("hardswish hardsigmoid hardtanh relu6 rrelu gelu softsign log_sigmoid".split())
-
-
-def is_pointwise(target: Any) -> bool:
-    """Does the op compute each element from the elements at the same place?"""
-    name = getattr(getattr(target, "overloadpacket", None), "__name__", "").removesuffix("_")
-    return torch.Tag.pointwise in getattr(target, "tags", ()) or name in UNTAGGED
+CONDITIONS = frozenset({"mask", "condition"})  # arguments that must be truth values
 
 
 def elementwise(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -77,7 +71,7 @@ def _mark_stream(walk: Walk, first: Ids, second: Ids) -> None:
 
 
 def _reads_zero(walk: Walk, node: fx.Node, given: Arguments, operands: list[Value]) -> bool:
-    """Ask the op itself: zeros where a masked operand reads zero, arbitrary numbers elsewhere; is the result zero?"""
+    """Ask the op itself: zeros where a masked operand reads zero, numbers elsewhere; is the result zero?"""
     samples = iter(
         torch.zeros(4) if value.reads_zero else torch.tensor([0.7, -1.3, 2.1, -0.2]) for value in operands
     )
@@ -87,8 +81,10 @@ def _reads_zero(walk: Walk, node: fx.Node, given: Arguments, operands: list[Valu
             return next(samples)
         return [sample(part) for part in argument] if isinstance(argument, list | tuple) else argument
 
+    sampled = {name: sample(argument) for name, argument in given.items()}
+    sampled |= {name: sampled[name].bool() for name in CONDITIONS & sampled.keys()}
     try:
-        result = node.target(**{name: sample(argument) for name, argument in given.items()})  # pyright: ignore[reportCallIssue]
+        result = node.target(**sampled)  # pyright: ignore[reportCallIssue]
     except (RuntimeError, TypeError):  # an op that wants other types: assume the worst
         return False
     return isinstance(result, torch.Tensor) and bool((result == 0).all())

@@ -12,8 +12,8 @@ from .walk import Arguments, Walk
 
 
 def convolution(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """A convolution makes new channels; a depthwise one passes its input's on, a grouped one ties across groups."""
-    x, weight, bias, groups = given["input"], given["weight"], given["bias"], int(given["groups"] or 1)
+    """A convolution makes new channels; a depthwise one passes its input's on, a grouped one ties groups."""
+    x, weight, groups = given["input"], given["weight"], int(given["groups"] or 1)
     channel_axis = len(x.shape) - (len(weight.shape) - 2) - 1
     in_ids = x.line(channel_axis)
     if weight.name is None or in_ids is None:

@@ -10,7 +10,8 @@ from ..channels import ChannelMap, Ids
 from .walk import NodeRecord
 
 ACTIVATIONS = frozenset(
-    "relu relu6 hardtanh silu hardswish gelu leaky_relu elu celu selu mish softplus prelu tanh sigmoid hardsigmoid".split()
+    {"relu", "relu6", "hardtanh", "silu", "hardswish", "gelu", "leaky_relu", "elu", "celu", "selu", "mish"}
+    | {"softplus", "prelu", "tanh", "sigmoid", "hardsigmoid"}
 )
 # The names these ops have when a network runs, where they differ from those in an exported graph.
 RUN_TIME_NAMES = {"relu6": "hardtanh", "prelu": "_prelu_kernel"} | {
@@ -20,7 +21,10 @@ RUN_TIME_NAMES = {"relu6": "hardtanh", "prelu": "_prelu_kernel"} | {
 
 @dataclass(frozen=True, eq=False)
 class Tap:
-    """The `occurrence`-th run of ATen op `op` in one forward pass; filter f is channel `positions[f]` of its result."""
+    """The `occurrence`-th run of ATen op `op` in one forward pass.
+
+    Filter f is channel `positions[f]` of its result.
+    """
 
     op: str
     occurrence: int
@@ -30,7 +34,7 @@ class Tap:
 def find_taps(
     records: Sequence[NodeRecord], calls: Mapping[str, str], channel_map: ChannelMap
 ) -> dict[str, Tap]:
-    """For each conv the first activation that carries its channels; without one, its BN; without that, itself.
+    """For each conv the first activation that carries its channels; else its BN; without that, itself.
 
     Args:
         records: the graph in forward order, ids resolved to classes.

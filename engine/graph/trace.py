@@ -1,9 +1,11 @@
 """Trace a network once and find out which channels go together."""
 
+import io
+import logging
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,47 +29,65 @@ class Trace:
         map: what pruning needs.
         records: every tensor of the graph in forward order; their ids are classes, as in the map.
         taps: per conv name, where its feature map appears after normalisation and activation.
-        conv_calls: the name of the layer whose weight each convolution applies, in forward order; of one whose weight
-            is no parameter, the name of its graph node.
     """
 
     map: ChannelMap
     records: tuple[NodeRecord, ...]
     taps: Mapping[str, Tap]
-    conv_calls: tuple[str, ...]
 
 
 def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
     """Export `model` for images of `input_size` (C, H, W) and give every channel of every tensor an id.
 
-    The model keeps its mode and its weights. Parameters that evaluation never uses (auxiliary heads) pin the channels
-    they read.
+    The model keeps its mode and its weights. Parameters that evaluation never uses (auxiliary heads) pin the
+    channels they read.
 
     Raises:
-        TraceError: torch.export cannot follow the network at all.
+        TraceError: torch.export cannot follow the network at all, or it returns more than one tensor.
     """
     walk = Walk(model, canonical=_canonical_names(model))
-    walk.run(_export(model, input_size, training=False))
+    program = _export(model, input_size, training=False)
+    returned = program.call_spec.out_spec
+    if returned is None or not returned.is_leaf():
+        raise TraceError(
+            "the network returns several things; only classifiers, which return logits, can be pruned"
+        )
+    walk.run(program)
     records, calls = walk.records, dict(walk.calls)
     _pin_unseen(walk, input_size)
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
-    conv_calls = tuple(calls.get(r.name, r.name) for r in resolved if r.op.startswith("conv"))
-    return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map), conv_calls)
+    return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map))
 
 
 def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) -> ExportedProgram:
-    like = next((p for p in model.parameters()), torch.zeros(()))
-    images_NCHW = torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
-    with _mode(model, training), warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
+    with _mode(model, training), _silence(), torch.no_grad():
         try:
-            return export(model, (images_NCHW,), strict=False)
+            return export(model, (blank_images(model, input_size),), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
             size = "x".join(map(str, input_size))
             line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise TraceError(f"the network does not run on {size} images: {line}") from error
+            raise TraceError(f"the network cannot be followed on {BATCH} images of {size}: {line}") from error
+
+
+def blank_images(model: nn.Module, input_size: tuple[int, ...]) -> torch.Tensor:
+    """images_NCHW of zeros, of the kind and in the place that the model's weights are."""
+    like = next(model.parameters(), torch.zeros(()))
+    return torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what torch.export logs, prints and warns of: what matters comes as an exception."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
 
 
 @contextmanager
@@ -160,17 +180,19 @@ def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, s
         (sorted(g, key=lambda m: order[m.name]) for g in members), key=lambda g: order[g[0].name]
     ):
         channels = _distinct(np.concatenate([layer.out_ids for layer in group]))
+        made = [_distinct(layer.out_ids) for layer in group]
         yield Group(
             name=group[0].name,
             channels=channels,
             producers=tuple(_scoring(group)),
             stream=not streams.isdisjoint(channels.tolist()),
             pinned={c: pinned[c] for c in channels.tolist() if c in pinned},
+            parts=tuple(part for part in made if 0 < len(part) < len(channels)),
         )
 
 
 def _scoring(group: list[Layer]) -> list[str]:
-    """The convs whose filters say what a channel is worth: gates on pooled 1x1 maps do not, beside real maps."""
+    """The convs whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
     convs = [layer for layer in group if layer.kind in ("conv", "transposed")]
     mapped = [layer.name for layer in convs if max(layer.out_hw, default=1) > 1]
     return mapped or [layer.name for layer in convs]

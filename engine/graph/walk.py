@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,25 @@ from .ids import IdPool, Value, along, no_ids
 
 Arguments = dict[str, Any]
 
+# Pointwise ops that carry no tag of it.
+UNTAGGED = frozenset(
+    {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
+)
+
 
 @dataclass(frozen=True, eq=False)
 class NodeRecord:
-    """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs."""
+    """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
+
+    `numbers` are the constants of a pointwise op: no width may be among them.
+    """
 
     name: str
     op: str
     module: str
     value: Value
     inputs: tuple[str, ...]
+    numbers: tuple[float, ...] = ()
 
 
 @dataclass(eq=False)
@@ -63,6 +72,7 @@ class Walk:
                 values[node] = made[node.args[1]] if isinstance(made, list | tuple) else None
             elif node.op == "call_function":
                 values[node] = rule_for(node)(self, node, self._arguments(node, values))
+                self._note_write(node, values)
             else:
                 values[node] = None
             self._record(node, values.get(node))
@@ -78,6 +88,7 @@ class Walk:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
         if (name, dim) not in self.axes:
             self.axes[name, dim] = Axis(dim, self.pool.new(count), role)
+        self._produce_if(role, name, dim)
         return self.axes[name, dim].ids
 
     def label(self, name: str, dim: int, ids: Ids, role: Role) -> None:
@@ -86,6 +97,7 @@ class Walk:
             self.unite(self.axes[name, dim].ids, ids)
         else:
             self.axes[name, dim] = Axis(dim, ids, role)
+        self._produce_if(role, name, dim)
 
     def unite(self, first: Ids, second: Ids) -> None:
         """Tie ids position by position; an id opposite `NO_ID` can never leave and is pinned."""
@@ -113,14 +125,29 @@ class Walk:
         return unknown(node.meta.get("val"))
 
     def add_layer(self, layer: Layer) -> None:
-        """Note one application of a layer's weight; repeated calls add up."""
+        """Note one application of a layer's weight; repeated calls add up, the first says what kind it is."""
         seen = self.layers.get(layer.name)
-        positions = layer.positions + (seen.positions if seen else 0)
-        self.layers[layer.name] = Layer(**{**vars(layer), "positions": positions})
+        self.layers[layer.name] = replace(seen, positions=seen.positions + layer.positions) if seen else layer
         assert self._node is not None
         self.calls.append((self._node.name, layer.name))
 
     # Inside.
+
+    def _produce_if(self, role: Role, name: str, dim: int) -> None:
+        """An axis that one op reads and another produces by must be zero where its channels are masked."""
+        if role is Role.PRODUCES and self.axes[name, dim].role is not Role.PRODUCES:
+            self.axes[name, dim] = replace(self.axes[name, dim], role=role)
+
+    def _note_write(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """After an in-place op, whatever shares memory with its target holds what was written."""
+        made = values[node]
+        target = _written(node)
+        if target is None or (isinstance(made, Value) and made.reads_zero):
+            return
+        memory = _memory(target)
+        for other, value in values.items():
+            if isinstance(value, Value) and _memory(other) is memory:
+                values[other] = replace(value, reads_zero=False)
 
     def _placeholder(self, node: fx.Node, name: str | None) -> Value | None:
         if not isinstance(node.meta.get("val"), torch.Tensor):
@@ -138,7 +165,7 @@ class Walk:
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
-        schema = node.target._schema.arguments  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+        schema = _schema(node).arguments
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
         return {name: map_arg(value, values.get) for name, value in named.items()}
@@ -146,13 +173,22 @@ class Walk:
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
-            self.records.append(NodeRecord(node.name, op_name(node), module_path(node), made, inputs))
+            numbers = _numbers(node) if is_pointwise(node.target) else ()
+            self.records.append(
+                NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
+            )
 
 
 def op_name(node: fx.Node) -> str:
     """The ATen packet of a node without the in-place underscore: `add`, `relu`, `conv2d`."""
     packet = getattr(node.target, "overloadpacket", None)
     return packet.__name__.removesuffix("_") if packet is not None else getattr(node.target, "__name__", "?")
+
+
+def is_pointwise(target: Any) -> bool:
+    """Does the op compute each element from the elements at the same place?"""
+    name = getattr(getattr(target, "overloadpacket", None), "__name__", "").removesuffix("_")
+    return torch.Tag.pointwise in getattr(target, "tags", ()) or name in UNTAGGED
 
 
 def module_path(node: fx.Node) -> str:
@@ -190,3 +226,28 @@ def identified(walk: Walk, value: Value) -> Value:
     axis = long_axes[0]
     ids = walk.owned(value.name, axis, value.shape[axis])
     return Value(value.shape, along(axis, len(value.shape), ids), computed=False)
+
+
+def _numbers(node: fx.Node) -> tuple[float, ...]:
+    return tuple(a for a in (*node.args, *node.kwargs.values()) if isinstance(a, int | float))
+
+
+def _written(node: fx.Node) -> fx.Node | None:
+    """The tensor that an in-place op writes to."""
+    for argument, given in zip(_schema(node).arguments, node.args, strict=False):
+        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(given, fx.Node):
+            return given
+    return None
+
+
+def _memory(node: fx.Node) -> fx.Node:
+    """The node whose memory a tensor lies in: what views, and views of views, were taken from."""
+    while node.op == "call_function" and node.all_input_nodes:
+        if node.target is not operator.getitem and not any(r.alias_info for r in _schema(node).returns):
+            break
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _schema(node: fx.Node) -> Any:
+    return node.target._schema  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]

@@ -23,6 +23,7 @@ class TrainConfig:
         precision: `auto`, `fp32` or `bf16`; `auto` measures which is faster.
         channels_last: memory layout; None measures which is faster.
         augment: flip, crop and the like, as the data set does it.
+        sync_bn: batch norms take their statistics over the batches of all processes.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         distill_alpha: weight of the teacher's answers against the labels; 0 is no distillation.
         distill_temperature: how much both are softened.
@@ -44,6 +45,7 @@ class TrainConfig:
     precision: str = "auto"
     channels_last: bool | None = None
     augment: bool = True
+    sync_bn: bool = False
     seed: int = 0
     device: str = "auto"
     distill_alpha: float = 0.0
@@ -78,13 +80,15 @@ class TrainConfig:
         self._require_milestones()
 
     def _require_milestones(self) -> None:
+        if self.schedule == "multistep" and not self.milestones:
+            raise TrainingError("schedule 'multistep' needs milestones, the epochs at which the rate falls")
         inside = all(0 < milestone < self.epochs for milestone in self.milestones)
         rising = list(self.milestones) == sorted(set(self.milestones))
         self._require("milestones", inside and rising, f"rising epochs from 1 to {self.epochs - 1}")
         self._require(
-            "milestones",
-            bool(self.milestones) == (self.schedule == "multistep"),
-            "given with schedule multistep, and only there",
+            "schedule",
+            not self.milestones or self.schedule == "multistep",
+            f"'multistep' where milestones {', '.join(map(str, self.milestones))} are given",
         )
 
     def _require(self, name: str, met: bool, allowed: str) -> None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +11,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import distributed
 from ..data.base import ImageData
 from ..devices import resolve_device
 from ..errors import TrainingError
 from ..evaluation import check_fit, evaluating
 from ..events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
+from ..synchronised_norm import synchronised_norms
 from .checkpoint import Checkpoint, Progress, check_same, read_checkpoint, write_checkpoint
 from .config import TrainConfig
 from .hooks import Hooks
 from .losses import classification_loss, distillation_loss
 from .optimizer import Schedule, build_sgd, set_rate
 from .precision import Precision, choose_precision
-from .runs import Run
+from .runs import Run, WatchedRun
 from .tally import Tally
 
 REPORT_STEPS = 50  # losses stay on the device for at most so many steps
 REPORT_SECONDS = 0.5
 
 Save = Callable[[Path, nn.Module, Accuracy], None]
+Conclude = Callable[[Accuracy], Generator[Event, None, Mapping[str, Any]]]
 
 
 class Course:
@@ -42,11 +46,15 @@ class Course:
         save: Save,
         teacher: nn.Module | None,
         hooks: Hooks,
+        conclude: Conclude | None,
     ) -> None:
         self.device = resolve_device(config.device)
         self.model = model.to(self.device)
         self.teacher = teacher.to(self.device).eval() if teacher is not None else None
-        self.data, self.config, self.run, self.save, self.hooks = data, config, run, save, hooks
+        self.data, self.config, self.save = data, config, save
+        # Every process goes through the whole course; the first alone writes it down.
+        self.run = run if distributed.is_first() else WatchedRun(run.folder, run.config)
+        self.hooks, self.conclude = hooks, conclude
         self.precision = Precision()
         self.progress = Progress()
         self.optimizer = build_sgd(
@@ -56,7 +64,8 @@ class Course:
             weight_decay=config.weight_decay,
             nesterov=config.nesterov,
         )
-        self.steps_per_epoch = data.count_batches("train", config.batch_size)
+        self.batch_size = distributed.share_of(config.batch_size)
+        self.steps_per_epoch = data.count_batches("train", self.batch_size, shard=distributed.shard())
         self.schedule = Schedule(
             kind=config.schedule,
             rate=config.lr,
@@ -97,12 +106,14 @@ class Course:
         check_fit(self.model, images_NCHW, self.data.info)
         if self.teacher is not None:
             check_fit(self.teacher, images_NCHW, self.data.info)
-        self.precision = choose_precision(
-            self.model,
-            images_NCHW,
-            labels_N,
-            precision=self.config.precision,
-            channels_last=self.config.channels_last,
+        self.precision = distributed.from_first(
+            lambda: choose_precision(
+                self.model,
+                images_NCHW,
+                labels_N,
+                precision=self.config.precision,
+                channels_last=self.config.channels_last,
+            )
         )
         self.model.to(memory_format=self.precision.memory_format)
 
@@ -119,10 +130,12 @@ class Course:
         yield Note(f"resuming {self.run.folder} after epoch {self.progress.epoch} of {self.config.epochs}")
 
     def _epoch(self, epoch: int) -> Iterator[Event]:
-        torch.manual_seed(_epoch_seed(self.config.seed, epoch))
+        torch.manual_seed(_epoch_seed(self.config.seed, epoch, distributed.number()))
         begin = time.perf_counter()
         tally = yield from self._steps(epoch)
+        distributed.average_running_statistics(self.model)
         self.hooks.after_epoch(epoch)
+        distributed.require_same(self._shared())
         seconds = time.perf_counter() - begin
         test = yield from evaluating(
             self.model, self.data, batch_size=self.config.eval_batch_size, device=self.device
@@ -149,7 +162,7 @@ class Course:
         )
         # The checkpoint comes last: if anything before it is lost or repeated, resuming does it over.
         if best:
-            self.save(self.run.best, self.model, test)
+            self._save(self.run.best, test)
         self.run.log(done)
         self._write_checkpoint()
         if best:
@@ -159,11 +172,19 @@ class Course:
     def _steps(self, epoch: int) -> Generator[Event, None, Tally]:
         """One pass over the training images."""
         self.model.train()
+        # Wrapped anew for every epoch: after its first step it sums gradients in another order, and an epoch
+        # may not depend on whether the run was resumed before it.
+        model = distributed.averaging_gradients(self.model)
         tally = Tally()
         reported, images_before = time.perf_counter(), 0
         for step, (images_NCHW, labels_N) in enumerate(self._batches(epoch), 1):
-            loss, hits = self._step(self._first_step(epoch) + step - 1, images_NCHW, labels_N)
+            over_all = self._first_step(epoch) + step - 1
+            loss, hits = self._step(model, over_all, images_NCHW, labels_N)
             tally.add(loss, hits, len(labels_N))
+            news = self.hooks.after_step(over_all)
+            if news is not None:
+                self.run.log(news)
+                yield news
             now = time.perf_counter()
             if tally.waiting < REPORT_STEPS and now - reported < REPORT_SECONDS:
                 continue
@@ -175,12 +196,14 @@ class Course:
         self._settle(tally, epoch, self.steps_per_epoch)
         return tally
 
-    def _step(self, step: int, images_NCHW: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
-        """One update of the weights; the batch's mean loss and hits, still on the device."""
+    def _step(
+        self, model: nn.Module, step: int, images_NCHW: Tensor, labels_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One update of the weights; mean loss and hits of this process's batch, still on the device."""
         config = self.config
         set_rate(self.optimizer, self.schedule.rate_at(step))
-        with self.precision.autocast(self.device):
-            outputs = self.model(images_NCHW)
+        with self.precision.autocast(self.device), synchronised_norms() if config.sync_bn else nullcontext():
+            outputs = model(images_NCHW)
         logits_NK = outputs if isinstance(outputs, Tensor) else outputs[0]
         loss = classification_loss(outputs, labels_N, config.label_smoothing)
         if self.teacher is not None:
@@ -192,7 +215,6 @@ class Course:
         loss.backward()
         self.hooks.after_backward(step)
         self.optimizer.step()
-        self.hooks.after_step(step)
         return loss.detach(), (logits_NK.detach().argmax(1) == labels_N).sum()
 
     def _settle(self, tally: Tally, epoch: int, step: int) -> float:
@@ -220,8 +242,9 @@ class Course:
         best, last = self.progress.best, self.progress.last
         assert best is not None
         assert last is not None
-        self.save(self.run.final, self.model, last)
+        self._save(self.run.final, last)
         yield Saved(self.run.final, "final")
+        concluded = (yield from self.conclude(last)) if self.conclude else {}
         finished = Finished(
             folder=self.run.folder,
             epochs=self.config.epochs,
@@ -232,10 +255,21 @@ class Course:
         )
         self.run.log(finished)
         result = dataclasses.asdict(finished) | dataclasses.asdict(self.precision)
-        self.run.finish(result | {"device": str(self.device)})
+        self.run.finish(result | {"device": str(self.device)} | dict(concluded))
         yield finished
 
+    def _save(self, path: Path, accuracy: Accuracy) -> None:
+        if distributed.is_first():
+            self.save(path, self.model, accuracy)
+
+    def _shared(self) -> dict[str, Tensor]:
+        """All tensors that every process must hold alike."""
+        steering = self.hooks.state_dict().items()
+        return self.model.state_dict() | {name: kept for name, kept in steering if isinstance(kept, Tensor)}
+
     def _write_checkpoint(self) -> None:
+        if not distributed.is_first():
+            return
         checkpoint = Checkpoint(
             progress=self.progress,
             precision=self.precision,
@@ -247,7 +281,7 @@ class Course:
         write_checkpoint(self.run.checkpoint, checkpoint)
 
     def _settings(self) -> dict[str, Any]:
-        """What may not change when a run is resumed; the device may."""
+        """What may not change when a run is resumed; the device and the number of processes may."""
         settings = dataclasses.asdict(self.config)
         del settings["device"]
         return settings | {"data set": self.data.info.name, "training images": self.data.size("train")}
@@ -255,11 +289,12 @@ class Course:
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         return self.data.batches(
             "train",
-            self.config.batch_size,
+            self.batch_size,
             device=self.device,
             augment=self.config.augment,
             shuffle_seed=self.config.seed,
             epoch=epoch - 1,
+            shard=distributed.shard(),
             memory_format=self.precision.memory_format,
         )
 
@@ -270,6 +305,9 @@ class Course:
         return self.schedule.rate_at(self._first_step(epoch) + step - 1)
 
 
-def _epoch_seed(seed: int, epoch: int) -> int:
-    """A random stream of its own for every epoch's dropout, so that no generator state needs keeping."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+def _epoch_seed(seed: int, epoch: int, process: int) -> int:
+    """A random stream of its own for every epoch's and process's dropout: no generator state needs keeping.
+
+    Zeros at the end of a seed sequence change nothing: the first process draws what a single one does.
+    """
+    return int(np.random.SeedSequence([seed, epoch, process]).generate_state(1, np.uint64)[0] >> 1)

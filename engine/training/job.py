@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from .. import distributed
 from ..data import ImageData
 from ..devices import resolve_device
-from ..errors import TrainingError
+from ..errors import DataError, TrainingError
 from ..events import Accuracy, Event, Finished, Note
 from ..network import Network, load_network, new_network, save_network
 from ..one_shot import measured
@@ -18,6 +19,7 @@ from ..sources import Images, check_match
 from .config import TrainConfig
 from .loop import train
 from .runs import Run
+from .stored import images_of, path_of, stored_images, training_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,6 @@ class TrainingJob:
 
     def settings(self, network: Network, data: ImageData) -> dict[str, Any]:
         """All fields, for `config.json`, what was left unsaid filled in."""
-        images = {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self.images).items()}
         return {
             "command": self.command,
             "arch": network.arch,
@@ -51,7 +52,7 @@ class TrainingJob:
             "teacher": None if self.teacher is None else str(self.teacher.resolve()),
             "num_classes": network.num_classes,
             "recalibration": self.recalibration,
-            "images": {**images, "dataset": data.info.name},
+            "images": stored_images(self.images, data),
             "training": asdict(self.config),
         }
 
@@ -63,15 +64,14 @@ class TrainingJob:
             TrainingError: its `config.json` describes none.
         """
         try:
-            known = dict(run.config)
-            training, images = dict(known["training"]), dict(known["images"])
+            known = run.config
             return cls(
                 command=known["command"],
-                config=TrainConfig(**{**training, "milestones": tuple(training["milestones"])}),
-                images=Images(**{**images, "data_dir": _path(images["data_dir"])}),
+                config=training_of(known["training"]),
+                images=images_of(known["images"]),
                 arch=known["arch"],
-                start=_path(known["start"]),
-                teacher=_path(known["teacher"]),
+                start=path_of(known["start"]),
+                teacher=path_of(known["teacher"]),
                 num_classes=known["num_classes"],
                 recalibration=known["recalibration"],
             )
@@ -96,24 +96,43 @@ def prepare(job: TrainingJob) -> Prepared:
         EngineError, ArchError, WeightsError: the first thing that is missing or does not fit.
     """
     if job.start is not None:
-        network = load_network(job.start, job.arch, input_size=_size(job.images))
+        network = load_network(job.start, job.arch, input_size=job.images.image_size)
         data = job.images.open(network)
     elif job.arch is not None:
         data = job.images.open()
         info = data.info
+        if job.num_classes not in (None, info.num_classes):
+            raise DataError(
+                f"--num-classes {job.num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
+            )
         network = new_network(
             job.arch,
-            num_classes=job.num_classes or info.num_classes,
+            num_classes=info.num_classes,
             input_size=info.input_size,
             seed=job.config.seed,
         )
         check_match(network, data)
     else:
-        raise TrainingError("training needs a network: give its name with --arch, or a file")
-    teacher = None if job.teacher is None else load_network(job.teacher, input_size=_size(job.images))
+        raise TrainingError("a base network needs the name of its arch; give --arch")
+    teacher = None if job.teacher is None else load_network(job.teacher, input_size=job.images.image_size)
     if teacher is not None:
         check_match(teacher, data)
+    for loaded in filter(None, (network, teacher)):
+        require_finite(loaded)
     return Prepared(job, network, data, teacher)
+
+
+def require_finite(network: Network) -> None:
+    """Refuse a network that no training could mend.
+
+    Raises:
+        TrainingError: names the first tensor with NaN or infinity in it.
+    """
+    for name, tensor in network.model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise TrainingError(
+                f"'{network.origin}' holds NaN or infinity, the first in '{name}'; train from another"
+            )
 
 
 def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
@@ -122,6 +141,8 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
     Raises:
         TrainingError: see `train`.
     """
+    # A run that was interrupted before its first step begins now.
+    resume = distributed.from_first(lambda: resume and run.begun)
     job, network, data = ready.job, ready.network, ready.data
     device = resolve_device(job.config.device)
     model = network.model.to(device)
@@ -130,10 +151,11 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
     if job.start is not None and job.recalibration and not resume:
         batches = data.batches(
             "train",
-            job.config.batch_size,
+            distributed.share_of(job.config.batch_size),
             device=device,
             shuffle_seed=job.config.seed,
             limit=job.recalibration,
+            shard=distributed.shard(),
         )
         norms = recalibrate(model, batches)
         yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
@@ -154,11 +176,3 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
 def _without_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
     plain = asdict(TrainConfig(epochs=1, lr=1.0))
     return {name: v for name, v in training.items() if name in ("epochs", "lr") or v != plain[name]}
-
-
-def _size(images: Images) -> tuple[int, int, int] | None:
-    return (3, images.image_size, images.image_size) if images.image_size else None
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)

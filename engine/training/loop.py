@@ -7,22 +7,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from .. import distributed
 from ..data.base import ImageData
-from ..errors import TrainingError
+from ..errors import ProcessError, TrainingError
 from ..events import Event
 from .config import TrainConfig
-from .course import Course, Save
+from .course import Conclude, Course, Save
 from .hooks import Hooks
 from .runs import Run
 
-__all__ = ["Hooks", "Interrupted", "Save", "TrainConfig", "train"]
+__all__ = ["Conclude", "Hooks", "Interrupted", "Save", "TrainConfig", "train"]
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C during training; the last whole epoch is in `folder`, ready to resume."""
 
     def __init__(self, folder: Path, epoch: int) -> None:
-        super().__init__(f"interrupted after epoch {epoch}; {folder} can be resumed")
+        super().__init__(f"interrupted after epoch {epoch}")
         self.folder = folder
         self.epoch = epoch
 
@@ -36,6 +37,7 @@ def train(
     *,
     teacher: nn.Module | None = None,
     hooks: Hooks | None = None,
+    conclude: Conclude | None = None,
     resume: bool = False,
 ) -> Iterator[Event]:
     """Train `model` in place, test it after every epoch, and keep the whole course in `run`'s folder.
@@ -46,17 +48,24 @@ def train(
     and then kept; fix both where separate runs must agree. The global random state is seeded while this runs,
     and restored when it ends or is closed.
 
+    With several processes (see `engine.distributed`) each calls this, with the same weights. Each trains on
+    its share of every batch, the first writes the files, and all get the same events but for their times.
+
     Args:
         save: writes a network to a path, replacing what is there; its tensors may lie on any device, in any
             memory layout.
         teacher: whose answers are learnt when `config.distill_alpha` is above 0.
+        conclude: what is done with the trained and saved network before the report is written, given its last
+            accuracy; what it returns joins the report.
         resume: go on from the run's checkpoint, over whatever weights `model` has.
 
     Yields:
         Events; `EpochDone` comes when its checkpoint is safely written.
 
     Raises:
-        TrainingError: it cannot start or resume, the loss is no longer a number, or memory runs out.
+        TrainingError: it cannot start or resume, the loss is no longer a number, memory runs out, or the
+            processes do not hold the same weights after an epoch.
+        ProcessError: another process is gone.
         DataError: network and images do not go together.
         Interrupted: Ctrl-C.
     """
@@ -65,13 +74,18 @@ def train(
             f"distillation needs both a teacher and an alpha above 0; alpha is {config.distill_alpha} and "
             f"there is {'no' if teacher is None else 'a'} teacher"
         )
-    course = Course(model, data, config, run, save, teacher, hooks or Hooks())
+    course = Course(model, data, config, run, save, teacher, hooks or Hooks(), conclude)
     gpus = [course.device] if course.device.type == "cuda" else []
     with torch.random.fork_rng(gpus), _repeatable_convolutions():
         try:
-            yield from course.events(resume)
+            with distributed.contact():
+                yield from course.events(resume)
         except KeyboardInterrupt as stop:
             raise Interrupted(run.folder, course.progress.epoch) from stop
+        except ProcessError as error:
+            raise ProcessError(
+                f"{error}; the checkpoint of epoch {course.progress.epoch} stays in {run.checkpoint}"
+            ) from error
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"{course.device} ran out of memory at batch size {config.batch_size}; lower --batch-size"

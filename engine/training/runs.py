@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ class Run:
         self.checkpoint = folder / "checkpoint.pt"
         self.best = folder / "best.hdf5"
         self.final = folder / "final.hdf5"
+        self.deploy = folder / "deploy.hdf5"
         self.report = folder / "report.json"
         self._config = folder / "config.json"
         self._environment = folder / "environment.json"
@@ -45,7 +47,7 @@ class Run:
             cls.check_free(run.folder, force)
             run.folder.mkdir(parents=True, exist_ok=True)
             if force:
-                for path in (run.report, run.final, run.best, run.checkpoint, run._log):
+                for path in (run.report, run.deploy, run.final, run.best, run.checkpoint, run._log):
                     path.unlink(missing_ok=True)
             _write_json(run._environment, environment())
             _write_json(run._config, config)
@@ -77,11 +79,16 @@ class Run:
         path = Path(folder) / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise TrainingError(f"{folder} holds no run: there is no {path.name} in it") from error
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path} cannot be read: {error}") from error
         return cls(Path(folder), config)
+
+    @property
+    def begun(self) -> bool:
+        """Did training begin? If not, nothing is there to go on from, and nothing to lose."""
+        return self._log.exists() or self.checkpoint.exists()
 
     def log(self, event: Event) -> None:
         """Add an event to `log.jsonl`, one line, on its way to the disk before this returns."""
@@ -113,6 +120,30 @@ class Run:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `report.json`, which says that the run is complete: nothing may be written after it."""
         _write_json(self.report, {"finished_at": datetime.now(UTC).isoformat(), **result})
+
+
+def check_runs(root: Path) -> None:
+    """Make sure that `next_run_folder` can make a folder here; nothing is made.
+
+    Raises:
+        TrainingError: there is no permission, or a file is in the way.
+    """
+    there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise TrainingError(f"no run folder can be made in '{there}'; name an output with --out")
+
+
+class WatchedRun(Run):
+    """A run as the processes see it that share in the work and write nothing."""
+
+    def log(self, event: Event) -> None:
+        """Leave it to the process that writes."""
+
+    def rewind_log(self, epoch: int) -> None:
+        """Leave it to the process that writes."""
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Leave it to the process that writes."""
 
 
 def next_run_folder(root: Path, name: str) -> Path:

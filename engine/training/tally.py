@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..distributed import add_up, processes
+
 
 @dataclass(frozen=True)
 class Recent:
@@ -21,7 +23,7 @@ class Recent:
 
 
 class Tally:
-    """Running sums over an epoch; `images` counts settled steps only."""
+    """Running sums over an epoch, of all processes; `images` counts settled steps only."""
 
     def __init__(self) -> None:
         self.images = 0
@@ -45,8 +47,9 @@ class Tally:
         return 100 * self._hits / self.images
 
     def add(self, loss: Tensor, hits: Tensor, images: int) -> None:
-        """Take a step's mean loss and number of hits, without waiting for the device."""
-        self._waiting.append((torch.stack([loss.double(), hits.double()]), images))
+        """Take a step's mean loss and hits, on as many images in every process; waits for no device."""
+        sums_2 = add_up(torch.stack([loss.double() / processes(), hits.double()]))
+        self._waiting.append((sums_2, images * processes()))
 
     def settle(self) -> Recent:
         """Fetch all waiting steps, in one transfer."""

@@ -32,6 +32,10 @@ def test_names_are_unique_and_sorted_by_number():
         ("resnet_56_convwise", "resnet56"),
         ("vgg_16_bn", "vgg16_bn"),
         ("resnet_50", "resnet50"),
+        ("sres50", "resnet50"),
+        ("sres18", "resnet18"),
+        ("mi1", "mobilenet_v1"),
+        ("lenet5bn", "lenet5"),
     ],
 )
 def test_aliases(alias, name):
@@ -67,7 +71,7 @@ def test_unknown_names(name, message):
 
 def test_a_name_near_nothing_lists_what_there_is():
     with pytest.raises(
-        UnknownArch, match=r"no arch 'xyz'; known are resnet18, .*vgg16_bn, torchvision:NAME and"
+        UnknownArch, match=r"no arch 'xyz'; known are lenet5, .*vgg16_bn, torchvision:NAME and"
     ):
         get("xyz")
 

@@ -155,7 +155,7 @@ def test_interrupted_where_it_can_go_on(
     interrupt = KeyboardInterrupt("interrupted after epoch 3")
     interrupt.add_note("go on with: prune finetune --resume run")
     assert failing(interrupt) == 130
-    assert capsys.readouterr().err == "interrupted after epoch 3\ngo on with: prune finetune --resume run\n"
+    assert capsys.readouterr().err == "interrupted after epoch 3; go on with: prune finetune --resume run\n"
 
 
 def test_json_is_one_object_and_nothing_else(weight_file: str, capsys: pytest.CaptureFixture[str]):

@@ -1,7 +1,10 @@
 """Adversarial mini-networks: each does one thing that breaks pruning tools.
 
-Every class says what must come of it: `PRUNES` names layers that must get narrower, `PINNED` layers that must not.
+Every class says what must come of it: `PRUNES` names layers that must get narrower, `PINNED` layers that must
+not.
 """
+
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -423,21 +426,29 @@ class WidthBranch(Mini):
         return self.head(self.body(x if x.shape[1] == 16 else torch.flip(x, [1])))
 
 
-ALL = [
-    cls
-    for cls in list(globals().values())
-    if isinstance(cls, type) and issubclass(cls, Mini) and cls is not Mini
-]
+# What other files add when they are imported is a mini-network too.
+NAMED: dict[str, type[Mini]] = {}
+
+
+def add(classes: Iterable[object]) -> None:
+    """Make the mini-networks among some objects known by their names."""
+    NAMED.update(
+        {c.__name__: c for c in classes if isinstance(c, type) and issubclass(c, Mini) and c is not Mini}
+    )
+
+
+add(list(globals().values()))
 
 
 def build(name: str) -> Mini:
     """The network called `name`, BN affine and statistics randomised, so that wrong indices show."""
     torch.manual_seed(sum(map(ord, name)))
-    network = globals()[name]()
+    network = NAMED[name]()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.3, 0.3)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if module.affine:
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.uniform_(module.bias, -0.3, 0.3)
             module.running_mean.uniform_(-0.3, 0.3)
             module.running_var.uniform_(0.5, 1.5)
     return network.eval()

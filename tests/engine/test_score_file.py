@@ -37,7 +37,7 @@ def test_scores_of_another_network_are_refused(network, scores, tmp_path):
     first, second = list(scores)[:2]
     cases = {
         "did you mean": {**scores, "stage1.conv9": torch.ones(3)},
-        f"no scores for {second}": {name: value for name, value in scores.items() if name != second},
+        f"no scores for '{second}'": {name: value for name, value in scores.items() if name != second},
         "which has 16 filters": {**scores, first: torch.ones(15)},
         "not finite": {**scores, first: torch.full((16,), torch.inf)},
     }

@@ -276,7 +276,7 @@ def test_network_and_data_must_go_together(tmp_path, net, training, blobs):
         ({"momentum": 1.0}, "momentum is 1.0"),
         ({"momentum": 0.0, "nesterov": True}, "nesterov is True; it must be off"),
         ({"schedule": "step"}, "schedule is 'step'; it must be one of cosine, multistep"),
-        ({"schedule": "multistep"}, "given with schedule multistep"),
+        ({"schedule": "multistep"}, "needs milestones"),
         ({"schedule": "multistep", "milestones": (3, 2)}, r"milestones is \(3, 2\); it must be rising"),
         ({"schedule": "multistep", "milestones": (9,)}, "epochs from 1 to 8"),
         ({"warmup_epochs": 9}, "warmup_epochs is 9; it must be from 0 to 8"),

@@ -1,0 +1,164 @@
+"""`prune prune --method resrep`: compactors are trained until enough of their rows are zero, then folded."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from . import units
+from .common import find, start_together
+from .flops import cost_facts
+from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS
+from .show import Out
+from .training import keep_settings, option, see_through, typed
+
+if TYPE_CHECKING:
+    from ..engine.resrep.job import ResRepJob
+    from ..engine.resrep.training import Outcome, Prepared
+
+# Parameters of `prune prune` that only training listens to, and those that only ResRep's masks do.
+TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn", "nproc")
+PENALTY = ("lasso", "mask_after", "mask_interval", "granularity")
+ONLY_RESREP = (*TRAINING, *PENALTY)
+ONLY_ONE_SHOT = (
+    *("criterion", "scores", "limit", "ranking", "recalibrate", "plan", "plan_out", "num_classes"),
+    *("compress_rate", "keep_rate", "rate", "layer_rate", "rate_norm", "rate_dist", "params", "deps"),
+    *("round_to", "min_channels", "max_rate"),
+)
+
+
+def check_method(context: typer.Context, method: str) -> None:
+    """Refuse options that the method does not listen to."""
+    others = ONLY_ONE_SHOT if method == "resrep" else ONLY_RESREP
+    for name in typed(context):
+        if name in others:
+            raise typer.BadParameter(
+                f"{option(name)} has no effect with --method {method}; leave it out", ctx=context
+            )
+
+
+def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
+    """Begin a run with the command's local variables, or go on with one, and see it through."""
+    show = Out(options["json"], options["quiet"])
+    start_together(context, options["threads"], options["device"], options["nproc"])
+    from ..engine.distributed import from_first
+    from ..engine.errors import TrainingError
+    from ..engine.resrep.job import ResRepJob
+    from ..engine.resrep.training import prepare, run_resrep
+    from ..engine.sources import RUNS
+    from ..engine.training.runs import Run, next_run_folder
+    from ..weights.files import check_distinct
+
+    folder, force, resume = options["out"], options["force"], options["resume"]
+    if resume is not None:
+        keep_settings(context)
+        run = Run.open(resume)
+        job = ResRepJob.of_run(run)
+        if run.report.exists():
+            raise TrainingError(f"{resume} is finished: its networks are {run.final} and {run.deploy}")
+        ready = prepare(job)
+    else:
+        job = _job(show, options)
+        if folder is not None:
+            check_distinct([folder], [job.start])
+            from_first(lambda: Run.check_free(folder, force))
+        ready = prepare(job)
+        settings = job.settings(ready.network, ready.data)
+        name = f"resrep-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
+        run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+    show.note(
+        f"{len(ready.sites)} compactors, --residual {ready.job.residual}; "
+        f"{units.large(ready.rule.target)} of {units.large(ready.before.macs)} MACs are to stay"
+    )
+    outcome = see_through(show, run_resrep(ready, run, resume=resume is not None), run.folder, "prune")
+    _show(show, outcome, ready)
+
+
+def _job(show: Out, options: dict[str, Any]) -> "ResRepJob":
+    """The authors' settings for images of that size, but for what the options say."""
+    from ..engine.errors import EngineError
+    from ..engine.resrep.job import ResRepJob, published
+    from ..engine.sources import Images
+
+    images = Images(*(options[name] for name in ("dataset", "data_dir", "image_size", "download")))
+    images = dataclasses.replace(images, workers=options["workers"] or 0)
+    source = find(show, options["file"], options["arch"], images)
+    if not source.trained:
+        raise EngineError(
+            f"ResRep starts from a trained network, and there is none of {source.network.arch}; train one "
+            f"with `prune train-base --arch {source.network.arch}`, or name a file"
+        )
+    config, penalty = published(source.network.input_size)
+    training = _given(options, ("epochs", "lr", "weight_decay", "batch_size", "eval_batch_size", "precision"))
+    training |= _given(options, ("sync_bn",)) | {"seed": options["seed"], "device": options["device"]}
+    masks = _given(options, PENALTY)
+    if options["flops"] is not None:
+        masks["flops_target"] = options["flops"]
+    return ResRepJob(
+        start=Path(source.network.origin),
+        config=dataclasses.replace(config, augment=not options["no_augment"], **training),
+        penalty=dataclasses.replace(penalty, **masks),
+        images=images,
+        arch=options["arch"] if options["file"] is not None else None,
+        residual=options["residual"] or "internal",
+        skip=tuple(options["skip"] or ()),
+    )
+
+
+def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+def _show(show: Out, outcome: "Outcome", ready: "Prepared") -> None:
+    """The facts, once for machines and once as tables."""
+    from ..engine.resrep.folding import THRESHOLD
+
+    before, after, folded = outcome.before, outcome.after, outcome.folded
+    arch, residual = outcome.network.arch, ready.job.residual
+    show.json(
+        {
+            **cost_facts(arch, after, before),
+            "path": outcome.path,
+            "kept": folded.kept,
+            "residual": residual,
+            "pinned": ready.refused,
+            "difference": folded.error,
+            "cost_of_dropping": folded.cost,
+            "target": outcome.target,
+            "lingering_rows": outcome.lingering,
+            "accuracy": outcome.accuracies,
+        }
+    )
+    rows = [[name, full, kept, 1 - kept / full] for name, (full, kept) in folded.widths.items()]
+    show.table(f"{arch}, residual {residual}", GROUP_COLUMNS, rows)
+    tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
+    costs = [after.macs, after.macs / before.macs - 1, after.params, after.params / before.params - 1]
+    summary = [
+        ["before", before.macs, None, before.params, None, tops["before"]],
+        ["trained, with compactors", None, None, None, None, tops["trained"]],
+        ["folded", *costs, tops["folded"]],
+    ]
+    show.table("", SUMMARY_COLUMNS, summary)
+    for line in folded.notes:
+        show.note(line)
+    if outcome.lingering:
+        show.warning(
+            f"{units.count(outcome.lingering)} masked rows are still longer than {THRESHOLD:g} and stay: the "
+            f"folded network has {units.large(after.macs)} MACs, the masks would leave "
+            f"{units.large(outcome.masked)}; train longer, or with a stronger --lasso"
+        )
+    if after.macs > outcome.target:
+        show.warning(
+            f"the target of {units.large(outcome.target)} MACs is missed: the folded network has "
+            f"{units.large(after.macs)}"
+        )
+    if tops["folded"] != tops["trained"]:
+        show.warning(
+            f"folding changed the accuracy by {units.points(tops['folded'] - tops['trained'])} points: rows "
+            f"were dropped that are short but not zero (logits move by {folded.cost:.1e})"
+        )
+    show.note(
+        f"proven: folded equals trained within {folded.error:.1e} (relative); that dropped rows were not "
+        f"quite zero costs {folded.cost:.1e}"
+    )

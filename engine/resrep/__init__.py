@@ -1,0 +1,1 @@
+"""ResRep: compactors on any network, their training, and folding them into a narrow one."""

@@ -1,0 +1,58 @@
+"""One small base network, and a way to run commands in this process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class Ended(NamedTuple):
+    """A command that ended: its exit code and everything it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def prune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Run]:
+    """Run a command line in this process, on one thread, in an empty working folder."""
+    import torch
+    from prune.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(*words: Any) -> Ended:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        return Ended(code, *capsys.readouterr())
+
+    yield run
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished `train-base` run: ResNet-20 on digits, two epochs."""
+    from prune.cli.main import main
+
+    folder = tmp_path_factory.mktemp("runs") / "base"
+    words = "train-base --arch resnet20 --epochs 2 --batch-size 64 --precision fp32 --threads 1 --quiet --out"
+    assert main([*words.split(), str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def file(base: Path, tmp_path: Path) -> Path:
+    """A copy of the base network in the working folder, for commands that might harm it."""
+    copy = tmp_path / "base.hdf5"
+    copy.write_bytes((base / "best.hdf5").read_bytes())
+    return copy

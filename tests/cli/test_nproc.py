@@ -1,0 +1,155 @@
+"""`--nproc 2`, as a user meets it: one result, one message, and nothing left running, whatever happens."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from prune.engine.training.checkpoint import read_checkpoint
+
+pytest.importorskip("sklearn")
+
+TINY = """
+from torch import nn
+
+def tiny(num_classes):
+    layers = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, num_classes))
+"""
+TRAIN = [
+    "train-base",
+    "--arch",
+    "tiny_arch:tiny",
+    "--precision",
+    "fp32",
+    "--batch-size",
+    "256",
+    "--nproc",
+    "2",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    (tmp_path / "tiny_arch.py").write_text(TINY)
+    return tmp_path
+
+
+def start(here: Path, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "prune", *words],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(here)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(here: Path, *words: str) -> tuple[int, str, str]:
+    process = start(here, *words)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The launched processes, in their order; Linux lists them."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return sorted(pid for pid, command in commands.items() if b"spawn_main" in command)
+
+
+def in_its_second_epoch(here: Path) -> subprocess.Popen[str]:
+    process = start(here, *TRAIN, "--epochs", "5000", "--out", "run")
+    assert process.stderr
+    for line in process.stderr:
+        if line.startswith("epoch    1/5000"):
+            return process
+    raise AssertionError("it ended before its second epoch")
+
+
+def test_train_resume_and_rank(here: Path):
+    code, out, err = run(here, *TRAIN, "--epochs", "2", "--out", "run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["final"]["images"] == 360
+    assert err.count("epoch 2/2") == 1
+    log = [json.loads(line)["event"] for line in (here / "run" / "log.jsonl").read_text().splitlines()]
+    assert log == ["RunStarted", "EpochDone", "EpochDone", "Finished"]
+    ranking = ["rank", "run/best.hdf5", "--arch", "tiny_arch:tiny", "--limit", "1", "--json", "--out"]
+    scores = []
+    for words in ([*ranking, "one.hdf5"], [*ranking, "two.hdf5", "--nproc", "2"]):
+        code, out, err = run(here, *words)
+        assert code == 0, err
+        scores.append(json.loads(out)["scores"]["0"])
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the launched processes in /proc")
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_killed_process_ends_the_job_and_leaves_a_checkpoint(here: Path, number: int):
+    process = in_its_second_epoch(here)
+    workers = workers_of(process)
+    assert len(workers) == 2
+    os.kill(workers[number], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert not out
+    said = [line for line in err.splitlines() if not line.startswith("epoch")]
+    expected = f"process {number + 1} of 2 was killed by SIGKILL; go on with: prune train-base --resume run"
+    assert said == [f"error: {expected}"]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert read_checkpoint(here / "run" / "checkpoint.pt").progress.epoch >= 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the launched processes in /proc")
+def test_ctrl_c_says_once_how_to_go_on_and_that_works(here: Path):
+    process = in_its_second_epoch(here)
+    workers = workers_of(process)
+    for pid in (process.pid, *workers):  # a terminal tells them all
+        os.kill(pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not out
+    said = [line for line in err.splitlines() if not line.startswith("epoch")]
+    assert len(said) == 1
+    assert said[0].startswith("interrupted after epoch ")
+    assert said[0].endswith("go on with: prune train-base --resume run")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    process = start(here, "train-base", "--resume", "run", "--nproc", "2")
+    assert process.stderr
+    assert process.stderr.readline().startswith("resuming run after epoch ")
+    assert process.stderr.readline().startswith("training in run: ")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+
+
+def test_an_image_that_one_process_cannot_read_is_one_line(here: Path):
+    rng = np.random.default_rng(0)
+    for split, name in (
+        (split, f"{label}/{i}") for split in ("train", "val") for label in "ab" for i in range(4)
+    ):
+        path = here / "images" / split / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (72, 72, 3), dtype=np.uint8)).save(path)
+    (here / "images" / "train" / "b" / "2.png").write_bytes(b"nonsense")
+    words = ["--data-dir", "images", "--image-size", "72", "--batch-size", "4", "--epochs", "2"]
+    code, out, err = run(here, *TRAIN, *words)
+    assert code == 2
+    assert not out
+    said = [line for line in err.splitlines() if not line.startswith(("training in", "epoch"))]
+    assert len(said) == 1
+    assert said[0].startswith("error: cannot read image 'images/train/b/2.png'")
+
+
+def test_what_goes_wrong_in_both_is_one_line(here: Path):
+    code, out, err = run(here, *TRAIN, "--batch-size", "33")
+    assert code == 2
+    assert not out
+    assert err.startswith("error: batch size 33 cannot be shared by 2 processes; ")
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,176 @@
+"""The two proofs, by mutation: each kind of wrong network must be found out by one of them."""
+
+import copy
+
+import pytest
+import torch
+from prune.engine.checks import structure_misfit, value_difference
+from prune.engine.errors import ProofError, TraceError
+from prune.engine.fit import fit
+from prune.engine.graph.trace import trace
+from prune.engine.narrowing import narrow_proven
+from prune.engine.surgery import mask, narrow
+from torch import nn
+
+SIZE = (3, 8, 8)
+REMOVED = (1, 4)  # filters of the first layer
+
+
+class Chain(nn.Module):
+    """Two convs and their norms; `twist` is applied to the first one's channels."""
+
+    def __init__(self, twist=lambda x: x):
+        super().__init__()
+        self.one, self.norm, self.two = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 3)
+        self.fc, self.twist = nn.Linear(6, 4), twist
+
+    def forward(self, x):
+        x = self.twist(torch.relu(self.norm(self.one(x))))
+        return self.fc(torch.relu(self.two(x)).mean((2, 3)))
+
+
+def build(twist=lambda x: x) -> nn.Module:
+    torch.manual_seed(0)
+    model = Chain(twist).eval()
+    nn.init.uniform_(model.norm.weight, 0.5, 1.5)
+    nn.init.uniform_(model.norm.bias, 0.1, 0.5)
+    model.norm.running_mean.uniform_(-0.3, 0.3)
+    model.norm.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+def cut(model, traced):
+    removed = traced.map.layer("one").out_ids[list(REMOVED)].tolist()
+    return removed, narrow(model.state_dict(), traced.map, removed)
+
+
+def difference(model, traced, removed, state):
+    masked = copy.deepcopy(model)
+    masked.load_state_dict(mask(model.state_dict(), traced.map, removed))
+    thin = fit(copy.deepcopy(model), state)
+    images_NCHW = torch.randn(2, *SIZE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return value_difference(masked.double(), thin.double(), traced, removed, images_NCHW)
+
+
+def test_the_right_slices_pass_both():
+    model = build()
+    traced = trace(model, SIZE)
+    removed, state = cut(model, traced)
+    assert difference(model, traced, removed, state) < 1e-12
+    assert structure_misfit(traced, trace(fit(copy.deepcopy(model), state), SIZE), removed) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [
+        ("one.weight", 0),
+        ("one.bias", 0),
+        ("norm.weight", 0),
+        ("norm.bias", 0),
+        ("norm.running_mean", 0),
+        ("norm.running_var", 0),
+        ("two.weight", 1),
+        ("fc.weight", 1),
+    ],
+)
+def test_values_find_any_axis_cut_at_the_wrong_place(name, dim):
+    model = build()
+    traced = trace(model, SIZE)
+    removed, state = cut(model, traced)
+    state[name] = state[name].roll(1, dim)
+    assert difference(model, traced, removed, state) > 1e-4
+
+
+def test_values_look_inside_where_the_logits_do_not_change():
+    """A layer that the rest of the network ignores is compared all the same."""
+    model = build()
+    nn.init.zeros_(model.two.weight)
+    traced = trace(model, SIZE)
+    removed, state = cut(model, traced)
+    state["one.weight"] = state["one.weight"].flip(0)
+    assert difference(model, traced, removed, state) > 1e-4
+
+
+def test_values_that_are_not_finite_prove_nothing():
+    model = build()
+    nn.init.constant_(model.norm.bias, float("nan"))
+    traced = trace(model, SIZE)
+    removed, state = cut(model, traced)
+    with pytest.raises(ProofError, match="two is not finite"):
+        difference(model, traced, removed, state)
+
+
+@pytest.mark.parametrize(
+    ("twist", "message"),
+    [
+        (lambda x: x if x.shape[1] == 8 else x[:, [1, 0, 2, 3, 4, 5]], "runs other code"),
+        (lambda x: x.flip(1) if x.shape[1] == 8 else x.flip(0), "does not follow its channels"),
+        (lambda x: x.roll(1 if x.shape[1] == 8 else 2, 1), "does not follow its channels"),
+        (lambda x: torch.cat([x[:, :4], x[:, 4:]], 1), "slice in the top module does not follow"),
+        (lambda x: x * (x.shape[1] / 8), "mul in the top module computes with the number of channels"),
+        (lambda x: x.add(x, alpha=x.shape[1]), "add in the top module computes with the number of channels"),
+    ],
+)
+def test_structure_finds_code_that_does_not_follow(twist, message):
+    model = build(twist)
+    traced = trace(model, SIZE)
+    removed, state = cut(model, traced)
+    misfit = structure_misfit(traced, trace(fit(copy.deepcopy(model), state), SIZE), removed)
+    assert misfit is not None
+    assert message in misfit.reason
+
+
+@pytest.mark.parametrize("twist", [lambda x: torch.pixel_unshuffle(x, 2), lambda x: torch.cat([x] * 4, 1)])
+def test_one_channel_is_as_good_as_many(twist):
+    """A single channel cannot be told from an axis that no channel indexes: that is no misfit."""
+
+    class Scaled(Chain):
+        def __init__(self):
+            super().__init__(lambda x: x)
+            self.two, self.scale = nn.Conv2d(32, 6, 3), nn.Parameter(torch.rand(8, 1, 1))
+
+        def forward(self, x):
+            x = twist(torch.relu(self.norm(self.one(x))) * self.scale)
+            return self.fc(torch.relu(self.two(x)).mean((2, 3)))
+
+    model = Scaled().eval()
+    first = trace(model, SIZE).map.layer("one").out_ids
+    result = narrow_proven(model, trace(model, SIZE), SIZE, lambda channel_map: first[1:])
+    assert result.misfits == ()
+    assert result.model.one.out_channels == 1
+
+
+def test_a_network_whose_copies_are_not_independent_is_refused():
+    """A lambda that names the network keeps the old one's parameters in every copy."""
+    model = build()
+    model.scale = nn.Parameter(torch.rand(8, 1, 1))
+    model.twist = lambda x: x * model.scale
+    with pytest.raises(ProofError, match="a copy of the network is not the same network"):
+        narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[1:])
+
+
+@pytest.mark.parametrize("made", [lambda x: (x, x), lambda x: {"logits": x}])
+def test_networks_that_return_more_than_logits_are_refused(made):
+    class Several(Chain):
+        def forward(self, x):
+            return made(super().forward(x))
+
+    with pytest.raises(TraceError, match="returns several things"):
+        trace(Several(), SIZE)
+
+
+def test_a_network_that_cannot_be_followed_is_refused_quietly(capfd):
+    model = build(lambda x: x if x.sum() > 0 else -x)
+    with pytest.raises(TraceError, match="cannot be followed on 2 images of 3x8x8"):
+        trace(model, SIZE)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_types_and_memory_formats_are_kept(dtype):
+    model = build().to(dtype, memory_format=torch.channels_last).train()
+    result = narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[:3])
+    assert result.difference < 1e-12
+    assert {p.dtype for p in result.model.parameters()} == {dtype}
+    assert model.training
+    assert not result.model.training
