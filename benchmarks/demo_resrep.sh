@@ -14,5 +14,4 @@ mkdir -p "$work"
 run prune train-base --arch resnet20 --dataset digits --epochs 10 --out "$work/base"
 run prune prune "$work/base/best.hdf5" --method resrep --flops-target 0.471 --epochs 24 --batch-size 16 --lr 0.02 \
     --lasso 0.002 --mask-after 1 --mask-interval 10 --granularity 16 --out "$work/resrep"
-run prune inspect "$work/resrep/deploy.hdf5" --filter 'stage3.*'
 run prune evaluate "$work/base/best.hdf5" "$work/resrep/final.hdf5" "$work/resrep/deploy.hdf5" --latency

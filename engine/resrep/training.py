@@ -20,7 +20,7 @@ from ..events import Accuracy, Event, Saved
 from ..graph.trace import trace
 from ..network import Network, load_network, save_network
 from ..one_shot import measured
-from ..training.job import require_finite
+from ..training.job import require_finite, without_defaults
 from ..training.loop import train
 from ..training.runs import Run
 from .compactors import Site, insert, refused, targets
@@ -148,7 +148,8 @@ def run_resrep(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[
     resume = distributed.from_first(lambda: resume and run.begun)
     device = resolve_device(job.config.device)
     model = ready.network.model.to(device)
-    options = {name: run.config[name] for name in ("method", "residual", "skip", "penalty", "training")}
+    options = {name: run.config[name] for name in ("method", "residual", "skip", "penalty")}
+    options |= without_defaults(run.config["training"])
     trained = ready.network.after("prune", options, accuracy=None)
     before = yield from evaluating(model, data, batch_size=job.config.eval_batch_size, device=device)
     outcome: Outcome | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..atomic import replacing
+from ...weights.files import atomic_write
 from ..errors import TrainingError
 from ..events import Accuracy
 from .precision import Precision
@@ -57,8 +57,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimizer": dict(checkpoint.optimizer),
         "hooks": dict(checkpoint.hooks),
     }
-    with replacing(path) as stream:
-        torch.save(contents, stream)
+    with atomic_write(path, force=True) as aside:
+        torch.save(contents, aside)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

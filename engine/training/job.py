@@ -159,7 +159,7 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
         )
         norms = recalibrate(model, batches)
         yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
-    trained = network.after(job.command, _without_defaults(run.config["training"]), accuracy=None)
+    trained = network.after(job.command, without_defaults(run.config["training"]), accuracy=None)
 
     def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
         save_network(path, measured(replace(trained, model=model), accuracy, data.info), force=True)
@@ -173,6 +173,7 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
     return finished
 
 
-def _without_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+def without_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored settings of a training that say something, for the history."""
     plain = asdict(TrainConfig(epochs=1, lr=1.0))
     return {name: v for name, v in training.items() if name in ("epochs", "lr") or v != plain[name]}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from ..atomic import replacing
+from ...weights.files import atomic_write
 from ..errors import TrainingError
 from ..events import Event, Finished
 from .environment import environment
@@ -114,8 +114,8 @@ class Run:
             if record.get("event") == Finished.__name__ or record.get("epoch", 0) > epoch:
                 break
             kept.append(json.dumps(record) + "\n")
-        with replacing(self._log) as stream:
-            stream.write("".join(kept).encode())
+        with atomic_write(self._log, force=True) as aside:
+            aside.write_text("".join(kept), encoding="utf-8")
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `report.json`, which says that the run is complete: nothing may be written after it."""
@@ -187,8 +187,8 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
 
 
 def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
-    with replacing(path) as stream:
-        stream.write((json.dumps(_plain(contents), indent=2, allow_nan=False) + "\n").encode())
+    with atomic_write(path, force=True) as aside:
+        aside.write_text(json.dumps(_plain(contents), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from prune.engine.atomic import replacing
 from prune.engine.errors import TrainingError
 from prune.engine.events import Note, RunStarted
 from prune.engine.training.runs import Run, newest_base, next_run_folder
+from prune.weights.files import atomic_write
 
 BASE = {"command": "train-base", "arch": "resnet20", "dataset": "digits"}
 
@@ -120,15 +120,15 @@ def test_a_file_is_replaced_wholly_or_not_at_all(tmp_path):
     path.write_bytes(b"old")
 
     def interrupted_write():
-        with replacing(path) as stream:
-            stream.write(b"ne")
+        with atomic_write(path, force=True) as aside:
+            aside.write_bytes(b"ne")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted_write()
     assert path.read_bytes() == b"old"
-    with replacing(path) as stream:
-        stream.write(b"new")
+    with atomic_write(path, force=True) as aside:
+        aside.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
