@@ -131,7 +131,8 @@ def _show(show: Out, outcome: "Outcome", ready: "Prepared") -> None:
         }
     )
     rows = [[name, full, kept, 1 - kept / full] for name, (full, kept) in folded.widths.items()]
-    show.table(f"{arch}, residual {residual}", GROUP_COLUMNS, rows)
+    if rows:
+        show.table(f"{arch}, residual {residual}", GROUP_COLUMNS, rows)
     tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
     costs = [after.macs, after.macs / before.macs - 1, after.params, after.params / before.params - 1]
     summary = [

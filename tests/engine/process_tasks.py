@@ -7,12 +7,17 @@ from typing import Any
 
 import torch
 from prune.engine import distributed
+from prune.engine.cost import Counter
 from prune.engine.data.base import DataInfo
 from prune.engine.data.memory import MemoryData
 from prune.engine.errors import TrainingError
 from prune.engine.evaluation import evaluate
-from prune.engine.events import EpochDone, Event
+from prune.engine.events import EpochDone, Event, MasksSet
+from prune.engine.graph.trace import trace
 from prune.engine.recalibrate import recalibrate
+from prune.engine.resrep.compactors import insert, targets
+from prune.engine.resrep.hooks import GradientResetting, Penalty
+from prune.engine.resrep.masks import MaskRule
 from prune.engine.synchronised_norm import synchronised_norms
 from prune.engine.training.hooks import Hooks
 from prune.engine.training.loop import TrainConfig, train
@@ -68,6 +73,21 @@ class Recording(Hooks):
         self.gradients.append(torch.cat(grads).clone())
 
 
+class RecordingMasks(GradientResetting):
+    """ResRep's hooks; keeps masks and weights as they are after every step."""
+
+    def __init__(self, model: nn.Module, *args: Any) -> None:
+        super().__init__(*args)
+        self.model, self.course = model, []
+
+    def after_step(self, step: int) -> MasksSet | None:
+        news = super().after_step(step)
+        masks = [compactor.mask for compactor in self._compactors]
+        weights = [parameter.detach().flatten() for parameter in self.model.parameters()]
+        self.course.append(torch.cat([*masks, *weights]))
+        return news
+
+
 class GoingAstray(Hooks):
     """Changes one weight, in the last process alone."""
 
@@ -119,6 +139,19 @@ def resumed(folder: Path) -> dict[str, Tensor]:
     return model.state_dict()
 
 
+def compacted(folder: Path) -> Tensor:
+    """Train with compactors that lose rows from the first step on; masks and weights after every step."""
+    model = Net(frozen_norms=True)
+    traced = trace(model, (3, 8, 8))
+    sites = insert(model, targets(model, traced))
+    counter = Counter(traced.map)
+    rule = MaskRule([site.row_ids for site in sites], lambda ids: counter.totals(ids)[0], target=0.5)
+    penalty = Penalty(flops_target=0.5, lasso=1e-2, mask_after=0, mask_interval=2, granularity=2)
+    hooks = RecordingMasks(model, [site.compactor for site in sites], rule, penalty, 4)
+    list(training(folder, model, hooks, decay_rule="resrep"))
+    return torch.stack(hooks.course)
+
+
 def normalised() -> dict[str, Tensor]:
     """One synchronised batch norm, forwards and backwards, on this process's share of eight images."""
     torch.manual_seed(0)
@@ -156,6 +189,7 @@ def everything(folder: Path) -> dict[str, Any]:
         "frozen": course(folder / "frozen", frozen_norms=True),
         "each its own": course(folder / "each"),
         "resumed": resumed(folder / "resumed"),
+        "compacted": compacted(folder / "compacted"),
     }
 
 

@@ -117,3 +117,12 @@ def test_the_loss_of_a_process_is_told_apart_from_other_trouble():
         raise RuntimeError("[/build/gloo/transport/tcp/pair.cc:545] Connection closed by peer")
     with pytest.raises(RuntimeError, match="shapes do not match"), distributed.contact():
         raise RuntimeError("shapes do not match")
+
+
+def test_masks_and_weights_of_compactors_are_the_same_after_every_step(found: tuple[Found, list[Found]]):
+    alone, (first, second) = found[0]["compacted"], (one["compacted"] for one in found[1])
+    assert torch.equal(first, second)
+    masks, masks_alone = first[:, :8], alone[:, :8]
+    assert masks[0].all()
+    assert not masks[-1].all()
+    assert torch.equal(masks[:6], masks_alone[:6])
