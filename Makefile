@@ -2,7 +2,7 @@
 
 first_python = $(shell for python in $(1); do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
-PYTHON := $(call first_python,python3.13 python3.12 python3.11 python3)
+PYTHON := $(call first_python,python3 python3.13 python3.12 python3.11)
 BIN := .venv/bin
 READY := .venv/ready
 OLDEST := .venv-oldest

@@ -1,7 +1,6 @@
-"""`python -m prune` is the command `prune`."""
-
-import sys
+"""`python -m prune` is the command `prune`; torchrun starts it so."""
 
 from .cli.main import main
+from .cli.processes import end
 
-sys.exit(main())
+end(main())

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import torch
@@ -168,6 +168,18 @@ def _warn_once(message: Warning | str, *_: object) -> None:
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def end(code: int) -> NoReturn:
+    """End this process; as one of several, without taking the interpreter apart.
+
+    PyTorch's threads may wait or crash meanwhile, and turn a job that went well into one that failed.
+    """
+    if "RANK" not in os.environ:
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _work(number: int, count: int, port: int, words: list[str]) -> None:
     """One process: run the command line as torchrun would."""
     from ..engine.distributed import LAUNCHER
@@ -182,10 +194,7 @@ def _work(number: int, count: int, port: int, words: list[str]) -> None:
         LAUNCHER: str(port),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # or else a store that is gone is told with a stack of C++ frames
     }
-    code = main(words)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)  # PyTorch's threads may wait or crash while the interpreter takes itself apart
+    end(main(words))
 
 
 def _end_with_launcher(number: int) -> None:

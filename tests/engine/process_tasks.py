@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from prune.cli.processes import end
 from prune.engine import distributed
 from prune.engine.cost import Counter
 from prune.engine.data.base import DataInfo
@@ -206,3 +207,4 @@ if __name__ == "__main__":
             found["astray"] = str(error)
     torch.save(found, folder / f"process {distributed.number()}.pt")
     distributed.leave()
+    end(0)
