@@ -68,8 +68,9 @@ def command(
 
     if destination is not None:
         check_any(destination, force)
-    size = (3, image_size, image_size) if image_size else None
-    converted = convert(source, destination, arch=arch, input_size=size, style=names, to=to, fold_bn=fold_bn)
+    converted = convert(
+        source, destination, arch=arch, input_size=image_size, style=names, to=to, fold_bn=fold_bn
+    )
     write_any(converted.destination, converted.weight_file, force=force)
     show.json(
         {

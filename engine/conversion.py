@@ -38,7 +38,7 @@ def convert(
     destination: Path | None = None,
     *,
     arch: str | None = None,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: int | tuple[int, ...] | None = None,
     style: str | None = None,
     to: str | None = None,
     fold_bn: bool = False,

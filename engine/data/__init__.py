@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
+from ...archs.errors import nearest
 from ..errors import DataError
 from .base import DataInfo, ImageData
 from .options import Options
@@ -51,8 +51,7 @@ def open_data(
         DataError: unknown, missing, incomplete or unreadable data, or an option that makes no sense for them.
     """
     if name not in _OPENERS:
-        near = get_close_matches(name, _OPENERS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_OPENERS)}"
+        hint = nearest(name, _OPENERS, otherwise=f"known are {', '.join(_OPENERS)}")
         raise DataError(f"no data set {name!r}; {hint}")
     if image_size is not None and image_size < 1:
         raise DataError(f"image size {image_size}; it must be at least 1 pixel")
