@@ -1,19 +1,27 @@
 """Make convolutional networks narrower.
 
-The Python interface is what `_PUBLIC` names, `prune.load` and so on. Each name is imported when it is first
-used, so `import prune` costs no torch.
+The Python interface is what `__all__` names: `prune.load`, `prune.rank`, `prune.plan` and so on, as
+`engine/api.py` describes them. They are imported when one is first used, so `import prune` costs no torch.
 """
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_PUBLIC = {
-    "load": "engine.network:load_network",
-    "save": "engine.network:save_network",
-    "trace": "engine.graph.trace:trace",
-    "count": "engine.cost:count",
-    "score": "engine.criteria:score",
-}
+if TYPE_CHECKING:
+    from .engine.api import count, evaluate, images, load, plan, prune, rank, recalibrate, save, trace, wrap
+
+__all__ = [
+    "count",
+    "evaluate",
+    "images",
+    "load",
+    "plan",
+    "prune",
+    "rank",
+    "recalibrate",
+    "save",
+    "trace",
+    "wrap",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,11 +29,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("prune-cnn")
-    if name not in _PUBLIC:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _PUBLIC[name].partition(":")
-    return getattr(import_module(f".{module}", __name__), attribute)
+    from .engine import api
+
+    return getattr(api, name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "__version__", *_PUBLIC])
+    return sorted([*globals(), "__version__", *__all__])

@@ -28,6 +28,8 @@ class Arch:
         aliases: further names.
         conv_order: the convolutions in the order of ResRep's `deps`, by module name; empty for networks that
             have no such order. The filters of each one are all the channels of its group.
+        blocks: the units the network is a chain of, in forward order, the stem first; each by the names of
+            its modules. Empty for networks that are plain chains of layers.
         source: where the network comes from.
     """
 
@@ -38,6 +40,14 @@ class Arch:
     aliases: tuple[str, ...] = ()
     source: str = ""
     conv_order: tuple[str, ...] = ()
+    blocks: tuple[tuple[str, ...], ...] = ()
+
+    def block_of(self, layer_name: str) -> int | None:
+        """The position in `blocks` of the one a layer is in; None where it is in none, as in the head."""
+        for position, modules in enumerate(self.blocks):
+            if any(f"{layer_name}.".startswith(f"{module}.") for module in modules):
+                return position
+        return None
 
 
 _registered: dict[str, Arch] = {}  # by name and by alias
@@ -50,6 +60,7 @@ def register(
     input_size: tuple[int, int, int],
     aliases: tuple[str, ...] = (),
     conv_order: tuple[str, ...] = (),
+    blocks: tuple[tuple[str, ...], ...] = (),
     source: str,
 ) -> Callable[[Build], Build]:
     """Decorate a function of the number of classes: it becomes the network called `name`.
@@ -59,7 +70,7 @@ def register(
     """
 
     def add(build: Build) -> Build:
-        arch = Arch(name, build, num_classes, input_size, aliases, source, conv_order)
+        arch = Arch(name, build, num_classes, input_size, aliases, source, conv_order, blocks)
         taken = [key for key in (name, *aliases) if key in _registered]
         if taken:
             raise ArchError(f"two archs are called {taken[0]!r}: {_registered[taken[0]].name!r} and {name!r}")

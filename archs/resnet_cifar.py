@@ -55,6 +55,12 @@ def _stage(in_channels: int, channels: int, blocks: int, stride: int, stem: bool
     return nn.Sequential(modules)
 
 
+def _blocks_of(blocks_per_stage: int) -> tuple[tuple[str, ...], ...]:
+    """The stem, then the blocks of the three stages."""
+    blocks = ((f"stage{stage}.block{i}",) for stage in (1, 2, 3) for i in range(blocks_per_stage))
+    return (("stage1.conv1",), *blocks)
+
+
 for _blocks in (3, 5, 7, 9, 18):
     _depth = 6 * _blocks + 2
     register(
@@ -62,5 +68,6 @@ for _blocks in (3, 5, 7, 9, 18):
         num_classes=10,
         input_size=(3, 32, 32),
         aliases=(f"resnet_{_depth}", f"resnet_{_depth}_convwise"),
+        blocks=_blocks_of(_blocks),
         source="He et al., CVPR 2016, arXiv 1512.03385, section 4.2, shortcut option A",
     )(partial(ResNetCifar, _blocks))

@@ -101,6 +101,15 @@ def _conv_order(block: type[BasicBlock | Bottleneck], blocks_per_stage: tuple[in
     return tuple(f"{name}.conv" for name in names)
 
 
+def _blocks_of(blocks_per_stage: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
+    """The stem, then the blocks of each stage; a projection, if it has one, belongs to the first."""
+    blocks: list[tuple[str, ...]] = [("conv1",)]
+    for stage, count in enumerate(blocks_per_stage, 1):
+        blocks.append((f"stage{stage}.projection", f"stage{stage}.block0"))
+        blocks += [(f"stage{stage}.block{i}",) for i in range(1, count)]
+    return tuple(blocks)
+
+
 for _depth, _block, _blocks in (
     (18, BasicBlock, (2, 2, 2, 2)),
     (34, BasicBlock, (3, 4, 6, 3)),
@@ -112,7 +121,8 @@ for _depth, _block, _blocks in (
         f"resnet{_depth}",
         num_classes=1000,
         input_size=(3, 224, 224),
-        aliases=(f"resnet_{_depth}", f"sres{_depth}"),
+        aliases=(f"resnet_{_depth}", f"resnet_{_depth}_convwise", f"sres{_depth}"),
         conv_order=_conv_order(_block, _blocks),
+        blocks=_blocks_of(_blocks),
         source="He et al., CVPR 2016, arXiv 1512.03385, table 1, stride on the 3x3",
     )(partial(ResNetImageNet, _block, _blocks))

@@ -65,11 +65,22 @@ def _conv_order(blocks_per_stage: int) -> tuple[str, ...]:
     )
 
 
+def _blocks_of(blocks_per_stage: int) -> tuple[tuple[str, ...], ...]:
+    """The stem, then the blocks of the three stages; a projection belongs to the first of its stage."""
+    blocks: list[tuple[str, ...]] = [("stage1.conv1",)]
+    blocks += [(f"stage1.block{i}",) for i in range(blocks_per_stage)]
+    for stage in ("stage2", "stage3"):
+        blocks.append((f"{stage}.projection", f"{stage}.block0"))
+        blocks += [(f"{stage}.block{i}",) for i in range(1, blocks_per_stage)]
+    return tuple(blocks)
+
+
 for _blocks in (3, 9, 18, 27):
     register(
         f"src{6 * _blocks + 2}",
         num_classes=10,
         input_size=(3, 32, 32),
         conv_order=_conv_order(_blocks),
+        blocks=_blocks_of(_blocks),
         source="He et al., CVPR 2016, arXiv 1512.03385, section 4.2, shortcut option B",
     )(partial(ResNetProjection, _blocks))

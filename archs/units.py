@@ -76,17 +76,22 @@ class Merge(nn.Module):
     Attributes:
         index: None (the branch is as wide as the stream) or int64, one stream channel per branch channel.
             The state dict has it when it is set; loading one that has it sets it, one that has not unsets it.
+        expand: None, or what brings a stream that arrives narrow to its full width first.
     """
 
     index: Tensor | None
+    expand: "Expand | None"
 
     def __init__(self) -> None:
         """Start as the plain addition."""
         super().__init__()
         self.register_buffer("index", None)
+        self.register_module("expand", None)
 
     def forward(self, stream_NCHW: Tensor, branch_NBHW: Tensor) -> Tensor:
         """Return a new tensor as wide as the stream, which stays as it is."""
+        if self.expand is not None:
+            stream_NCHW = self.expand(stream_NCHW)
         if self.index is None:
             return stream_NCHW + branch_NBHW
         return _add_at(stream_NCHW, branch_NBHW, self.index)
@@ -97,6 +102,26 @@ class Merge(nn.Module):
         stored = state_dict.get(prefix + "index")
         self.index = None if stored is None else _room_for(stored, self.index)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+class Expand(nn.Module):
+    """Brings a narrow tensor to the full width of a stream: each channel to its place, zeros elsewhere.
+
+    Attributes:
+        index: int64, per output channel the position of its input channel, or -1 for a channel of zeros.
+    """
+
+    index: Tensor
+
+    def __init__(self, width: int) -> None:
+        """Start as the identity on `width` channels."""
+        super().__init__()
+        self.register_buffer("index", torch.arange(width))
+
+    def forward(self, x_NCHW: Tensor) -> Tensor:
+        """Return one channel per entry of `index`, in the memory format of `x_NCHW`."""
+        out = _channels_at(x_NCHW, self.index)
+        return out.contiguous(memory_format=torch.channels_last) if _is_channels_last(x_NCHW) else out
 
 
 class PadShortcut(nn.Module):
@@ -123,9 +148,8 @@ class PadShortcut(nn.Module):
         self.register_buffer("index", torch.tensor(self._first_index))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return one channel per entry of `index`; -1 picks the zero channel appended last."""
-        x = x_NCHW[:, :, :: self.stride, :: self.stride]
-        out = F.pad(x, (0, 0, 0, 0, 0, 1))[:, self.index]
+        """Return one channel per entry of `index`."""
+        out = _channels_at(x_NCHW[:, :, :: self.stride, :: self.stride], self.index)
         # Indexing drops channels_last, and all later layers would follow: 8 % of a ResNet-56 training step.
         return out.contiguous(memory_format=torch.channels_last) if _is_channels_last(x_NCHW) else out
 
@@ -141,6 +165,11 @@ class PadShortcut(nn.Module):
         stored = state_dict.get(name, torch.tensor(self._first_index))
         self.index = _room_for(stored, self.index)
         super()._load_from_state_dict({**state_dict, name: stored}, prefix, *args, **kwargs)
+
+
+def _channels_at(x_NCHW: Tensor, index_D: Tensor) -> Tensor:
+    """One channel per entry of `index_D`; -1 picks the zero channel appended last."""
+    return F.pad(x_NCHW, (0, 0, 0, 0, 0, 1))[:, index_D]
 
 
 def _add_at(stream_NCHW: Tensor, branch_NBHW: Tensor, index_B: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""VGG-16 for small images, with the heads that HRank and ResRep give it.
+"""VGG-16 for small images, with the heads that HRank, FPGM and ResRep give it.
 
 Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, configuration D; Lin et al., CVPR 2020, arXiv 2002.10179;
-Ding et al., ICCV 2021, arXiv 2007.03260.
+He et al., CVPR 2019, arXiv 1811.00250; Ding et al., ICCV 2021, arXiv 2007.03260.
 """
 
 from collections import OrderedDict
@@ -23,11 +23,11 @@ _WIDTHS = (
 
 
 class VGGCifar(nn.Module):
-    """13 convolutions (with biases) and BN, a hidden linear layer and BN, a linear layer."""
+    """13 convolutions and BN, an average pool, a hidden linear layer and BN, a linear layer."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, bias: bool) -> None:
         super().__init__()
-        self.stem = _convolutions(bias=True)
+        self.stem = _convolutions(bias)
         self.linear1 = nn.Linear(512, 512)
         self.bn1 = nn.BatchNorm1d(512)
         self.linear2 = nn.Linear(512, num_classes)
@@ -75,8 +75,20 @@ def _convolutions(bias: bool) -> nn.Sequential:
     source="Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, configuration D with BN, and HRank's head",
 )
 def vgg16_bn(num_classes: int) -> nn.Module:
-    """Build the network."""
-    return VGGCifar(num_classes)
+    """Build the network, whose convolutions have biases."""
+    return VGGCifar(num_classes, bias=True)
+
+
+@register(
+    "vgg16",
+    num_classes=10,
+    input_size=(3, 32, 32),
+    aliases=("vgg",),
+    source="Simonyan and Zisserman, ICLR 2015, arXiv 1409.1556, configuration D with BN, and FPGM's head",
+)
+def vgg16(num_classes: int) -> nn.Module:
+    """Build the network, whose convolutions have no biases."""
+    return VGGCifar(num_classes, bias=False)
 
 
 @register(

@@ -1,7 +1,7 @@
 """What several commands do first: choose threads and device, find the network, open its images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -63,6 +63,14 @@ def find(
             "train one with `prune train-base`, or name a file"
         )
     return source
+
+
+def images_of(options: dict[str, Any]) -> "Images":
+    """The images that a command's local variables describe."""
+    from ..engine.sources import Images
+
+    described = (options[name] for name in ("dataset", "data_dir", "image_size", "download"))
+    return Images(*described, workers=options["workers"] or 0)
 
 
 def open_images(out: Out, images: "Images", source: "Source") -> "ImageData":

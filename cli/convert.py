@@ -1,7 +1,7 @@
 """`prune convert`: turn a weight file into another."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -35,7 +35,7 @@ def command(
         typer.Option(
             "--names",
             metavar="STYLE",
-            help="Name the tensors as akamaster or torchvision does.",
+            help="Name the tensors as others do: akamaster, torchvision, hrank-vgg, fpgm-resnet, ...",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +51,13 @@ def command(
     fold_bn: Annotated[
         bool, typer.Option("--fold-bn", help="Fold batch normalisation into the layers before it.")
     ] = False,
+    residual: Annotated[
+        Literal["coupled", "scatter"],
+        typer.Option(
+            "--residual",
+            help="Zero filters added into a stream leave: where everything added is zero, or always.",
+        ),
+    ] = "coupled",
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -59,8 +66,8 @@ def command(
 
     Without options it does the obvious and says so: compactors are folded, with BN, into a narrow network;
     filters that are zero throughout leave; other formats become HDF5, and any other HDF5 becomes a PyTorch
-    state dict. Names of known checkpoints (akamaster's CIFAR ResNets, torchvision's ResNets) are translated
-    and their archs recognised.
+    state dict. Names of known checkpoints (torchvision's ResNets, akamaster's, and those of HRank, HRankPlus,
+    FilterSketch and FPGM) are translated, their archs recognised and their widths kept.
     """
     show = Out(json, quiet)
     from ..engine.conversion import convert
@@ -69,7 +76,14 @@ def command(
     if destination is not None:
         check_any(destination, force)
     converted = convert(
-        source, destination, arch=arch, input_size=image_size, style=names, to=to, fold_bn=fold_bn
+        source,
+        destination,
+        arch=arch,
+        input_size=image_size,
+        style=names,
+        to=to,
+        fold_bn=fold_bn,
+        residual=residual,
     )
     write_any(converted.destination, converted.weight_file, force=force)
     show.json(

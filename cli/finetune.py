@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options as opt
+from .recipe_option import check_recipe
 from .show import Out
 from .training import resume_and_show, train_and_show, training_config
 
@@ -14,6 +15,7 @@ def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
+    recipe: opt.Recipe = None,
     dataset: opt.Dataset = None,
     data_dir: opt.DataDir = None,
     download: opt.Download = False,
@@ -47,7 +49,7 @@ def command(
     weight_decay: opt.WeightDecay = None,
     decay_rule: opt.DecayRule = None,
     nesterov: opt.Nesterov = None,
-    schedule: opt.Schedule = None,
+    lr_schedule: opt.LrSchedule = None,
     milestones: opt.Milestones = None,
     gamma: opt.Gamma = None,
     warmup_epochs: opt.WarmupEpochs = None,
@@ -66,6 +68,7 @@ def command(
             "--resume", metavar="FOLDER", help="Go on with this interrupted run.", show_default=False
         ),
     ] = None,
+    dry_run: opt.DryRun = False,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -87,6 +90,7 @@ def command(
         return
     if file is None:
         raise typer.BadParameter("name the weight file to train", param_hint="FILE")
+    check_recipe(context, file, arch)
     if distill is None and (distill_alpha, distill_temperature) != (None, None):
         raise typer.BadParameter("--distill-alpha and --distill-temperature need a network: --distill FILE")
     if distill_alpha is not None and not 0 < distill_alpha <= 1:
@@ -105,7 +109,8 @@ def command(
         images=Images(dataset, data_dir, image_size, download, workers or 0),
         arch=arch,
         start=file,
+        recipe=recipe,
         teacher=distill,
         recalibration=recalibrate,
     )
-    train_and_show(show, job, out, force)
+    train_and_show(show, job, out, force, dry_run=dry_run)

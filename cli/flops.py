@@ -2,10 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from . import options as opt
 from . import units
+from .flops_recipe import show_recipes
 from .show import Format, Out
 from .specify import specification
+from .typed import option, typed
 
 if TYPE_CHECKING:
     from ..engine.cost import Cost
@@ -23,8 +27,10 @@ COLUMNS: dict[str, Format] = {
 
 
 def command(
+    context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
+    recipe: opt.CountedRecipe = None,
     num_classes: opt.NumClasses = None,
     image_size: opt.ImageSize = None,
     compress_rate: opt.CompressRate = None,
@@ -33,6 +39,7 @@ def command(
     layer_rate: opt.LayerRate = None,
     rate_norm: opt.RateNorm = None,
     rate_dist: opt.RateDist = None,
+    distance: opt.Distance = None,
     flops: opt.Flops = None,
     params: opt.Params = None,
     skip: opt.Skip = None,
@@ -49,14 +56,21 @@ def command(
     A MAC is one multiply-add of a convolution or linear layer, for one image. With an option that says what
     leaves, the truly narrow network is counted, without weights or images: which filters leave does not
     change how many do.
+
+    With --recipe, a published row is counted in three ways side by side: as it was printed, as its paper's
+    program counts, and as the network truly is; --recipe all does so for all rows, and explains the errors.
     """
-    wanted = specification(locals())
     show = Out(json)
-    from ..engine.allocation.specification import equal_scores
+    if recipe is not None:
+        _refuse_beside_recipe(context)
+        show_recipes(show, recipe)
+        return
+    wanted = specification(locals())
     from ..engine.cost import count
     from ..engine.errors import EngineError
     from ..engine.graph.trace import trace
     from ..engine.network import load_network, new_network
+    from ..engine.pruning import forecast
 
     if file is not None:
         network = load_network(file, arch, input_size=image_size)
@@ -64,15 +78,13 @@ def command(
         network = new_network(arch, num_classes=num_classes, input_size=image_size)
     else:
         raise EngineError("give a weight file, or the name of a network with --arch")
-    channel_map = trace(network.model, network.input_size).map
-    baseline = cost = count(channel_map)
+    traced = trace(network.model, network.input_size)
+    baseline = cost = count(traced.map)
     ignored: tuple[str, ...] = ()
     if wanted is not None:
-        selection = wanted.for_arch(network.arch).select(
-            channel_map, equal_scores(channel_map), network.model.state_dict(), network.conv_order
-        )
-        cost, ignored = count(channel_map, selection.removed), selection.ignored
-        for line in selection.notes:
+        expected = forecast(network, wanted, traced)
+        cost, ignored = expected.after, expected.selection.ignored
+        for line in expected.selection.notes:
             show.warning(line)
     show.json({**cost_facts(network.arch, cost, baseline), "ignored": ignored})
     rows = [
@@ -103,6 +115,17 @@ def command(
         show.note(
             f"rates of {len(ignored)} convs were ignored (residual streams stay whole): {', '.join(ignored)}"
         )
+
+
+def _refuse_beside_recipe(context: typer.Context) -> None:
+    """A recipe says everything itself.
+
+    Raises:
+        typer.BadParameter: names the first option that was typed beside it.
+    """
+    for name in typed(context):
+        if name not in ("recipe", "json"):
+            raise typer.BadParameter(f"{option(name)} has no effect with --recipe; leave it out", ctx=context)
 
 
 def cost_facts(arch: str, cost: "Cost", baseline: "Cost") -> dict[str, Any]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "convert": "Turn a weight file into another: fold, narrow or change its format.",
     "inspect": "Show the names, shapes and statistics of a weight file.",
     "flops": "Count multiply-accumulates and parameters, layer by layer.",
+    "recipes": "List the published rows that can be run, or show one of them.",
     "evaluate": "Measure accuracy and latency of networks side by side.",
 }
 

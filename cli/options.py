@@ -12,6 +12,7 @@ import typer
 
 from ..engine import criteria
 from . import parse
+from .recipe_option import take_recipe
 
 
 def _option(panel: str, names: str, unit: str | None, text: str, **more: Any) -> Any:
@@ -26,6 +27,8 @@ _network = partial(_option, "Network")
 _data = partial(_option, "Data")
 _scores = partial(_option, "Scores")
 _leaves = partial(_option, "What leaves")
+_when = partial(_option, "When it leaves (--schedule)")
+_sketch = partial(_option, "Sketching (--method sketch)")
 _masks = partial(_option, "Masks (--method resrep)")
 _training = partial(_option, "Training")
 _machine = partial(_option, "Machine")
@@ -46,6 +49,20 @@ Arch = Annotated[
         "NAME",
         "Built-in name, torchvision:NAME or package.module:factory. Default: what the file says.",
     ),
+]
+Recipe = Annotated[
+    str | None,
+    _network(
+        "--recipe",
+        "NAME",
+        "Settings of a published row, such as hrank/resnet56; see prune recipes.",
+        callback=take_recipe,
+        is_eager=True,
+    ),
+]
+CountedRecipe = Annotated[
+    str | None,
+    _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),
 ]
 ImageSize = Annotated[
     int | None,
@@ -84,9 +101,7 @@ Limit = Annotated[
 # How many leave each layer
 CompressRate = Annotated[
     str | None,
-    _leaves(
-        "--compress-rate", "RATES", "Share removed of each conv, HRank's way: '[0.1]+[0.60]*35+[0.0]*2'."
-    ),
+    _leaves("--compress-rate", "RATES", "Share removed of each conv, HRank's way: '[0.1]+[0.6]*35'."),
 ]
 KeepRate = Annotated[
     str | None, _leaves("--keep-rate", "RATES", "Share kept of each conv, FilterSketch's way: '[0.6]*27'.")
@@ -136,11 +151,12 @@ MaxRate = Annotated[
     _leaves("--max-rate", "SHARE", "Remove at most this share of a layer. Default: 0.9.", **_SHARE),
 ]
 Residual = Annotated[
-    Literal["internal", "coupled"] | None,
+    Literal["internal", "coupled", "scatter"] | None,
     _leaves(
         "--residual",
         None,
-        "Channels added into a residual stream: kept, or removed from the whole stream. Default: internal.",
+        "Channels added into a residual stream: kept, removed from the whole stream, or removed from this "
+        "branch alone. Default: internal.",
     ),
 ]
 Deps = Annotated[
@@ -154,11 +170,51 @@ PlanOut = Annotated[
     Path | None, _output("--plan-out", "FILE", "Write the plan, to read, edit and give to --plan.")
 ]
 
-# ResRep's masks
-Method = Annotated[
-    Literal["one-shot", "resrep"],
-    _leaves("--method", None, "Remove at once, or train with compactors until their rows are zero."),
+Distance = Annotated[
+    Literal["l2", "l1", "cosine"] | None,
+    _leaves("--distance", None, "FPGM: what --rate-dist measures between filters. Default: l2."),
 ]
+Method = Annotated[
+    Literal["select", "sketch", "resrep"],
+    _leaves(
+        "--method",
+        None,
+        "Select filters by score, sketch them, or train with compactors until their rows are zero.",
+    ),
+]
+
+# When they leave
+Schedule = Annotated[
+    Literal["one-shot", "layer-by-layer", "soft", "hard"],
+    _when("--schedule", None, "At once; one layer after another; or masked again and again in training."),
+]
+StartConv = Annotated[
+    str | None,
+    _when(
+        "--start-conv",
+        "NAME|N",
+        "Where to begin: the convolution (layer by layer), or the block (sketch; default: 1, past the stem).",
+    ),
+]
+PruneEvery = Annotated[
+    int | None,
+    _when("--prune-every", "EPOCHS", "Soft and hard: epochs from mask to mask. Default: 1.", min=1),
+]
+Scratch = Annotated[
+    bool, _when("--scratch", None, "Start from random weights, not from the newest base of --arch.")
+]
+
+# FilterSketch
+Procedure = Annotated[
+    Literal["released", "paper"] | None,
+    _sketch("--procedure", None, "As the authors' code does it, or as their paper says. Default: paper."),
+]
+WeightNorm = Annotated[
+    Literal["none", "l2"] | None,
+    _sketch("--weight-norm", None, "Divide each sketched weight by its norm. Default: none."),
+]
+
+# ResRep's masks
 Lasso = Annotated[
     float | None, _masks("--lasso", "STRENGTH", "How hard all rows are pulled to zero. Default: 0.0001.")
 ]
@@ -185,9 +241,9 @@ DecayRule = Annotated[
     _training("--decay-rule", None, "Decay all, or ResRep's way: no biases, no BN. Default: all."),
 ]
 Nesterov = Annotated[bool | None, _training("--nesterov", None, "Use Nesterov's momentum.")]
-Schedule = Annotated[
+LrSchedule = Annotated[
     Literal["cosine", "multistep"] | None,
-    _training("--schedule", None, "How the learning rate falls. Default: cosine."),
+    _training("--lr-schedule", None, "How the learning rate falls. Default: cosine."),
 ]
 Milestones = Annotated[
     Any, _training("--milestones", "EPOCHS", "Where multistep lowers the rate: 80,120.", parser=parse.epochs)
@@ -225,4 +281,5 @@ OutFile = Annotated[Path | None, _output("--out", "FILE", "File to write.", show
 OutFolder = Annotated[Path | None, _output("--out", "FOLDER", "Folder of this run.", show_default=False)]
 Force = Annotated[bool, _output("--force", None, "Replace what is already there.")]
 Json = Annotated[bool, _output("--json", None, "One JSON object on stdout, and nothing else.")]
+DryRun = Annotated[bool, _output("--dry-run", None, "Check everything, say what would be done, do nothing.")]
 Quiet = Annotated[bool, _output("--quiet", None, "No notes, no progress.")]

@@ -7,7 +7,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ..engine.events import EpochDone, Event, MasksSet, Note, RunStarted, Saved, StepDone, Tested
+from ..engine.events import (
+    ConvMasked,
+    EpochDone,
+    Event,
+    MasksSet,
+    Note,
+    RunStarted,
+    Saved,
+    StepDone,
+    Tested,
+)
 from . import units
 
 
@@ -25,14 +35,19 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
         nonlocal result
         result = yield from events
 
+    work = remembering()
     with _Bar(console) as bar:
-        for last in remembering():
-            if isinstance(last, MasksSet):
-                masks = f"  {units.count(last.masked)} masked, {units.percent(last.macs_share)} of MACs"
-            line = describe(last) + (masks if isinstance(last, EpochDone) else "")
-            if line:
-                console.print(line)
-            bar.follow(last)
+        for last in work:
+            try:
+                if isinstance(last, MasksSet):
+                    masks = f"  {units.count(last.masked)} masked, {units.percent(last.macs_share)} of MACs"
+                line = describe(last) + (masks if isinstance(last, EpochDone) else "")
+                if line:
+                    console.print(line)
+                bar.follow(last)
+            except KeyboardInterrupt as interrupt:
+                work.throw(interrupt)  # Ctrl-C may come while we draw: the work itself says where it stands
+                raise
     return last if result is None else result
 
 
@@ -53,6 +68,11 @@ def describe(event: Event) -> str:
                 f"epoch {event.epoch:{width}}/{event.epochs}  loss {event.train_loss:.3f}"
                 f"  train {units.accuracy(event.train_top1)}  test {units.accuracy(event.test.top1)}"
                 f"  lr {units.real(event.lr)}  {units.duration(event.seconds)}{best}"
+            )
+        case ConvMasked():
+            return (
+                f"conv {event.number} of {event.convs}: {event.name}, {event.masked} of {event.filters} "
+                f"filters masked, {units.percent(event.macs_share)} of MACs"
             )
         case Saved() if event.what != "best":  # of the best there may be one an epoch, whose line says so
             return f"saved {event.path}"

@@ -1,28 +1,23 @@
 """`prune prune`: choose filters, remove them, and write the narrow network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import options as opt
-from .common import find, open_images, start
-from .flops import cost_facts
-from .prune_resrep import check_method, prune_resrep
-from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS
-from .show import Out
-from .specify import limits, specification
-
-if TYPE_CHECKING:
-    from ..engine.allocation.specification import Specification
-    from ..engine.one_shot import Outcome
+from .prune_ways import check_way
+from .recipe_option import check_recipe
+from .training import keep_settings
 
 
 def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
-    method: opt.Method = "one-shot",
+    recipe: opt.Recipe = None,
+    method: opt.Method = "select",
+    schedule: opt.Schedule = "one-shot",
     criterion: opt.Criterion = None,
     scores: opt.Scores = None,
     limit: opt.Limit = None,
@@ -32,6 +27,7 @@ def command(
     layer_rate: opt.LayerRate = None,
     rate_norm: opt.RateNorm = None,
     rate_dist: opt.RateDist = None,
+    distance: opt.Distance = None,
     flops: opt.Flops = None,
     params: opt.Params = None,
     ranking: opt.Ranking = None,
@@ -43,6 +39,11 @@ def command(
     deps: opt.Deps = None,
     plan: opt.Plan = None,
     plan_out: opt.PlanOut = None,
+    start_conv: opt.StartConv = None,
+    prune_every: opt.PruneEvery = None,
+    scratch: opt.Scratch = False,
+    procedure: opt.Procedure = None,
+    weight_norm: opt.WeightNorm = None,
     recalibrate: Annotated[
         int,
         typer.Option(
@@ -63,7 +64,15 @@ def command(
     granularity: opt.Granularity = None,
     epochs: opt.Epochs = None,
     lr: opt.Lr = None,
+    momentum: opt.Momentum = None,
     weight_decay: opt.WeightDecay = None,
+    decay_rule: opt.DecayRule = None,
+    nesterov: opt.Nesterov = None,
+    lr_schedule: opt.LrSchedule = None,
+    milestones: opt.Milestones = None,
+    gamma: opt.Gamma = None,
+    warmup_epochs: opt.WarmupEpochs = None,
+    label_smoothing: opt.LabelSmoothing = None,
     no_augment: opt.NoAugment = None,
     precision: opt.Precision = None,
     sync_bn: opt.SyncBn = None,
@@ -76,7 +85,7 @@ def command(
         typer.Option(
             "--out",
             metavar="PATH",
-            help="File to write; with --method resrep, folder of the run.",
+            help="File to write; where it trains, folder of the run.",
             rich_help_panel="Output",
             show_default=False,
         ),
@@ -86,10 +95,11 @@ def command(
         typer.Option(
             "--resume",
             metavar="FOLDER",
-            help="Go on with this interrupted run of ResRep.",
+            help="Go on with this interrupted run.",
             show_default=False,
         ),
     ] = None,
+    dry_run: opt.DryRun = False,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -102,129 +112,36 @@ def command(
     equals the masked one. With --dataset or --data-dir (or a network that says what it was measured on),
     batch norms are re-estimated and accuracies measured.
 
-    --method resrep trains instead: compactors behind the convolutions lose rows until --flops of the MACs
-    stay, and are folded away. Defaults are the authors': --flops 0.471, 480 epochs, batches of 64, learning
-    rate 0.01, weight decay 0.0001; for images above 64 pixels 0.455, 180 epochs, batches of 256. The run is a
-    folder, with the narrow network in deploy.hdf5; interrupted, it goes on with --resume FOLDER.
+    --schedule layer-by-layer masks one layer, trains --epochs, and goes on to the next; soft and hard mask
+    all layers anew every --prune-every epochs of one training. --method sketch replaces filters by a sketch
+    of them (--keep-rate). --method resrep trains compactors that lose rows until --flops of the MACs stay,
+    and folds them away; defaults are the authors': --flops 0.471, 480 epochs, batches of 64, learning rate
+    0.01, weight decay 0.0001; for images above 64 pixels 0.455, 180 epochs, batches of 256. Whatever trains
+    keeps a folder, and goes on with --resume FOLDER when interrupted.
     """
-    if method == "resrep" or resume is not None:
-        if resume is None:
-            check_method(context, method)
-        prune_resrep(context, locals())
+    if resume is not None:
+        _go_on(context, locals())
         return
-    check_method(context, method)
-    wanted = specification(locals())
-    show = Out(json, quiet)
-    from ..engine.allocation import plan as plans
-    from ..engine.allocation.specification import Specification
-    from ..engine.network import save_network
-    from ..engine.one_shot import OneShot, run_one_shot
-    from ..engine.sources import Images
-    from ..weights.files import check_distinct, check_output
-    from ..weights.formats import check_any
-
-    if wanted is None:
-        show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
-        wanted = Specification(**limits(locals()), flops=0.5)
-    _refuse_scoring_without_effect(wanted, criterion, scores)
-    job = OneShot(
-        specification=wanted,
-        criterion=criterion or "l1",
-        scores=scores,
-        limit=limit or 5,
-        recalibration=recalibrate,
-        batch_size=batch_size or 128,
-        eval_batch_size=eval_batch_size or 256,
-        seed=seed,
-    )
-    looks = job.needs_images
-    path = out or _beside(file, arch)
-    check_any(path, force)
-    if plan_out is not None:
-        check_output(plan_out, force)
-    check_distinct([path, plan_out], [file, scores, plan])
-    images = Images(dataset, data_dir, image_size, download, workers or 0)
-    where = start(threads, device)
-    source = find(show, file, arch, images, num_classes=num_classes, seed=seed)
-    measurable = dataset or data_dir or (source.network.accuracy or {}).get("dataset")
-    data = open_images(show, images, source) if measurable or looks else None
-    outcome = show.progress(run_one_shot(source.network, job, data, where))
-
-    save_network(path, outcome.network, force=force)
-    if plan_out is not None:
-        plans.write(plan_out, outcome.pruned.plan, force=force)
-    _show(show, outcome, path)
-    show.saved(path)
-    if plan_out is not None:
-        show.saved(plan_out)
+    check_way(context, method, schedule)
+    check_recipe(context, file, arch)
+    if method == "resrep":
+        from .prune_resrep import prune_resrep as go
+    elif method == "sketch":
+        from .prune_sketch import prune_sketch as go
+    elif schedule == "one-shot":
+        from .prune_one_shot import prune_one_shot as go
+    else:
+        from .prune_gradual import prune_gradually as go
+    go(context, locals())
 
 
-def _refuse_scoring_without_effect(
-    wanted: "Specification", criterion: str | None, scores: Path | None
-) -> None:
-    if criterion and scores:
-        raise typer.BadParameter("--criterion and --scores exclude each other")
-    if (criterion or scores) and not wanted.needs_scores:
-        given = "--criterion" if criterion else "--scores"
-        raise typer.BadParameter(f"{given} has no effect with {wanted.ways[0]}; leave out one of them")
+def _go_on(context: typer.Context, options: dict[str, Any]) -> None:
+    """Resume a run the way it was begun."""
+    keep_settings(context)
+    from ..engine.training.runs import Run
 
-
-def _beside(file: Path | None, arch: str | None) -> Path:
-    """The default output: in the current folder, named after the network."""
-    name = file.stem if file is not None else (arch or "network").replace(":", "-")
-    return Path(f"{name}-pruned.hdf5")
-
-
-def _show(show: Out, outcome: "Outcome", path: Path) -> None:
-    """The facts, once for machines and once as tables."""
-    pruned, network = outcome.pruned, outcome.network
-    show.json(
-        {
-            **cost_facts(network.arch, pruned.after, pruned.before),
-            "path": path,
-            "kept": pruned.kept,
-            "residual": pruned.residual,
-            "pinned": pruned.pinned,
-            "ignored": pruned.selection.ignored,
-            "difference": pruned.difference,
-            "accuracy": outcome.accuracies,
-        }
-    )
-    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in pruned.selection.counts.items()]
-    show.table(f"{network.arch}, residual {pruned.residual}", GROUP_COLUMNS, rows)
-    for line in pruned.selection.notes:
-        show.warning(line)
-    if pruned.selection.ignored:
-        ignored = ", ".join(pruned.selection.ignored)
-        show.note(
-            f"rates without effect, their convs are left alone in --residual {pruned.residual}: {ignored}"
-        )
-    if pruned.pinned:
-        pinned = "; ".join(f"{name} ({reason})" for name, reason in pruned.pinned.items())
-        show.note(f"pinned: {pinned}")
-    before, after = pruned.before, pruned.after
-    tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
-    summary = [
-        ["before", before.macs, None, before.params, None, tops.get("before")],
-        [
-            "pruned",
-            after.macs,
-            after.macs / before.macs - 1,
-            after.params,
-            after.params / before.params - 1,
-            tops.get("pruned"),
-        ],
-    ]
-    if "recalibrated" in tops:
-        summary.append(
-            [
-                "BN re-estimated",
-                after.macs,
-                after.macs / before.macs - 1,
-                after.params,
-                after.params / before.params - 1,
-                tops["recalibrated"],
-            ]
-        )
-    show.table("", SUMMARY_COLUMNS, summary)
-    show.note(f"proven: narrow equals masked within {pruned.difference:.1e} (relative, float64)")
+    if Run.open(options["resume"]).config.get("method") == "resrep":
+        from .prune_resrep import prune_resrep as go
+    else:
+        from .prune_gradual import prune_gradually as go
+    go(context, options)

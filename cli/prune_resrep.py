@@ -7,35 +7,17 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import units
-from .common import find, start_together
+from .common import find, images_of, start_together
+from .dry_run import folder_of, show_dry_run
 from .flops import cost_facts
 from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS
+from .prune_ways import PENALTY
 from .show import Out
-from .training import keep_settings, option, see_through, typed
+from .training import see_through
 
 if TYPE_CHECKING:
     from ..engine.resrep.job import ResRepJob
     from ..engine.resrep.training import Outcome, Prepared
-
-# Parameters of `prune prune` that only training listens to, and those that only ResRep's masks do.
-TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn", "nproc")
-PENALTY = ("lasso", "mask_after", "mask_interval", "granularity")
-ONLY_RESREP = (*TRAINING, *PENALTY)
-ONLY_ONE_SHOT = (
-    *("criterion", "scores", "limit", "ranking", "recalibrate", "plan", "plan_out", "num_classes"),
-    *("compress_rate", "keep_rate", "rate", "layer_rate", "rate_norm", "rate_dist", "params", "deps"),
-    *("round_to", "min_channels", "max_rate"),
-)
-
-
-def check_method(context: typer.Context, method: str) -> None:
-    """Refuse options that the method does not listen to."""
-    others = ONLY_ONE_SHOT if method == "resrep" else ONLY_RESREP
-    for name in typed(context):
-        if name in others:
-            raise typer.BadParameter(
-                f"{option(name)} has no effect with --method {method}; leave it out", ctx=context
-            )
 
 
 def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
@@ -52,7 +34,6 @@ def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
 
     folder, force, resume = options["out"], options["force"], options["resume"]
     if resume is not None:
-        keep_settings(context)
         run = Run.open(resume)
         job = ResRepJob.of_run(run)
         if run.report.exists():
@@ -64,25 +45,32 @@ def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
             check_distinct([folder], [job.start])
             from_first(lambda: Run.check_free(folder, force))
         ready = prepare(job)
-        settings = job.settings(ready.network, ready.data)
         name = f"resrep-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
+        if options["dry_run"]:
+            _say_aim(show, ready)
+            arch, path = ready.network.arch, folder_of(folder, name)
+            show_dry_run(show, arch, path, before=ready.before, config=job.config, data=ready.data)
+            return
+        settings = job.settings(ready.network, ready.data)
         run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+    _say_aim(show, ready)
+    outcome = see_through(show, run_resrep(ready, run, resume=resume is not None), run.folder, "prune")
+    _show(show, outcome, ready)
+
+
+def _say_aim(show: Out, ready: "Prepared") -> None:
     show.note(
         f"{len(ready.sites)} compactors, --residual {ready.job.residual}; "
         f"{units.large(ready.rule.target)} of {units.large(ready.before.macs)} MACs are to stay"
     )
-    outcome = see_through(show, run_resrep(ready, run, resume=resume is not None), run.folder, "prune")
-    _show(show, outcome, ready)
 
 
 def _job(show: Out, options: dict[str, Any]) -> "ResRepJob":
     """The authors' settings for images of that size, but for what the options say."""
     from ..engine.errors import EngineError
     from ..engine.resrep.job import ResRepJob, published
-    from ..engine.sources import Images
 
-    images = Images(*(options[name] for name in ("dataset", "data_dir", "image_size", "download")))
-    images = dataclasses.replace(images, workers=options["workers"] or 0)
+    images = images_of(options)
     source = find(show, options["file"], options["arch"], images)
     if not source.trained:
         raise EngineError(
@@ -103,6 +91,7 @@ def _job(show: Out, options: dict[str, Any]) -> "ResRepJob":
         arch=options["arch"] if options["file"] is not None else None,
         residual=options["residual"] or "internal",
         skip=tuple(options["skip"] or ()),
+        recipe=options["recipe"],
     )
 
 

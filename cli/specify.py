@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from ..engine.allocation.specification import Specification
 
 
-LIMITS = ("skip", "residual", "ranking", "round_to", "min_channels", "max_rate")
+LIMITS = ("skip", "residual", "distance", "ranking", "round_to", "min_channels", "max_rate")
 
 
 def specification(options: dict[str, Any]) -> "Specification | None":

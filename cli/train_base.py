@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options as opt
+from .recipe_option import check_recipe
 from .show import Out
 from .training import resume_and_show, train_and_show, training_config
 
@@ -13,6 +14,17 @@ from .training import resume_and_show, train_and_show, training_config
 def command(
     context: typer.Context,
     arch: opt.Arch = None,
+    recipe: opt.Recipe = None,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            "--like",
+            metavar="FILE",
+            help="Train the network of this file, as narrow as it is there, from fresh random weights.",
+            rich_help_panel="Network",
+            show_default=False,
+        ),
+    ] = None,
     dataset: opt.Dataset = None,
     data_dir: opt.DataDir = None,
     download: opt.Download = False,
@@ -27,7 +39,7 @@ def command(
     weight_decay: opt.WeightDecay = None,
     decay_rule: opt.DecayRule = None,
     nesterov: opt.Nesterov = None,
-    schedule: opt.Schedule = None,
+    lr_schedule: opt.LrSchedule = None,
     milestones: opt.Milestones = None,
     gamma: opt.Gamma = None,
     warmup_epochs: opt.WarmupEpochs = None,
@@ -46,6 +58,7 @@ def command(
             "--resume", metavar="FOLDER", help="Go on with this interrupted run.", show_default=False
         ),
     ] = None,
+    dry_run: opt.DryRun = False,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -53,8 +66,9 @@ def command(
     """Train a base network.
 
     The images are --dataset (default: digits), or the folder --data-dir. Defaults: 100 epochs of SGD from
-    learning rate 0.1, cosine. The run is a folder, in runs/ unless --out says otherwise, with best.hdf5 and
-    final.hdf5; interrupted, it goes on with --resume FOLDER.
+    learning rate 0.1, cosine. With --like, a pruned network is trained from scratch. The run is a folder, in
+    runs/ unless --out says otherwise, with best.hdf5 and final.hdf5; interrupted, it goes on with --resume
+    FOLDER.
     """
     show = Out(json, quiet)
     from ..engine.sources import Images
@@ -65,11 +79,14 @@ def command(
     if resume is not None:
         resume_and_show(show, resume, "train-base", context)
         return
+    check_recipe(context, like, arch)
     job = TrainingJob(
         command="train-base",
         config=training_config(locals(), epochs=100, lr=0.1),
         images=Images(dataset, data_dir, image_size, download, workers or 0),
         arch=arch,
+        like=like,
         num_classes=num_classes,
+        recipe=recipe,
     )
-    train_and_show(show, job, out, force)
+    train_and_show(show, job, out, force, dry_run=dry_run)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import units
+from .dry_run import folder_of, show_dry_run
 from .show import Out
+from .typed import option, typed
 
 if TYPE_CHECKING:
     from ..engine.events import Finished
     from ..engine.training.config import TrainConfig
-    from ..engine.training.job import TrainingJob
+    from ..engine.training.job import Prepared, TrainingJob
 
 TRAINING_OPTIONS = (
     "batch_size",
@@ -21,7 +23,7 @@ TRAINING_OPTIONS = (
     "weight_decay",
     "decay_rule",
     "nesterov",
-    "schedule",
+    "lr_schedule",
     "milestones",
     "gamma",
     "warmup_epochs",
@@ -39,7 +41,7 @@ def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: 
 
     given = {name: options[name] for name in TRAINING_OPTIONS if options[name] is not None}
     if "milestones" in given:
-        given.setdefault("schedule", "multistep")
+        given.setdefault("lr_schedule", "multistep")
     return TrainConfig(
         epochs=options["epochs"] or epochs,
         lr=options["lr"] if options["lr"] is not None else lr,
@@ -51,8 +53,10 @@ def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: 
     )
 
 
-def train_and_show(out: Out, job: "TrainingJob", folder: Path | None, force: bool) -> None:
-    """Begin a run, in a new folder if none is given, and see it through."""
+def train_and_show(
+    out: Out, job: "TrainingJob", folder: Path | None, force: bool, *, dry_run: bool = False
+) -> None:
+    """Begin a run, in a new folder if none is given, and see it through; or only say what it would be."""
     from ..engine.distributed import from_first
     from ..engine.sources import RUNS
     from ..engine.training.job import prepare, run_training
@@ -60,13 +64,25 @@ def train_and_show(out: Out, job: "TrainingJob", folder: Path | None, force: boo
     from ..weights.files import check_distinct
 
     if folder is not None:
-        check_distinct([folder], [job.start, job.teacher])
+        check_distinct([folder], [job.start, job.like, job.teacher])
         from_first(lambda: Run.check_free(folder, force))
     ready = prepare(job)
     name = f"{job.command}-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
+    if dry_run:
+        _preview(out, ready, folder_of(folder, name))
+        return
     settings = job.settings(ready.network, ready.data)
     run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
     _show(out, see_through(out, run_training(ready, run), run.folder, job.command), run.folder)
+
+
+def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
+    from ..engine.cost import count
+    from ..engine.graph.trace import trace
+
+    network = ready.network
+    cost = count(trace(network.model, network.input_size).map)
+    show_dry_run(out, network.arch, folder, before=cost, config=ready.job.config, data=ready.data)
 
 
 def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
@@ -93,17 +109,6 @@ def keep_settings(context: typer.Context) -> None:
             raise typer.BadParameter(
                 f"a resumed run keeps the settings it was begun with; leave out {option(name)}", ctx=context
             )
-
-
-def typed(context: typer.Context) -> list[str]:
-    """The parameters that were typed, in the order of the command's signature."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-
-
-def option(name: str) -> str:
-    """A parameter as it is typed."""
-    return "FILE" if name == "file" else f"--{name.replace('_', '-')}"
 
 
 def _go_on(command: str, folder: Path) -> str:

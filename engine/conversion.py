@@ -12,10 +12,11 @@ from ..weights.store import WeightFile
 from .channels import ChannelMap, Role
 from .cost import count
 from .errors import EngineError, ProofError
-from .graph.trace import Trace, trace
+from .graph.trace import trace
 from .narrowing import narrow_proven
 from .network import Network, load_network, to_weight_file
 from .official import PREFIX, official_weights
+from .residual import View, view
 from .resrep.folding import TOLERANCE, Folded, fold
 from .resrep.placement import placed
 from .surgery import ZERO_CHANNEL
@@ -42,6 +43,7 @@ def convert(
     style: str | None = None,
     to: str | None = None,
     fold_bn: bool = False,
+    residual: str = "coupled",
 ) -> Converted:
     """Do the obvious with a weight file, or what is asked for.
 
@@ -56,6 +58,8 @@ def convert(
         to: one of `EXTENSIONS`: a format; or `deploy`, everything folded, as HDF5 unless the destination says
             otherwise.
         fold_bn: fold BN too where there are no compactors.
+        residual: which zero filters leave whose outputs are added into a residual stream: with `coupled`
+            those at channels where everything added is zero, with `scatter` all.
     Returns:
         What to write, and where; nothing is written yet.
     Raises:
@@ -73,8 +77,9 @@ def convert(
     actions, form, folded = [], "", None
     if not has_compactors:  # otherwise a row of zeros is a compactor's, and folding sees to it
         traced = trace(network.model, network.input_size)
-        if dead := dead_channels(network.model.state_dict(), traced.map):
-            network, action = _narrowed(network, traced, dead)
+        seen = view(network.model, traced, network.input_size, residual)
+        if dead := dead_channels(seen.model.state_dict(), seen.traced.map):
+            network, action = _narrowed(network, seen, dead)
             actions, form = [action], "-narrow"
     if has_compactors or fold_bn or to == "deploy":
         network, folded = _folded(network, source)
@@ -131,12 +136,13 @@ def _is_scaled_mean(name: str, channel_map: ChannelMap) -> bool:
     return slot == "running_mean" and channel_map.ties.get(scale, scale) in channel_map.parameters
 
 
-def _narrowed(network: Network, traced: Trace, dead: frozenset[int]) -> tuple[Network, str]:
+def _narrowed(network: Network, seen: View, dead: frozenset[int]) -> tuple[Network, str]:
     def choose(channel_map: ChannelMap) -> frozenset[int]:
         return frozenset(dead - set(channel_map.pinned))
 
     # Nothing is masked here: the narrow network must equal the one in the file.
-    result = narrow_proven(network.model, traced, network.input_size, choose, reference=network.model)
+    full, traced = network.model, seen.traced
+    result = narrow_proven(seen.model, traced, network.input_size, choose, reference=full, finish=seen.close)
     before, after = count(traced.map), count(traced.map, result.removed)
     filters = sum(int(np.isin(layer.out_ids, list(result.removed)).sum()) for layer in traced.map.layers)
     action = (
@@ -191,8 +197,7 @@ def _check_destination(destination: Path, source: Path, to: str | None) -> None:
 def _in_style(weight_file: WeightFile, style: str | None) -> WeightFile:
     if style is None:
         return weight_file
-    ours = names.STYLES[style].counterpart if style in names.STYLES else style
-    return WeightFile(names.rename(weight_file.tensors, ours, style), weight_file.meta)
+    return WeightFile(names.from_ours(weight_file.tensors, style), weight_file.meta)
 
 
 def _stem(path: Path) -> str:

@@ -17,6 +17,10 @@ class AllocationError(EngineError):
     """Rates, budgets or a plan that cannot be met."""
 
 
+class RecipeError(EngineError):
+    """An unknown recipe, one that does not go with the network, or a record that contradicts itself."""
+
+
 class CriterionError(EngineError):
     """An unknown criterion, or one that cannot score this network or these data."""
 

@@ -49,7 +49,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class MasksSet:
-    """ResRep set its masks anew after `step` of `steps` in this epoch.
+    """The masks of all layers were set anew after `step` of `steps` in this epoch.
 
     Attributes:
         masked: channels that are masked now.
@@ -62,6 +62,24 @@ class MasksSet:
     steps: int
     masked: int
     macs: int
+    macs_share: float
+
+
+@dataclass(frozen=True)
+class ConvMasked:
+    """Layer by layer: the turn of convolution `number` of `convs` begins with this epoch.
+
+    Attributes:
+        masked: how many of its `filters` are masked.
+        macs_share: of the whole network's multiply-accumulates, what is left by now.
+    """
+
+    epoch: int
+    number: int
+    convs: int
+    name: str
+    masked: int
+    filters: int
     macs_share: float
 
 
@@ -90,7 +108,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Saved:
-    """A network was written to `path`; `what` is `best`, `final` or, folded, `deploy`."""
+    """A network was written to `path`; `what` is `best`, `final`, `narrow` or, folded, `deploy`."""
 
     path: Path
     what: str
@@ -115,4 +133,4 @@ class Finished:
     seconds: float
 
 
-Event = RunStarted | StepDone | MasksSet | Tested | EpochDone | Saved | Note | Finished
+Event = RunStarted | StepDone | MasksSet | ConvMasked | Tested | EpochDone | Saved | Note | Finished

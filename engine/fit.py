@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..archs.units import Merge
 from .errors import FitError
+from .expansion import nothing_instead
 
 ANOTHER_ARCH = "is this another arch? name it with --arch"
 COUNTER = "num_batches_tracked"
@@ -106,7 +107,8 @@ def _drop_folded(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[
     pairs = {f"{name}.bn": f"{name}.conv" for name, m in model.named_modules() if _is_pair(m)} | dict(folded)
     for bn_name, conv_name in pairs.items():
         bn = model.get_submodule(bn_name)
-        keys = [f"{bn_name}.{slot}" for slot in bn.state_dict() if slot != COUNTER]
+        own = [*bn.named_parameters(recurse=False), *bn.named_buffers(recurse=False)]
+        keys = [f"{bn_name}.{slot}" for slot, _ in own if slot != COUNTER]
         present = [key for key in keys if key in state]
         bias = state.get(f"{conv_name}.bias")
         if len(present) == len(keys) or not keys or f"{conv_name}.weight" not in state:
@@ -118,8 +120,7 @@ def _drop_folded(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[
             )
         if bias is None:
             raise FitError(f"{keys[0]} is missing, and {conv_name} has no bias that it could be folded into")
-        owner, _, slot = bn_name.rpartition(".")
-        setattr(model.get_submodule(owner), slot, nn.Identity())
+        nothing_instead(model, bn_name)
         conv = model.get_submodule(conv_name)
         if conv.bias is None:
             conv.bias = nn.Parameter(torch.empty(bias.shape))

@@ -44,6 +44,7 @@ def narrow_proven(
     choose: Choose,
     *,
     reference: nn.Module | None = None,
+    finish: Callable[[nn.Module], nn.Module] | None = None,
 ) -> Narrowed:
     """Cut what `choose` picks out of a copy of `model`, and prove the result twice.
 
@@ -52,6 +53,7 @@ def narrow_proven(
         traced: its trace for images of `input_size`.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
         reference: what the narrow network must equal; by default `model` with the removed channels masked.
+        finish: a last change to the narrow network, before its values are compared.
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
@@ -67,8 +69,9 @@ def narrow_proven(
             misfits.append(misfit.reason)
             channel_map = channel_map.pin(misfit.ids, misfit.reason)
     thin = _cut(model, channel_map, removed)
+    thin = thin if finish is None else finish(thin)
     wide = _masked(model, channel_map, removed) if reference is None else reference
-    difference = _proven_difference(wide, thin, traced, removed, input_size)
+    difference = proven_difference(wide, thin, traced, removed, input_size)
     return Narrowed(thin, channel_map, removed, difference, tuple(misfits))
 
 
@@ -154,15 +157,30 @@ def _crash(
     return None
 
 
-def _proven_difference(
-    wide: nn.Module, thin: nn.Module, traced: Trace, removed: frozenset[int], input_size: tuple[int, ...]
+def proven_difference(
+    wide: nn.Module,
+    thin: nn.Module,
+    traced: Trace,
+    removed: frozenset[int],
+    input_size: tuple[int, ...],
+    what: str = "the masked one",
 ) -> float:
+    """How far the narrow network is from what it must equal, relative, float64.
+
+    Args:
+        wide: what it must equal, `what` in words.
+        thin: the narrow network.
+        traced: the trace of `wide`.
+        removed: the channel ids that `thin` lacks.
+    Raises:
+        ProofError: it is further off than rounding explains.
+    """
     generator = torch.Generator().manual_seed(0)
     images_NCHW = torch.randn(BATCH, *input_size, generator=generator, dtype=torch.float64)
     difference = value_difference(_in_float64(wide), _in_float64(thin), traced, removed, images_NCHW)
     if not difference <= TOLERANCE:
         raise ProofError(
-            f"the narrow network differs from the masked one by {difference:.1e} (allowed {TOLERANCE:.0e}); "
+            f"the narrow network differs from {what} by {difference:.1e} (allowed {TOLERANCE:.0e}); "
             "nothing was written. Please report this network."
         )
     return difference

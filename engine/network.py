@@ -13,16 +13,34 @@ from torch import Tensor, nn
 from ..archs import registry
 from ..archs.registry import ArchError
 from ..weights import formats, names, store
+from ..weights.shortcuts import shortcut_indices
 from ..weights.store import WeightFile
+from . import expansion
 from .blank import without_initialisation
 from .errors import FitError
+from .eval_mode import eval_mode
 from .fit import fit, ties_of
 from .recognition import recognise
-from .resrep.placement import place_stored
+from .resrep import placement as compactors
 
 IMAGENET_NORMALIZATION = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+_HRANK_CIFAR = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]}
+_FPGM_CIFAR = {
+    "mean": [125.3 / 255, 123.0 / 255, 113.9 / 255],
+    "std": [63.0 / 255, 62.1 / 255, 66.7 / 255],
+}
 # Checkpoints in these styles carry no word on it, but were all trained with this normalisation.
-NORMALIZATION_OF_STYLE = {"akamaster": IMAGENET_NORMALIZATION, "torchvision": IMAGENET_NORMALIZATION}
+NORMALIZATION_OF_STYLE = {
+    "akamaster": IMAGENET_NORMALIZATION,
+    "torchvision": IMAGENET_NORMALIZATION,
+    "hrank-resnet": _HRANK_CIFAR,
+    "hrank-vgg": _HRANK_CIFAR,
+    "hrank-densenet": _HRANK_CIFAR,
+    "hrank-googlenet": _HRANK_CIFAR,
+    "hrank-mobilenet": IMAGENET_NORMALIZATION,
+    "fpgm-resnet": _FPGM_CIFAR,
+    "fpgm-vgg": _HRANK_CIFAR,
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class Network:
     """A model and the facts a file keeps about it.
 
     Attributes:
-        arch: the name that builds it at full width.
+        arch: the name that builds it at full width; empty where nobody has named it.
         input_size: (C, H, W) of its images.
         normalization: `mean` and `std` per channel that its images are normalised with, or None when unknown.
         class_names: in the order of the logits, or empty.
@@ -55,7 +73,15 @@ class Network:
     @property
     def conv_order(self) -> tuple[str, ...]:
         """The convolutions in the order of ResRep's `deps`, if its arch has one."""
-        return () if ":" in self.arch else registry.get(self.arch).conv_order
+        return self._built_in.conv_order if self._built_in else ()
+
+    def block_of(self, layer_name: str) -> int | None:
+        """The number of the block that a layer is in, if its arch says what its blocks are."""
+        return self._built_in.block_of(layer_name) if self._built_in else None
+
+    @property
+    def _built_in(self) -> registry.Arch | None:
+        return registry.get(self.arch) if self.arch and ":" not in self.arch else None
 
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
@@ -111,10 +137,11 @@ def load_network(
     with without_initialisation():
         model = arch.build(num_classes)
     state = {name: torch.from_numpy(array) for name, array in weight_file.tensors.items()}
-    place_stored(model, state, meta.get("ties") or {})
+    compactors.place_stored(model, state, meta.get("ties") or {})
+    expansion.place_stored(model, state)
     try:
         fit(model, state, folded)
-        classes = _logits_width(model, size)
+        classes = logits_width(model, size)
     except FitError as error:
         raise FitError(f"'{path}' does not go with arch '{arch.name}': {error}") from error
     return Network(
@@ -136,8 +163,14 @@ def save_network(path: str | Path, network: Network, *, force: bool = False) -> 
     """Write the network as one file that loads by itself; the suffix says the format.
 
     Raises:
+        ArchError: nobody has named its arch, so no file could say how to build it.
         WeightsError: the path exists already, or cannot be written.
     """
+    if not network.arch:
+        raise ArchError(
+            "this network has no arch, so a file could not say how to build it; wrap it with the function or "
+            "class that makes it: arch='package.module:factory'"
+        )
     formats.write_any(path, to_weight_file(network), force=force)
 
 
@@ -174,10 +207,11 @@ def versions() -> dict[str, str]:
 def _in_our_names(weight_file: WeightFile, arch_name: str | None) -> tuple[WeightFile, str | None]:
     """Rename the tensors of a known foreign style, unless they are for a network with names of its own."""
     style = names.detect(weight_file.tensors)
-    if style is None or style in names.OURS or ":" in (arch_name or weight_file.meta.get("arch") or ""):
+    if style is None or ":" in (arch_name or weight_file.meta.get("arch") or ""):
         return weight_file, style
-    renamed = names.rename(weight_file.tensors, style, names.STYLES[style].counterpart)
-    return WeightFile(renamed, weight_file.meta, weight_file.deps), style
+    renamed = names.to_ours(weight_file.tensors, style)
+    tensors = {**renamed, **shortcut_indices(renamed, style)}
+    return WeightFile(tensors, weight_file.meta, weight_file.deps), style
 
 
 def _arch_name(weight_file: WeightFile, given: str | None, path: str | Path) -> str:
@@ -226,23 +260,27 @@ def _widest_last(weight_file: WeightFile) -> int:
     return matrices[-1].shape[0] if matrices else 1000
 
 
-def _logits_width(model: nn.Module, input_size: tuple[int, ...]) -> int:
-    """Run one blank image, so that tensors that do not go together are found now."""
-    training = model.training
+def logits_width(model: nn.Module, input_size: tuple[int, ...]) -> int:
+    """The number of classes a network tells apart, found by running it on one blank image.
+
+    Raises:
+        FitError: it does not run on such an image, which names the module, or it is no classifier.
+    """
+    like = next(model.parameters(), torch.zeros(()))
+    blank_1CHW = torch.zeros(1, *input_size, dtype=like.dtype, device=like.device)
     reached: list[str] = []
     hooks = [
         module.register_forward_pre_hook(lambda *_, name=name: reached.append(name))
         for name, module in model.named_modules()
     ]
     try:
-        with torch.no_grad():
-            out = model.eval()(torch.zeros(1, *input_size))
+        with eval_mode(model), torch.no_grad():
+            out = model(blank_1CHW)
     except Exception as error:  # whatever the network's own code raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         size, where = "x".join(map(str, input_size)), f" in '{reached[-1]}'" if any(reached) else ""
         raise FitError(f"it does not run on a {size} image{where}: {reason}") from error
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     if not isinstance(out, Tensor) or out.dim() != 2:

@@ -8,37 +8,53 @@ import torch
 from torch import Tensor
 
 from . import criteria
-from .allocation.specification import Specification, equal_scores
+from .allocation.specification import Specification
 from .data import DataInfo, ImageData
 from .errors import CriterionError
 from .evaluation import evaluating
 from .events import Accuracy, Event, Note
 from .graph.trace import Trace, trace
 from .network import Network
-from .pruning import Pruned, prune_network
+from .pruning import Pruned, forecast, prune_network
 from .recalibrate import recalibrate
-from .score_file import load_scores
+from .score_file import load_scores, skipping_unscored
 
 
 @dataclass(frozen=True, kw_only=True)
-class OneShot:
+class Measuring:
+    """How a network that was narrowed at once is looked at.
+
+    Attributes:
+        recalibration: training batches to re-estimate batch norms on; 0 leaves them as they are.
+        recipe: the published row that the settings are from; only remembered.
+    """
+
+    recalibration: int = 20
+    batch_size: int = 128
+    eval_batch_size: int = 256
+    seed: int = 0
+    recipe: str | None = None
+
+    @property
+    def origin(self) -> dict[str, object]:
+        """For the history: where the settings are from."""
+        return {"recipe": self.recipe} if self.recipe else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShot(Measuring):
     """Settings of the job.
 
     Attributes:
         criterion: how filters are scored, unless `scores` are saved ones.
         scores: a score file, or a folder of `rank_conv*.npy`.
         limit: batches to score on.
-        recalibration: training batches to re-estimate batch norms on; 0 leaves them as they are.
     """
 
     specification: Specification
     criterion: str = "l1"
     scores: Path | None = None
     limit: int = 5
-    recalibration: int = 20
-    batch_size: int = 128
-    eval_batch_size: int = 256
-    seed: int = 0
 
     @property
     def needs_images(self) -> bool:
@@ -72,15 +88,27 @@ def run_one_shot(
     network.model.to(device)
     traced = trace(network.model, network.input_size)
     if job.specification.needs_scores:  # what cannot be met shows before the scoring, which may take long
-        weights = network.model.state_dict()
-        job.specification.select(traced.map, equal_scores(traced.map), weights, network.conv_order)
+        forecast(network, job.specification, traced)
     scores = _scores(network, traced, job, data, device)
-    pruned = prune_network(network, job.specification, scores, traced=traced, options=_options(job))
-    for reason in pruned.misfits:
-        yield Note(f"left alone: {reason}")
+    specification, notes = job.specification, ()
+    if job.scores is not None:
+        specification, notes = skipping_unscored(specification, traced.map, scores)
+    pruned = prune_network(network, specification, scores, traced=traced, options=_options(job))
+    left_alone = (f"left alone: {reason}" for reason in pruned.misfits)
+    for note in (*notes, *left_alone, *pruned.notes):
+        yield Note(note)
+    return (yield from measuring(network, pruned, job, data, device))
+
+
+def measuring(
+    network: Network, pruned: Pruned, job: Measuring, data: ImageData | None, device: torch.device
+) -> Generator[Event, None, Outcome]:
+    """Measure `network`, then what was made of it, before and after its batch norms are re-estimated.
+
+    Without images, there is nothing to do.
+    """
     if data is None:
         return Outcome(pruned, pruned.network)
-
     thin = pruned.network.model
     accuracies: dict[str, Accuracy] = {}
     stages = {"before": network.model, "pruned": thin, "recalibrated": thin}
@@ -116,12 +144,12 @@ def _scores(
     return criteria.score(job.criterion, network.model, traced, batches=batches, seed=job.seed)
 
 
-def _batches(data: ImageData, job: OneShot, limit: int, device: torch.device):
+def _batches(data: ImageData, job: Measuring, limit: int, device: torch.device):
     return data.batches("train", job.batch_size, device=device, shuffle_seed=job.seed, limit=limit)
 
 
 def _options(job: OneShot) -> dict[str, object]:
     if not job.specification.needs_scores:
-        return {}
+        return job.origin
     chosen_by = {"scores": str(job.scores)} if job.scores else {"criterion": job.criterion, "seed": job.seed}
-    return {**chosen_by, "recalibration": job.recalibration}
+    return {**chosen_by, "recalibration": job.recalibration, **job.origin}

@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .allocation.plan import Plan, plan_of
 from .allocation.selection import Scores, Selection
-from .allocation.specification import Specification
+from .allocation.specification import Specification, equal_scores
 from .channels import ChannelMap
 from .cost import Cost, count
 from .graph.trace import Trace, trace
 from .narrowing import narrow_proven
 from .network import Network
+from .residual import view
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Pruned:
         difference: between the masked and the narrow network, relative, float64.
         pinned: per layer, why channels of it could not leave.
         misfits: what was pinned because the network's own code did not follow.
+        notes: what else a user should know.
     """
 
     network: Network
@@ -43,6 +45,12 @@ class Pruned:
     difference: float
     pinned: Mapping[str, str]
     misfits: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def model(self) -> nn.Module:
+        """The narrow network itself."""
+        return self.network.model
 
     @property
     def plan(self) -> Plan:
@@ -71,14 +79,14 @@ def prune_network(
     """
     specification = specification.for_arch(network.arch)
     traced = traced or trace(network.model, network.input_size)
-    weights: Mapping[str, Tensor] = network.model.state_dict()
+    seen = view(network.model, traced, network.input_size, specification.residual)
     selections: list[Selection] = []
 
     def choose(channel_map: ChannelMap) -> frozenset[int]:
-        selections.append(specification.select(channel_map, scores, weights, network.conv_order))
+        selections.append(select(network, specification, channel_map, scores))
         return selections[-1].removed
 
-    narrowed = narrow_proven(network.model, traced, network.input_size, choose)
+    narrowed = narrow_proven(seen.model, seen.traced, network.input_size, choose, finish=seen.close)
     step = {**specification.given(), **(options or {})}
     thin = network.after("prune", step, model=narrowed.model, accuracy=None)
     return Pruned(
@@ -89,11 +97,57 @@ def prune_network(
         selection=selections[-1],
         kept=kept_filters(narrowed.map, narrowed.removed),
         before=count(traced.map),
-        after=count(traced.map, narrowed.removed),
+        after=count(seen.traced.map, narrowed.removed),
         difference=narrowed.difference,
         pinned=pinned_layers(narrowed.map),
         misfits=narrowed.misfits,
+        notes=seen.notes,
     )
+
+
+def select(
+    network: Network, specification: Specification, channel_map: ChannelMap, scores: Scores
+) -> Selection:
+    """What a specification removes from a network.
+
+    Args:
+        specification: for the network's arch already; see `Specification.for_arch`.
+        channel_map: of the network as it looks under the residual mode.
+        scores: per convolution name, scores_F.
+    Raises:
+        AllocationError: the specification cannot be met.
+    """
+    weights: Mapping[str, Tensor] = network.model.state_dict()
+    return specification.select(channel_map, scores, weights, network.conv_order, network.block_of)
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What a specification leaves of a network; scores decide which filters leave, but not how many.
+
+    Attributes:
+        selection: one choice of the right size.
+        map: of the network as it looks under the residual mode.
+        before, after: what one image costs.
+    """
+
+    selection: Selection
+    map: ChannelMap
+    before: Cost
+    after: Cost
+
+
+def forecast(network: Network, specification: Specification, traced: Trace | None = None) -> Forecast:
+    """Count what a specification leaves, without scores or images.
+
+    Raises:
+        AllocationError: the specification cannot be met.
+    """
+    specification = specification.for_arch(network.arch)
+    traced = traced or trace(network.model, network.input_size)
+    seen = view(network.model, traced, network.input_size, specification.residual).traced.map
+    selection = select(network, specification, seen, equal_scores(seen))
+    return Forecast(selection, seen, count(traced.map), count(seen, selection.removed))
 
 
 def kept_filters(channel_map: ChannelMap, removed: frozenset[int]) -> dict[str, list[int]]:

@@ -1,8 +1,8 @@
 """Scores on disk: a weight file whose keys are convolution names, or a folder of HRank's `rank_conv*.npy`."""
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..weights.files import require_file
 from ..weights.store import WeightFile
 from ..weights.store import read as read_weights
 from ..weights.store import write as write_weights
+from .allocation.specification import Specification
 from .channels import ChannelMap
 from .errors import CriterionError
 from .filters import scored_layers
+from .rank_folder import load_rank_folder
 
 
 def save_scores(
@@ -46,7 +47,7 @@ def load_scores(path: str | Path, channel_map: ChannelMap) -> dict[str, Tensor]:
     """
     layers = {layer.name: len(layer.out_ids) for layer in scored_layers(channel_map)}
     if Path(path).is_dir():
-        scores = load_rank_folder(path, list(layers))
+        scores = load_rank_folder(path, channel_map)
     else:
         tensors = read_weights(path).tensors
         scores = {
@@ -64,57 +65,24 @@ def load_scores(path: str | Path, channel_map: ChannelMap) -> dict[str, Tensor]:
     return scores
 
 
-def load_rank_folder(path: str | Path, layer_names: Sequence[str]) -> dict[str, Tensor]:
-    """Read a folder of `rank_conv1.npy`, `rank_conv2.npy`, ..., one file per convolution in forward order.
+def unscored(channel_map: ChannelMap, scores: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The convolutions whose filters could be scored and are not, in forward order."""
+    return tuple(layer.name for layer in scored_layers(channel_map) if layer.name not in scores)
 
-    The files may stop early, as HRank's for VGG-16 do: the convolutions after the last file have no scores,
-    and cannot be pruned by them.
 
-    Args:
-        path: of the folder.
-        layer_names: convolutions in forward order.
+def skipping_unscored(
+    specification: Specification, channel_map: ChannelMap, scores: Mapping[str, Tensor]
+) -> tuple[Specification, tuple[str, ...]]:
+    """Leave whole what saved scores do not know: a published folder of ranks may stop early.
 
     Returns:
-        Convolution name -> scores_F, float64.
-
-    Raises:
-        CriterionError: no such files, a gap in their numbers, more files than convolutions, or files per
-            branch.
+        The specification that skips those convolutions, and a note that names them, if there are any.
     """
-    files = sorted(Path(path).glob("rank_conv*.npy"))
-    numbered: dict[int, Path] = {}
-    for file in files:
-        match = re.fullmatch(r"rank_conv(\d+)", file.stem)
-        if match is None:
-            raise CriterionError(
-                f"'{file}' does not name one convolution by its number; folders with files per branch "
-                "(GoogLeNet) are not read: convert them to a score file"
-            )
-        numbered[int(match[1])] = file
-    if sorted(numbered) != list(range(1, len(files) + 1)) or not files:
-        found = ", ".join(f"{number}" for number in sorted(numbered)) or "none"
-        raise CriterionError(
-            f"'{path}' must hold rank_conv1.npy, rank_conv2.npy and so on without gaps; found: {found}"
-        )
-    if len(files) > len(layer_names):
-        raise CriterionError(
-            f"'{path}' holds {len(files)} files, and the network has {len(layer_names)} convolutions"
-        )
-    return {
-        name: _read_ranks(numbered[number])
-        for number, name in enumerate(layer_names, 1)
-        if number in numbered
-    }
-
-
-def _read_ranks(path: Path) -> Tensor:
-    try:
-        ranks = np.load(require_file(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CriterionError(f"'{path}' is not a plain NumPy array: {error}") from error
-    if not isinstance(ranks, np.ndarray) or ranks.ndim != 1 or ranks.dtype.kind not in "iuf":
-        raise CriterionError(f"'{path}' is not one row of numbers")
-    return torch.from_numpy(ranks.astype(np.float64))
+    without = unscored(channel_map, scores)
+    if not without:
+        return specification, ()
+    note = f"left whole, as there are no scores for them: {', '.join(without)}"
+    return replace(specification, skip=(*specification.skip, *without)), (note,)
 
 
 def _check_names(scores: Mapping[str, Tensor], channel_map: ChannelMap, path: str) -> None:

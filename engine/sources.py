@@ -90,6 +90,29 @@ def check_match(network: Network, data: ImageData) -> None:
         )
 
 
+def random_network(
+    arch: str | None, images: Images, *, num_classes: int | None, seed: int
+) -> tuple[Network, ImageData]:
+    """A network with seeded random weights, made for these images.
+
+    Raises:
+        EngineError: no arch is named.
+        ArchError: there is no such arch.
+        DataError: no such images, or of another number of classes or another size than asked for.
+    """
+    if arch is None:
+        raise EngineError("a network with random weights needs the name of its arch; give --arch")
+    data = images.open()
+    info = data.info
+    if num_classes not in (None, info.num_classes):
+        raise DataError(
+            f"--num-classes {num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
+        )
+    network = new_network(arch, num_classes=info.num_classes, input_size=info.input_size, seed=seed)
+    check_match(network, data)
+    return network, data
+
+
 @dataclass(frozen=True)
 class Source:
     """A network, the words that say where its weights come from, and whether they mean anything."""

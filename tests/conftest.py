@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,8 @@ def shared_golden() -> Path:
 def shared_data() -> Path:
     """The folder of real images and trained weights."""
     return _shared("data")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what tests start: a shell ignores it for all that it runs in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -28,6 +28,14 @@ FORMATS = {
     ".safetensors": "safetensors",
 }
 _WRAPPERS = ("state_dict", "model", "net")
+_LEFT_BY_THOP = (".total_ops", ".total_params")  # THOP, which counts MACs, leaves its counters in the network
+# What programs keep beside the weights: FPGM's record of a training, and the NumPy numbers in it.
+_SET_ASIDE = (
+    "utils.RecorderMeter",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    "numpy.ndarray",
+    "numpy.dtype",
+)
 _ORDER = "prune.order"  # safetensors sorts its tensors; this metadata entry keeps the network's order
 
 
@@ -88,12 +96,24 @@ def check_any(path: str | Path, force: bool = False) -> None:
         _require_safetensors(path)
 
 
+class _Ignored:
+    """Stands for an object in a checkpoint that is of no interest here; takes in nothing of it."""
+
+    def __new__(cls, *_: Any) -> "_Ignored":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 def _read_torch(path: str | Path) -> WeightFile:
     import torch
 
     path = require_file(path)
+    set_aside = torch.serialization.safe_globals([(_Ignored, name) for name in _SET_ASIDE])
     try:
-        with torch.sparse.check_sparse_tensor_invariants():  # unchecked, sparse indices may point outside
+        # Unchecked, sparse indices may point outside.
+        with set_aside, torch.sparse.check_sparse_tensor_invariants():
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise BadWeightFile(
@@ -118,7 +138,11 @@ def _state_dict(content: Any) -> dict[str, "torch.Tensor"]:
     if not isinstance(content, Mapping):
         return {}
     wrapped = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
-    return {str(name): value for name, value in wrapped.items() if isinstance(value, torch.Tensor)}
+    return {
+        name: value
+        for name, value in ((str(key), value) for key, value in wrapped.items())
+        if isinstance(value, torch.Tensor) and not f".{name}".endswith(_LEFT_BY_THOP)
+    }
 
 
 def _arrays(tensors: Mapping[str, "torch.Tensor"], path: Path) -> dict[str, np.ndarray]:

@@ -86,6 +86,11 @@ def write(path: str | Path, plan: Plan, *, force: bool = False) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def given(plan: Plan | str | Path) -> Plan:
+    """A plan as it is, or out of a file; see `read`."""
+    return plan if isinstance(plan, Plan) else read(plan)
+
+
 def read(path: str | Path) -> Plan:
     """Read a plan strictly: every key known, every list ascending positions, none empty.
 

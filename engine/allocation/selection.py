@@ -1,4 +1,4 @@
-"""Which channels leave: by one rate, by the papers' lists of rates, by rates per layer."""
+"""Which channels leave: the groups that take part, what their channels are worth, and by one rate."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..channels import ChannelMap, Group, Ids
 from ..errors import AllocationError
-from .rates import check_rate, match_layer_rates, match_names
+from .rates import check_rate, match_names
 
-RESIDUALS = ("internal", "coupled")
+RESIDUALS = ("internal", "coupled", "scatter")
 
 Scores = Mapping[str, ArrayLike]
 Positions = NDArray[np.int64]
@@ -40,7 +40,9 @@ def prunable_groups(
 
     Args:
         channel_map: of the network.
-        residual: `internal` leaves residual streams alone; in `coupled` a channel leaves its whole stream.
+        residual: `internal` and `scatter` leave residual streams alone (in the map of a network opened for
+            `scatter`, see `engine.residual`, branches are none); in `coupled` a channel leaves its whole
+            stream.
         skip: globs of group or convolution names; a group any of them matches is left alone.
 
     Returns:
@@ -50,7 +52,7 @@ def prunable_groups(
         AllocationError: an unknown residual mode, or a glob that matches nothing.
     """
     if residual not in RESIDUALS:
-        raise AllocationError(f"no residual mode '{residual}'; choose {' or '.join(RESIDUALS)}")
+        raise AllocationError(f"no residual mode '{residual}'; choose one of {', '.join(RESIDUALS)}")
     names = [name for group in channel_map.groups for name in dict.fromkeys((group.name, *group.producers))]
     skipped = {name for glob in skip for name in match_names(glob, names, "--skip")}
     return tuple(
@@ -148,89 +150,7 @@ def by_rate(
     """
     check_rate(rate, "the rate", keep=keep)
     groups = tuple(groups)
-    return _by_group_rates(channel_map, groups, scores, [rate] * len(groups), keep, min_channels, ())
-
-
-def by_rate_list(
-    channel_map: ChannelMap,
-    groups: Iterable[Group],
-    scores: Scores,
-    rates: Sequence[float],
-    *,
-    keep: bool = False,
-    min_channels: int = 1,
-) -> Selection:
-    """Remove by a paper's list: one rate per convolution in forward order, depthwise ones included.
-
-    Rates of convolutions outside `groups` are ignored, and returned as such. A list may also hold one rate
-    per group.
-
-    Args:
-        channel_map: of the network.
-        groups: those that take part.
-        scores: per convolution name, scores_F.
-        rates: shares removed, in [0, 1); with `keep` shares kept, in (0, 1].
-        keep: int(rate * n) channels, at least one, are kept instead.
-        min_channels: as many stay in every group.
-
-    Raises:
-        AllocationError: a wrong count, a rate out of range, or convolutions of one group with different
-            rates.
-    """
-    groups = tuple(groups)
-    for position, rate in enumerate(rates, 1):
-        check_rate(rate, f"rate {position}", keep=keep)
-    convolutions = [layer.name for layer in channel_map.layers if layer.kind != "linear"]
-    if len(rates) == len(convolutions):
-        rate_of = dict(zip(convolutions, rates, strict=True))
-        group_rates = [
-            _agreed_rate(group, {name: rate_of[name] for name in group.producers}) for group in groups
-        ]
-        heard = {name for group in groups for name in group.producers}
-        ignored = tuple(name for name in convolutions if name not in heard)
-    elif len(rates) == len(groups):
-        group_rates, ignored = list(rates), ()
-    else:
-        raise AllocationError(
-            f"{len(rates)} rates given; this network takes {len(convolutions)}, one per convolution in "
-            f"forward order, or {len(groups)}, one per group that is pruned"
-        )
-    return _by_group_rates(channel_map, groups, scores, group_rates, keep, min_channels, ignored)
-
-
-def by_layer_rates(
-    channel_map: ChannelMap,
-    groups: Iterable[Group],
-    scores: Scores,
-    layer_rates: Mapping[str, float],
-    *,
-    min_channels: int = 1,
-) -> Selection:
-    """Remove by rates per group or convolution name or glob; whatever no glob matches stays whole.
-
-    Naming one convolution of a group names the group.
-
-    Args:
-        channel_map: of the network.
-        groups: those that take part.
-        scores: per convolution name, scores_F.
-        layer_rates: glob -> share removed, in [0, 1); where several match, the last one counts.
-        min_channels: as many stay in every group.
-
-    Raises:
-        AllocationError: a glob that matches nothing, or convolutions of one group with different rates.
-    """
-    groups = tuple(groups)
-    names = [layer.name for layer in channel_map.layers if layer.kind != "linear"]
-    rate_of = match_layer_rates(layer_rates, dict.fromkeys([*names, *(group.name for group in groups)]))
-    members = [dict.fromkeys((group.name, *group.producers)) for group in groups]
-    group_rates = [
-        _agreed_rate(group, {name: rate_of[name] for name in mine if name in rate_of})
-        for group, mine in zip(groups, members, strict=True)
-    ]
-    heard = {name for mine in members for name in mine}
-    ignored = tuple(name for name in rate_of if name not in heard)
-    return _by_group_rates(channel_map, groups, scores, group_rates, False, min_channels, ignored)
+    return by_group_rates(channel_map, groups, scores, [rate] * len(groups), keep, min_channels, ())
 
 
 def leaving(
@@ -244,7 +164,7 @@ def leaving(
     return order[:allowed], (f"{group.name}: {allowed} channels leave, not {wanted}: {reason}",)
 
 
-def _by_group_rates(
+def by_group_rates(
     channel_map: ChannelMap,
     groups: tuple[Group, ...],
     scores: Scores,
@@ -253,6 +173,7 @@ def _by_group_rates(
     min_channels: int,
     ignored: tuple[str, ...],
 ) -> Selection:
+    """Remove by one rate per group; see `by_rate` for the rest."""
     removed: list[int] = []
     counts: dict[str, tuple[int, int]] = {}
     notes: tuple[str, ...] = ()
@@ -268,17 +189,6 @@ def _by_group_rates(
         counts[group.name] = (n - len(leave), n)
         notes += shortfall
     return Selection(frozenset(removed), counts, ignored, notes)
-
-
-def _agreed_rate(group: Group, rate_of: Mapping[str, float]) -> float:
-    """The one rate of a group's convolutions; 0 where none is given."""
-    if len(set(rate_of.values())) > 1:
-        listed = ", ".join(f"{name} {rate:g}" for name, rate in rate_of.items())
-        raise AllocationError(
-            f"these convolutions lose the same channels, so their rates must be equal: {listed}; "
-            f"give them one rate, or skip '{group.name}'"
-        )
-    return next(iter(rate_of.values()), 0.0)
 
 
 def _layer_scores(channel_map: ChannelMap, name: str, scores: Scores) -> NDArray[np.float64]:

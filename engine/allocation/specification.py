@@ -8,14 +8,17 @@ import numpy as np
 from torch import Tensor
 
 from ..channels import ChannelMap
+from ..criteria.fpgm import Distance
 from ..errors import AllocationError
 from ..filters import scored_layers
 from . import plan as plans
 from .budget import Limits, by_budget
 from .deps import by_deps
+from .listed_rates import BlockOf, by_layer_rates, by_rate_list, in_no_block
 from .norm_distance import by_norm_and_distance
+from .plan import Plan
 from .rates import check_rate, parse_layer_rates, parse_rates
-from .selection import RESIDUALS, Scores, Selection, by_layer_rates, by_rate, by_rate_list, prunable_groups
+from .selection import RESIDUALS, Scores, Selection, by_rate, prunable_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +33,10 @@ class Specification:
         rate_norm, rate_dist: FPGM's share kept by norm and share removed by distance; either may be left out.
         flops, params: budgets: up to 1 the share that remains, above 1 a number. Both may be given.
         deps: ResRep's list of widths, one per convolution.
-        plan: a file that names the channels that stay.
-        residual: `internal` leaves residual streams alone, `coupled` narrows them as a whole.
+        plan: the channels that stay, or a file that names them.
+        distance: between two filters, where `rate_dist` is given.
+        residual: `internal` leaves residual streams alone, `coupled` narrows them as a whole, `scatter`
+            narrows the branches that are added into them one by one.
         skip: globs of layers to leave alone.
         ranking: in a budget, compare scores within (`local`) or across (`global`) groups.
         round_to, min_channels, max_rate: limits; `round_to` and `max_rate` are for budgets.
@@ -46,7 +51,8 @@ class Specification:
     flops: float | None = None
     params: float | None = None
     deps: tuple[int, ...] | None = None
-    plan: Path | None = None
+    plan: Plan | Path | None = None
+    distance: Distance = "l2"
     residual: str = "internal"
     skip: tuple[str, ...] = ()
     ranking: str = "local"
@@ -61,7 +67,7 @@ class Specification:
             AllocationError: names what was given.
         """
         if self.residual not in RESIDUALS:
-            raise AllocationError(f"no residual mode '{self.residual}'; choose {' or '.join(RESIDUALS)}")
+            raise AllocationError(f"no residual mode '{self.residual}'; choose one of {', '.join(RESIDUALS)}")
         if len(self.ways) != 1:
             options = (
                 "--flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate, "
@@ -102,13 +108,16 @@ class Specification:
         scores: Scores,
         weights: Mapping[str, Tensor],
         conv_order: Sequence[str] = (),
+        block_of: BlockOf = in_no_block,
     ) -> Selection:
         """Decide which channels leave.
 
         Args:
+            channel_map: of the network as it looks under the residual mode; see `engine.residual`.
             scores: per convolution name, scores_F.
             weights: the state dict, for distances between filters.
             conv_order: the convolutions in the order of `deps`, of archs that have one.
+            block_of: from a convolution's name to the number of its block, for archs that say their blocks.
         Raises:
             AllocationError: what the ways raise that this one is made of.
         """
@@ -124,7 +133,10 @@ class Specification:
         if self.compress_rate is not None or self.keep_rate is not None:
             keep = self.keep_rate is not None
             rates = parse_rates(self.keep_rate or self.compress_rate or "", keep=keep)
-            return by_rate_list(channel_map, groups, scores, rates, keep=keep, min_channels=self.min_channels)
+            limit = self.min_channels
+            return by_rate_list(
+                channel_map, groups, scores, rates, block_of=block_of, keep=keep, min_channels=limit
+            )
         if self.rate is not None:
             return by_rate(channel_map, groups, scores, self.rate, min_channels=self.min_channels)
         if self.layer_rates:
@@ -143,13 +155,19 @@ class Specification:
             )
         norm = 1.0 if self.rate_norm is None else self.rate_norm
         return by_norm_and_distance(
-            channel_map, groups, weights, norm, self.rate_dist or 0.0, min_channels=self.min_channels
+            channel_map,
+            groups,
+            weights,
+            norm,
+            self.rate_dist or 0.0,
+            distance=self.distance,
+            min_channels=self.min_channels,
         )
 
     def given(self) -> dict[str, object]:
         """The settings that differ from the defaults, for the history."""
         return {
-            f.name: str(value) if isinstance(value, Path) else value
+            f.name: self._plan_name if f.name == "plan" else value
             for f in fields(self)
             if (value := getattr(self, f.name)) != f.default
         }
@@ -162,20 +180,23 @@ class Specification:
         """
         if self.plan is None:
             return self
-        plan = plans.read(self.plan)
+        plan = plans.given(self.plan)
         if plan.arch != arch:
             raise AllocationError(
-                f"plan '{self.plan}' is for arch '{plan.arch}', this network is '{arch}'; "
+                f"plan '{self._plan_name}' is for arch '{plan.arch}', this network is '{arch}'; "
                 "write its own with --plan-out"
             )
         if self.residual not in (Specification.residual, plan.residual):
             raise AllocationError(
-                f"plan '{self.plan}' is for --residual {plan.residual}, not {self.residual}; leave that out"
+                f"plan '{self._plan_name}' is for --residual {plan.residual}, not {self.residual}; "
+                "leave that out"
             )
         return replace(self, residual=plan.residual)
 
     def _refuse_options_without_effect(self) -> None:
         limits = [] if self.ways == ["--flops/--params"] else ["ranking", "round_to", "max_rate"]
+        if self.rate_dist is None:
+            limits += ["distance"]
         if self.ways in (["--plan"], ["--deps"]):  # they say every width themselves
             limits += ["skip", "min_channels"]
         for name in limits:
@@ -194,8 +215,12 @@ class Specification:
             check_rate(self.rate, "the rate")
         parse_layer_rates(self.layer_rates)
 
-    def _by_plan(self, channel_map: ChannelMap, path: Path) -> Selection:
-        removed = plans.apply(plans.read(path), channel_map)
+    @property
+    def _plan_name(self) -> str:
+        return "in memory" if isinstance(self.plan, Plan) else str(self.plan)
+
+    def _by_plan(self, channel_map: ChannelMap, plan: Plan | Path) -> Selection:
+        removed = plans.apply(plans.given(plan), channel_map)
         counts = {
             group.name: (
                 len(group.channels) - len(removed.intersection(group.channels.tolist())),

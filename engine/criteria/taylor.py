@@ -99,7 +99,7 @@ def score(
     See `taylor_scores`. Batch normalisation uses its running statistics, so images do not mix.
 
     Raises:
-        CriterionError: no images, or a convolution whose weight is not used as it is stored.
+        CriterionError: no images, no labels, or a convolution whose weight is not used as it is stored.
     """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     layers = {id(parameters[layer.weight]): layer for layer in scored_layers(trace.map)}
@@ -107,6 +107,10 @@ def score(
     images = 0
     with eval_mode(model), torch.enable_grad():
         for images_NCHW, labels_N in batches:
+            if len(labels_N) != len(images_NCHW):
+                raise CriterionError(
+                    f"taylor needs a label for every image, and got {len(labels_N)} for {len(images_NCHW)}"
+                )
             contributions = _contributions(model, layers, images_NCHW, labels_N)
             for name, contributions_NF in contributions.items():
                 total_F = taylor_scores(contributions_NF) * len(images_NCHW)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from ...archs.units import PadShortcut
+from ...archs.units import Expand, PadShortcut
 from ..channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
 from .rules_elementwise import elementwise, prelu
@@ -127,14 +127,15 @@ def softmax(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 
 def index(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """`x[:, index]`; behind a `PadShortcut` the positions in its index follow the channels they point to."""
+    """`x[:, index]`; an index of a shortcut or an expansion follows the channels it points to."""
     x, positions = given["self"], given["indices"]
     pointer = positions[1] if len(positions) == 2 and positions[0] is None else None
-    if not isinstance(pointer, Value) or pointer.name is None or not _is_shortcut(walk, pointer.name):
+    if not isinstance(pointer, Value) or pointer.name is None or not _is_renumbered(walk, pointer.name):
         return give_up(walk, node, given)
     sources = x.line(1)
     if sources is None:
         return give_up(walk, node, given)
+    walk.pin_unless_zero(x)
     # The last channel of x is the zero that -1 points to; it is no source.
     own = walk.owned(pointer.name, 0, pointer.shape[0], Role.SELECTS)
     walk.indices.setdefault(pointer.name, _index_tensor(walk, pointer.name, own, sources[:-1]))
@@ -148,6 +149,7 @@ def index_add(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     if pointer.name is None or own is None or targets is None:
         return give_up(walk, node, given)
     walk.pin(targets, f"a scattered branch is added at {walk.where()}")
+    walk.pin_unless_zero(branch)
     walk.label(pointer.name, 0, own, Role.CONSUMES)
     walk.indices.setdefault(pointer.name, _index_tensor(walk, pointer.name, own, targets))
     return Value(stream.shape, stream.ids, stream.reads_zero and branch.reads_zero)
@@ -190,8 +192,9 @@ def _pad_ids(walk: Walk, ids: Any, axis: int, before: int, after: int) -> Any:
     return ids
 
 
-def _is_shortcut(walk: Walk, key: str) -> bool:
-    return isinstance(walk.model.get_submodule(key.rpartition(".")[0]), PadShortcut)
+def _is_renumbered(walk: Walk, key: str) -> bool:
+    """Is it an index of ours, in which -1 is a zero channel, and whose values surgery changes?"""
+    return isinstance(walk.model.get_submodule(key.rpartition(".")[0]), Expand | PadShortcut)
 
 
 def _index_tensor(walk: Walk, name: str, own: Ids, targets: Ids) -> IndexTensor:

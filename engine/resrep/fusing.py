@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...archs.units import Compactor
 from ..errors import EngineError
+from ..expansion import nothing_instead
 from ..graph.normalisation import batch_norms
 from ..graph.trace import Trace
 from .compactors import unit_of
@@ -56,8 +57,7 @@ def fuse(
     take_away(model)
     for layer, norm in batch_norm_of.items():
         _fold_norm(model.get_submodule(layer), model.get_submodule(norm))
-        owner, _, slot = norm.rpartition(".")
-        setattr(model.get_submodule(owner), slot, nn.Identity())
+        nothing_instead(model, norm)
     for layer, compactor in compactor_of.items():
         _fold_compactor(model.get_submodule(layer), compactor)
     return model

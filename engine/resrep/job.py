@@ -41,6 +41,7 @@ class ResRepJob:
         arch: needed only if the file does not say it.
         residual: `internal` leaves residual streams alone, `coupled` narrows them as a whole.
         skip: globs of layers to leave alone.
+        recipe: the published row that the settings are from; only remembered.
     """
 
     start: Path
@@ -50,6 +51,7 @@ class ResRepJob:
     arch: str | None = None
     residual: str = "internal"
     skip: tuple[str, ...] = ()
+    recipe: str | None = None
 
     def settings(self, network: Network, data: ImageData) -> dict[str, Any]:
         """All fields, for `config.json`, what was left unsaid filled in."""
@@ -61,6 +63,7 @@ class ResRepJob:
             "start": str(self.start.resolve()),
             "residual": self.residual,
             "skip": list(self.skip),
+            "recipe": self.recipe,
             "penalty": asdict(self.penalty),
             "images": stored_images(self.images, data),
             "training": asdict(self.config),
@@ -88,6 +91,7 @@ class ResRepJob:
                 arch=known["arch"],
                 residual=known["residual"],
                 skip=tuple(known["skip"]),
+                recipe=known.get("recipe"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{run.folder}/config.json describes no run of ResRep: {error}") from error

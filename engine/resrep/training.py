@@ -149,7 +149,7 @@ def run_resrep(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[
     device = resolve_device(job.config.device)
     model = ready.network.model.to(device)
     options = {name: run.config[name] for name in ("method", "residual", "skip", "penalty")}
-    options |= without_defaults(run.config["training"])
+    options |= without_defaults(run.config["training"]) | ({"recipe": job.recipe} if job.recipe else {})
     trained = ready.network.after("prune", options, accuracy=None)
     before = yield from evaluating(model, data, batch_size=job.config.eval_batch_size, device=device)
     outcome: Outcome | None = None

@@ -85,8 +85,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise TrainingError(f"{path} is not a readable checkpoint of this tool: {reason}") from error
 
 
-def check_same(checkpoint: Checkpoint, path: Path, config: Mapping[str, Any], model: nn.Module) -> None:
-    """Refuse to go on with other settings or another network than the checkpoint's.
+def check_same_settings(checkpoint: Checkpoint, path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse to go on with other settings than the checkpoint's.
 
     Raises:
         TrainingError: names the first difference.
@@ -98,6 +98,14 @@ def check_same(checkpoint: Checkpoint, path: Path, config: Mapping[str, Any], mo
                 f"{path} was made with {name} = {before}, not {now}; "
                 "resume with the same settings or start anew"
             )
+
+
+def check_same_network(checkpoint: Checkpoint, path: Path, model: nn.Module) -> None:
+    """Refuse to go on with another network than the checkpoint's.
+
+    Raises:
+        TrainingError: names the first difference.
+    """
     state = model.state_dict()
     for name in {**checkpoint.model, **state}:
         before, now = _shape(checkpoint.model.get(name)), _shape(state.get(name))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import TrainingError
-from .optimizer import DECAY_RULES, SCHEDULES
+from .optimizer import DECAY_RULES, LR_SCHEDULES
 from .precision import PRECISIONS
 
 
@@ -16,8 +16,10 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training images.
         lr: peak learning rate.
-        schedule: `cosine` to 0, or `multistep`: times `gamma` after each epoch in `milestones`.
+        lr_schedule: `cosine` to 0, or `multistep`: times `gamma` after each epoch in `milestones`.
         warmup_epochs: the rate first rises linearly for so long.
+        cycle_epochs: after every so many epochs all of this begins anew; None is one schedule for the whole
+            training.
         label_smoothing: share of the target spread over all classes.
         decay_rule: `all` or `resrep`; see `optimizer.build_sgd`.
         precision: `auto`, `fp32` or `bf16`; `auto` measures which is faster.
@@ -36,10 +38,11 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
-    schedule: str = "cosine"
+    lr_schedule: str = "cosine"
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     warmup_epochs: int = 0
+    cycle_epochs: int | None = None
     label_smoothing: float = 0.0
     decay_rule: str = "all"
     precision: str = "auto"
@@ -68,9 +71,13 @@ class TrainConfig:
         self._require("momentum", 0 <= self.momentum < 1, "from 0 to below 1")
         self._require("weight_decay", self.weight_decay >= 0, "0 or more")
         self._require("nesterov", not self.nesterov or self.momentum > 0, "off where momentum is 0")
-        self._require("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}")
+        self._require("lr_schedule", self.lr_schedule in LR_SCHEDULES, f"one of {', '.join(LR_SCHEDULES)}")
         self._require("gamma", 0 < self.gamma <= 1, "above 0 and at most 1")
-        self._require("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, f"from 0 to {self.epochs - 1}")
+        cycle = self.cycle
+        self._require(
+            "cycle_epochs", cycle > 0 and self.epochs % cycle == 0, f"a divisor of {self.epochs} epochs"
+        )
+        self._require("warmup_epochs", 0 <= self.warmup_epochs < cycle, f"from 0 to {cycle - 1}")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "from 0 to below 1")
         self._require("decay_rule", self.decay_rule in DECAY_RULES, f"one of {', '.join(DECAY_RULES)}")
         self._require("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
@@ -79,15 +86,20 @@ class TrainConfig:
         self._require("distill_temperature", self.distill_temperature > 0, "above 0")
         self._require_milestones()
 
+    @property
+    def cycle(self) -> int:
+        """How many epochs one schedule of the learning rate takes."""
+        return self.epochs if self.cycle_epochs is None else self.cycle_epochs
+
     def _require_milestones(self) -> None:
-        if self.schedule == "multistep" and not self.milestones:
-            raise TrainingError("schedule 'multistep' needs milestones, the epochs at which the rate falls")
-        inside = all(0 < milestone < self.epochs for milestone in self.milestones)
+        if self.lr_schedule == "multistep" and not self.milestones:
+            raise TrainingError("lr_schedule 'multistep' needs milestones, where the rate falls")
+        inside = all(0 < milestone < self.cycle for milestone in self.milestones)
         rising = list(self.milestones) == sorted(set(self.milestones))
-        self._require("milestones", inside and rising, f"rising epochs from 1 to {self.epochs - 1}")
+        self._require("milestones", inside and rising, f"rising epochs from 1 to {self.cycle - 1}")
         self._require(
-            "schedule",
-            not self.milestones or self.schedule == "multistep",
+            "lr_schedule",
+            not self.milestones or self.lr_schedule == "multistep",
             f"'multistep' where milestones {', '.join(map(str, self.milestones))} are given",
         )
 

@@ -18,11 +18,18 @@ from ..errors import TrainingError
 from ..evaluation import check_fit, evaluating
 from ..events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
 from ..synchronised_norm import synchronised_norms
-from .checkpoint import Checkpoint, Progress, check_same, read_checkpoint, write_checkpoint
+from .checkpoint import (
+    Checkpoint,
+    Progress,
+    check_same_network,
+    check_same_settings,
+    read_checkpoint,
+    write_checkpoint,
+)
 from .config import TrainConfig
 from .hooks import Hooks
 from .losses import classification_loss, distillation_loss
-from .optimizer import Schedule, build_sgd, set_rate
+from .optimizer import LrSchedule, build_sgd, set_rate
 from .precision import Precision, choose_precision
 from .runs import Run, WatchedRun
 from .tally import Tally
@@ -66,17 +73,17 @@ class Course:
         )
         self.batch_size = distributed.share_of(config.batch_size)
         self.steps_per_epoch = data.count_batches("train", self.batch_size, shard=distributed.shard())
-        self.schedule = Schedule(
-            kind=config.schedule,
+        self.lr_schedule = LrSchedule(
+            kind=config.lr_schedule,
             rate=config.lr,
-            epochs=config.epochs,
+            epochs=config.cycle,
             steps_per_epoch=self.steps_per_epoch,
             warmup_epochs=config.warmup_epochs,
             milestones=config.milestones,
             gamma=config.gamma,
         )
 
-    def events(self, resume: bool) -> Iterator[Event]:
+    def events(self, resume: bool) -> Generator[Event, None, Finished]:
         if resume:
             yield from self._restore()
         else:
@@ -96,7 +103,7 @@ class Course:
         yield started
         for epoch in range(self.progress.epoch + 1, self.config.epochs + 1):
             yield from self._epoch(epoch)
-        yield from self._finish()
+        return (yield from self._finish())
 
     def _prepare(self) -> None:
         """Check that everything goes together, and settle the precision."""
@@ -120,28 +127,31 @@ class Course:
     def _restore(self) -> Iterator[Event]:
         path = self.run.checkpoint
         saved = read_checkpoint(path)
-        check_same(saved, path, self._settings(), self.model)
+        check_same_settings(saved, path, self._settings())
+        self.hooks.load_state_dict(saved.hooks)  # first: what they did may have given the network tensors
+        check_same_network(saved, path, self.model)
         self.progress, self.precision = saved.progress, saved.precision
         self.model.to(memory_format=self.precision.memory_format)
         self.model.load_state_dict(saved.model)
         self.optimizer.load_state_dict(dict(saved.optimizer))
-        self.hooks.load_state_dict(saved.hooks)
         self.run.rewind_log(self.progress.epoch)
         yield Note(f"resuming {self.run.folder} after epoch {self.progress.epoch} of {self.config.epochs}")
 
     def _epoch(self, epoch: int) -> Iterator[Event]:
         torch.manual_seed(_epoch_seed(self.config.seed, epoch, distributed.number()))
         begin = time.perf_counter()
+        yield from self._log(self.hooks.before_epoch(epoch, self.optimizer))
         tally = yield from self._steps(epoch)
         distributed.average_running_statistics(self.model)
-        self.hooks.after_epoch(epoch)
+        yield from self._log(self.hooks.after_epoch(epoch))
         distributed.require_same(self._shared())
         seconds = time.perf_counter() - begin
         test = yield from evaluating(
             self.model, self.data, batch_size=self.config.eval_batch_size, device=self.device
         )
         self._require_finite(epoch)
-        best = self.progress.best is None or test.top1 > self.progress.best.top1
+        leads = self.progress.best is None or test.top1 > self.progress.best.top1
+        best = leads and self.hooks.may_be_best(epoch)
         self.progress = Progress(
             epoch=epoch,
             best_epoch=epoch if best else self.progress.best_epoch,
@@ -181,10 +191,7 @@ class Course:
             over_all = self._first_step(epoch) + step - 1
             loss, hits = self._step(model, over_all, images_NCHW, labels_N)
             tally.add(loss, hits, len(labels_N))
-            news = self.hooks.after_step(over_all)
-            if news is not None:
-                self.run.log(news)
-                yield news
+            yield from self._log(self.hooks.after_step(over_all))
             now = time.perf_counter()
             if tally.waiting < REPORT_STEPS and now - reported < REPORT_SECONDS:
                 continue
@@ -201,7 +208,7 @@ class Course:
     ) -> tuple[Tensor, Tensor]:
         """One update of the weights; mean loss and hits of this process's batch, still on the device."""
         config = self.config
-        set_rate(self.optimizer, self.schedule.rate_at(step))
+        set_rate(self.optimizer, self.lr_schedule.rate_at(step))
         with self.precision.autocast(self.device), synchronised_norms() if config.sync_bn else nullcontext():
             outputs = model(images_NCHW)
         logits_NK = outputs if isinstance(outputs, Tensor) else outputs[0]
@@ -216,6 +223,11 @@ class Course:
         self.hooks.after_backward(step)
         self.optimizer.step()
         return loss.detach(), (logits_NK.detach().argmax(1) == labels_N).sum()
+
+    def _log(self, news: Event | None) -> Iterator[Event]:
+        if news is not None:
+            self.run.log(news)
+            yield news
 
     def _settle(self, tally: Tally, epoch: int, step: int) -> float:
         """The mean loss since the last time; ends the training if one of them was no number."""
@@ -238,7 +250,7 @@ class Course:
             f"{self.run.checkpoint}; try a lower --lr, some --warmup-epochs, or --precision fp32"
         )
 
-    def _finish(self) -> Iterator[Event]:
+    def _finish(self) -> Generator[Event, None, Finished]:
         best, last = self.progress.best, self.progress.last
         assert best is not None
         assert last is not None
@@ -257,6 +269,7 @@ class Course:
         result = dataclasses.asdict(finished) | dataclasses.asdict(self.precision)
         self.run.finish(result | {"device": str(self.device)} | dict(concluded))
         yield finished
+        return finished
 
     def _save(self, path: Path, accuracy: Accuracy) -> None:
         if distributed.is_first():
@@ -302,7 +315,7 @@ class Course:
         return (epoch - 1) * self.steps_per_epoch
 
     def _rate(self, epoch: int, step: int) -> float:
-        return self.schedule.rate_at(self._first_step(epoch) + step - 1)
+        return self.lr_schedule.rate_at(self._first_step(epoch) + step - 1)
 
 
 def _epoch_seed(seed: int, epoch: int, process: int) -> int:

@@ -12,10 +12,11 @@ from ..data import ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
 from ..events import Accuracy, Event, Finished, Note
-from ..network import Network, load_network, new_network, save_network
+from ..fresh import fresh_like
+from ..network import Network, load_network, save_network
 from ..one_shot import measured
 from ..recalibrate import recalibrate
-from ..sources import Images, check_match
+from ..sources import Images, check_match, random_network
 from .config import TrainConfig
 from .loop import train
 from .runs import Run
@@ -29,8 +30,10 @@ class TrainingJob:
     Attributes:
         command: `train-base` (from random weights of `arch`) or `finetune` (from the file `start`).
         arch: needed for a file only if that does not say it.
+        like: a file whose network is trained from random weights, with the widths it has there.
         teacher: a file whose answers are learnt too.
         recalibration: training batches to re-estimate batch norms on before finetuning; 0 leaves them.
+        recipe: the published row that the settings are from; only remembered.
     """
 
     command: str
@@ -38,9 +41,11 @@ class TrainingJob:
     images: Images
     arch: str | None = None
     start: Path | None = None
+    like: Path | None = None
     teacher: Path | None = None
     num_classes: int | None = None
     recalibration: int = 20
+    recipe: str | None = None
 
     def settings(self, network: Network, data: ImageData) -> dict[str, Any]:
         """All fields, for `config.json`, what was left unsaid filled in."""
@@ -49,9 +54,11 @@ class TrainingJob:
             "arch": network.arch,
             "dataset": data.info.name,
             "start": None if self.start is None else str(self.start.resolve()),
+            "like": None if self.like is None else str(self.like.resolve()),
             "teacher": None if self.teacher is None else str(self.teacher.resolve()),
             "num_classes": network.num_classes,
             "recalibration": self.recalibration,
+            "recipe": self.recipe,
             "images": stored_images(self.images, data),
             "training": asdict(self.config),
         }
@@ -71,9 +78,11 @@ class TrainingJob:
                 images=images_of(known["images"]),
                 arch=known["arch"],
                 start=path_of(known["start"]),
+                like=path_of(known.get("like")),
                 teacher=path_of(known["teacher"]),
                 num_classes=known["num_classes"],
                 recalibration=known["recalibration"],
+                recipe=known.get("recipe"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{run.folder}/config.json describes no training run: {error}") from error
@@ -98,22 +107,19 @@ def prepare(job: TrainingJob) -> Prepared:
     if job.start is not None:
         network = load_network(job.start, job.arch, input_size=job.images.image_size)
         data = job.images.open(network)
-    elif job.arch is not None:
-        data = job.images.open()
-        info = data.info
-        if job.num_classes not in (None, info.num_classes):
+    elif job.like is not None:
+        network = load_network(job.like, job.arch, input_size=job.images.image_size)
+        if job.num_classes not in (None, network.num_classes):
             raise DataError(
-                f"--num-classes {job.num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
+                f"--num-classes {job.num_classes}, but '{job.like}' tells {network.num_classes} apart; "
+                "leave that out"
             )
-        network = new_network(
-            job.arch,
-            num_classes=info.num_classes,
-            input_size=info.input_size,
-            seed=job.config.seed,
-        )
-        check_match(network, data)
+        network = fresh_like(network, job.config.seed)
+        data = job.images.open(network)
     else:
-        raise TrainingError("a base network needs the name of its arch; give --arch")
+        network, data = random_network(
+            job.arch, job.images, num_classes=job.num_classes, seed=job.config.seed
+        )
     teacher = None if job.teacher is None else load_network(job.teacher, input_size=job.images.image_size)
     if teacher is not None:
         check_match(teacher, data)
@@ -159,21 +165,18 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
         )
         norms = recalibrate(model, batches)
         yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
-    trained = network.after(job.command, without_defaults(run.config["training"]), accuracy=None)
+    said = without_defaults(run.config["training"]) | ({"recipe": job.recipe} if job.recipe else {})
+    trained = network.after(job.command, said, accuracy=None)
 
     def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
         save_network(path, measured(replace(trained, model=model), accuracy, data.info), force=True)
 
     teacher = ready.teacher.model if ready.teacher else None
-    finished: Finished | None = None
-    for event in train(model, data, job.config, run, save, teacher=teacher, resume=resume):
-        finished = event if isinstance(event, Finished) else finished
-        yield event
-    assert finished is not None
-    return finished
+    return (yield from train(model, data, job.config, run, save, teacher=teacher, resume=resume))
 
 
 def without_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
     """The stored settings of a training that say something, for the history."""
     plain = asdict(TrainConfig(epochs=1, lr=1.0))
-    return {name: v for name, v in training.items() if name in ("epochs", "lr") or v != plain[name]}
+    said = asdict(training_of(training))  # a resumed run has them from JSON, with lists for tuples
+    return {name: v for name, v in said.items() if name in ("epochs", "lr") or v != plain[name]}

@@ -1,6 +1,6 @@
 """The one training loop: base networks, finetuning, and pruning that happens while training."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from torch import nn
 from .. import distributed
 from ..data.base import ImageData
 from ..errors import ProcessError, TrainingError
-from ..events import Event
+from ..events import Event, Finished
 from .config import TrainConfig
 from .course import Conclude, Course, Save
 from .hooks import Hooks
@@ -39,7 +39,7 @@ def train(
     hooks: Hooks | None = None,
     conclude: Conclude | None = None,
     resume: bool = False,
-) -> Iterator[Event]:
+) -> Generator[Event, None, Finished]:
     """Train `model` in place, test it after every epoch, and keep the whole course in `run`'s folder.
 
     An epoch is a function of the state before it, the seed and its number. So the same seed gives the same
@@ -62,6 +62,9 @@ def train(
     Yields:
         Events; `EpochDone` comes when its checkpoint is safely written.
 
+    Returns:
+        The last event.
+
     Raises:
         TrainingError: it cannot start or resume, the loss is no longer a number, memory runs out, or the
             processes do not hold the same weights after an epoch.
@@ -79,7 +82,7 @@ def train(
     with torch.random.fork_rng(gpus), _repeatable_convolutions():
         try:
             with distributed.contact():
-                yield from course.events(resume)
+                return (yield from course.events(resume))
         except KeyboardInterrupt as stop:
             raise Interrupted(run.folder, course.progress.epoch) from stop
         except ProcessError as error:

@@ -8,7 +8,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.optim import SGD
 
 DECAY_RULES = ("all", "resrep")
-SCHEDULES = ("cosine", "multistep")
+LR_SCHEDULES = ("cosine", "multistep")
 
 COMPACTOR_MOMENTUM = 0.99
 BIAS_RATE = 2.0  # times the learning rate
@@ -60,11 +60,12 @@ def set_rate(optimizer: SGD, rate: float) -> None:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LrSchedule:
     """The learning rate as a pure function of the step, so that resuming needs no state.
 
     Attributes:
         kind: `cosine`, from `rate` to 0 at the end of the last epoch, or `multistep`.
+        epochs: its length; after the last one it begins anew.
         milestones: epochs after which `multistep` multiplies the rate by `gamma`.
         warmup_epochs: the rate first rises linearly for so long.
     """
@@ -80,8 +81,9 @@ class Schedule:
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0 over the whole training.
 
-        Cosine: Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983, Eq. 5 without restarts.
+        Cosine: Loshchilov and Hutter, ICLR 2017, arXiv 1608.03983, Eq. 5.
         """
+        step %= self.epochs * self.steps_per_epoch
         warmup = self.warmup_epochs * self.steps_per_epoch
         if step < warmup:
             return self.rate * (step + 1) / warmup

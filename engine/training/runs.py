@@ -30,6 +30,7 @@ class Run:
         self.best = folder / "best.hdf5"
         self.final = folder / "final.hdf5"
         self.deploy = folder / "deploy.hdf5"
+        self.narrow = folder / "narrow.hdf5"
         self.report = folder / "report.json"
         self._config = folder / "config.json"
         self._environment = folder / "environment.json"
@@ -47,7 +48,15 @@ class Run:
             cls.check_free(run.folder, force)
             run.folder.mkdir(parents=True, exist_ok=True)
             if force:
-                for path in (run.report, run.deploy, run.final, run.best, run.checkpoint, run._log):
+                for path in (
+                    run.report,
+                    run.narrow,
+                    run.deploy,
+                    run.final,
+                    run.best,
+                    run.checkpoint,
+                    run._log,
+                ):
                     path.unlink(missing_ok=True)
             _write_json(run._environment, environment())
             _write_json(run._config, config)
@@ -171,7 +180,10 @@ def next_run_folder(root: Path, name: str) -> Path:
 
 
 def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
-    """The best weights of the last finished `train-base` run of this arch and data set, if there is one."""
+    """The best weights of the last finished `train-base` run of this arch and data set, if there is one.
+
+    Runs of a network as narrow as another one (`like`) are none of a base.
+    """
     wanted = {"command": "train-base", "arch": arch, "dataset": dataset}
     finished: list[tuple[str, Path]] = []
     for report in Path(root).glob("*/report.json"):
@@ -181,7 +193,9 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
         except (TrainingError, OSError, ValueError, KeyError, TypeError):
             continue  # somebody else's folder
         weights = run.best if run.best.exists() else run.final
-        if all(run.config.get(key) == value for key, value in wanted.items()) and weights.exists():
+        full_width = run.config.get("like") is None
+        matches = all(run.config.get(key) == value for key, value in wanted.items())
+        if full_width and matches and weights.exists():
             finished.append((when, weights))
     return max(finished)[1] if finished else None
 

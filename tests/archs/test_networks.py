@@ -11,8 +11,8 @@ from torch import Tensor
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
-# As counted by the papers that prune these networks. VGG-16 is HRank's, with convolution biases and a BN in
-# its head; FPGM's has no such biases, 4,224 parameters fewer.
+# As counted by the papers that prune these networks. HRank's VGG-16 (vgg16_bn) has convolution biases; FPGM's
+# (vgg16) has none, 4,224 parameters fewer.
 PARAMETERS = {
     "resnet20": 269_722,
     "resnet32": 464_154,
@@ -20,6 +20,9 @@ PARAMETERS = {
     "resnet56": 853_018,
     "resnet110": 1_727_962,
     "vgg16_bn": 14_991_946,
+    "vgg16": 14_987_722,
+    "densenet40": 1_059_298,
+    "googlenet": 6_166_250,
     "src20": 272_474,
     "src56": 855_770,
     "src110": 1_730_714,
@@ -54,7 +57,7 @@ def test_every_network_builds_runs_and_has_its_published_size(name):
     assert arch.source
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet56", "vgg16_bn"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet56", "vgg16_bn", "densenet40", "googlenet"])
 @pytest.mark.parametrize("side", [16, 32, 40])
 def test_small_image_networks_take_any_size(name, side):
     assert get(name).build(7).eval()(torch.zeros(2, 3, side, side)).shape == (2, 7)
@@ -66,7 +69,7 @@ def test_he_initialisation():
     assert deviation == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "resnet18", "vgg16_bn"])
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "vgg16_bn", "densenet40", "googlenet"])
 def test_gradients_reach_every_parameter(name):
     arch = get(name)
     model = arch.build(5)

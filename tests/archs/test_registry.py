@@ -30,7 +30,11 @@ def test_names_are_unique_and_sorted_by_number():
     [
         ("resnet_56", "resnet56"),
         ("resnet_56_convwise", "resnet56"),
+        ("resnet_110_convwise", "resnet110"),
+        ("resnet_50_convwise", "resnet50"),
         ("vgg_16_bn", "vgg16_bn"),
+        ("vgg", "vgg16"),
+        ("densenet_40", "densenet40"),
         ("resnet_50", "resnet50"),
         ("sres50", "resnet50"),
         ("sres18", "resnet18"),
@@ -41,6 +45,41 @@ def test_names_are_unique_and_sorted_by_number():
 def test_aliases(alias, name):
     assert get(alias) is get(name)
     assert get(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "blocks"),
+    [
+        ("resnet20", 10),
+        ("resnet56", 28),
+        ("resnet110", 55),
+        ("src56", 28),
+        ("resnet18", 9),
+        ("resnet50", 17),
+        ("googlenet", 10),
+        ("densenet40", 0),
+        ("vgg16", 0),
+    ],
+)
+def test_blocks_are_modules_and_hold_every_convolution_once(name, blocks):
+    arch = get(name)
+    with torch.device("meta"):
+        model = arch.build(2)
+    convs = [at for at, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    assert len(arch.blocks) == blocks
+    for modules in arch.blocks:
+        assert all(model.get_submodule(module) for module in modules)
+    assert {arch.block_of(conv) for conv in convs} == (set(range(blocks)) or {None})
+    if blocks:
+        assert arch.block_of(convs[0]) == 0
+        assert arch.block_of("linear") is None
+
+
+def test_a_projection_is_in_the_first_block_of_its_stage():
+    arch = get("resnet50")
+    assert arch.block_of("stage2.projection.conv") == arch.block_of("stage2.block0.conv1.conv") == 4
+    assert arch.block_of("stage2.block1.conv1.conv") == 5
+    assert get("resnet110").block_of("stage1.block10.conv1.conv") == 11  # not block1's
 
 
 def test_a_name_can_be_taken_only_once():
@@ -71,7 +110,7 @@ def test_unknown_names(name, message):
 
 def test_a_name_near_nothing_lists_what_there_is():
     with pytest.raises(
-        UnknownArch, match=r"no arch 'xyz'; known are lenet5, .*vgg16_bn, torchvision:NAME and"
+        UnknownArch, match=r"no arch 'xyz'; known are densenet40, .*vgg16_bn, torchvision:NAME and"
     ):
         get("xyz")
 

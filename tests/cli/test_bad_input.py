@@ -117,10 +117,10 @@ def test_a_wrong_count_of_rates_is_found_before_the_scoring(
         ("prune base.hdf5 --num-classes 7 --arch resnet20", "tells 10 classes apart, not the 7"),
         ("train-base --arch resnet20 --num-classes 7", "--num-classes 7, but 'digits' has 10"),
         ("train-base --arch resnet20 --image-size 32", "'digits' has images of 16x16"),
-        ("train-base --arch resnet20 --schedule multistep", "schedule 'multistep' needs milestones"),
+        ("train-base --arch resnet20 --lr-schedule multistep", "lr_schedule 'multistep' needs milestones"),
         (
-            "train-base --arch resnet20 --schedule cosine --milestones 3",
-            "schedule is 'cosine'; it must be 'multi",
+            "train-base --arch resnet20 --lr-schedule cosine --milestones 3",
+            "lr_schedule is 'cosine'; it must be 'multi",
         ),
         ("train-base --arch resnet20 --epochs 5 --milestones 7", "it must be rising epochs from 1 to 4"),
         ("train-base --arch resnet20 --epochs 0", "Invalid value for '--epochs'"),

@@ -16,7 +16,7 @@ from prune.cli.main import COMMANDS, KNOWN_ERRORS, main
 from prune.engine.errors import DataError
 from prune.weights import stats, store
 
-ORDER = ["train-base", "rank", "prune", "finetune", "convert", "inspect", "flops", "evaluate"]
+ORDER = ["train-base", "rank", "prune", "finetune", "convert", "inspect", "flops", "recipes", "evaluate"]
 HERE = Path(importlib.import_module("prune.cli").__path__[0])
 WRITTEN = [name for name in COMMANDS if (HERE / f"{name.replace('-', '_')}.py").exists()]
 

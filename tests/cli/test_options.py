@@ -7,7 +7,7 @@ import pytest
 import typer
 from prune.cli import options, parse
 from prune.engine.training.config import TrainConfig
-from prune.engine.training.optimizer import DECAY_RULES, SCHEDULES
+from prune.engine.training.optimizer import DECAY_RULES, LR_SCHEDULES
 from prune.engine.training.precision import PRECISIONS
 
 ENGINE_DEFAULTS = TrainConfig(epochs=2, lr=0.1)
@@ -19,7 +19,7 @@ def help_of(option: Any) -> str:
 
 @pytest.mark.parametrize(
     ("option", "choices"),
-    [(options.DecayRule, DECAY_RULES), (options.Schedule, SCHEDULES), (options.Precision, PRECISIONS)],
+    [(options.DecayRule, DECAY_RULES), (options.LrSchedule, LR_SCHEDULES), (options.Precision, PRECISIONS)],
 )
 def test_choices_are_the_engines(option: Any, choices: tuple[str, ...]):
     literal = get_args(get_args(option)[0])[0]
@@ -34,7 +34,7 @@ def test_choices_are_the_engines(option: Any, choices: tuple[str, ...]):
         (options.Momentum, "momentum"),
         (options.WeightDecay, "weight_decay"),
         (options.DecayRule, "decay_rule"),
-        (options.Schedule, "schedule"),
+        (options.LrSchedule, "lr_schedule"),
         (options.Gamma, "gamma"),
         (options.WarmupEpochs, "warmup_epochs"),
         (options.LabelSmoothing, "label_smoothing"),

@@ -1,17 +1,19 @@
 """What is shown: whole tables, on a pipe and on a terminal, and where each thing goes."""
 
+import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
 import pytest
-from prune.cli import units
+from prune.cli import progress, units
 from prune.cli.show import Format, Out
 from prune.engine import events
-from prune.engine.events import Accuracy, Event, Finished
+from prune.engine.events import Accuracy, Event, Finished, Note
+from rich.console import Console
 
 COLUMNS: dict[str, Format] = {"layer": str, "MACs": units.large, "kept": units.percent}
 ROWS = [("stage1.block0.conv1.conv", 589_824, 0.5), ("linear [10]", 640, None)]
@@ -167,3 +169,18 @@ def test_progress_gives_what_the_work_returns():
 
     assert Out(quiet=True).progress(evaluating()) is ACCURACY
     assert Out(quiet=True).progress([]) is None
+
+
+def test_ctrl_c_while_drawing_reaches_the_work(monkeypatch: pytest.MonkeyPatch):
+    def work() -> Generator[Event, None, None]:
+        try:
+            yield Note("one")
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("interrupted after epoch 3") from stop
+
+    def interrupted(event: Event) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "describe", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after epoch 3"):
+        progress.draw(Console(file=io.StringIO()), work())

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from prune.engine.allocation.listed_rates import by_layer_rates, by_rate_list
 from prune.engine.allocation.selection import (
-    by_layer_rates,
     by_rate,
-    by_rate_list,
     channel_scores,
     combine_scores,
     prunable_groups,

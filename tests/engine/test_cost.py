@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
+from prune.engine.allocation.listed_rates import by_rate_list
 from prune.engine.allocation.rates import parse_rates
-from prune.engine.allocation.selection import by_rate_list, prunable_groups
+from prune.engine.allocation.selection import prunable_groups
 from prune.engine.cost import Counter, count
 from prune.engine.graph.trace import trace
 from torch import nn

@@ -10,15 +10,16 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria
+from prune.engine.allocation.listed_rates import by_rate_list
 from prune.engine.allocation.norm_distance import by_norm_and_distance
 from prune.engine.allocation.rates import parse_rates
-from prune.engine.allocation.selection import by_rate_list, prunable_groups, removal_order
+from prune.engine.allocation.selection import prunable_groups, removal_order
 from prune.engine.channels import Group
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
 from prune.engine.graph.trace import trace
 from prune.weights.formats import read_any
-from prune.weights.names import rename
+from prune.weights.names import to_ours
 
 torch.set_num_threads(1)
 
@@ -33,7 +34,7 @@ FILES = {
 @cache
 def pretrained(arch_name, folder):
     """akamaster's network in ours, its trace, and its convolutions in forward order."""
-    tensors = rename(read_any(folder / "weights" / FILES[arch_name]).tensors, "akamaster", "resrep-cifar")
+    tensors = to_ours(read_any(folder / "weights" / FILES[arch_name]).tensors, "akamaster")
     model = registry.get(arch_name).build(10)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()}, strict=False)
     model.eval()

@@ -47,7 +47,9 @@ def test_two_ways_exclude_each_other(way):
 
 
 def test_an_unknown_residual_mode_is_refused():
-    with pytest.raises(AllocationError, match="no residual mode 'all'; choose internal or coupled"):
+    with pytest.raises(
+        AllocationError, match="no residual mode 'all'; choose one of internal, coupled, scatter"
+    ):
         Specification(rate=0.5, residual="all")
 
 

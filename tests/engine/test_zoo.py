@@ -15,6 +15,9 @@ from torch import nn
 FAMILIES = {
     "resnet56": 32,
     "vgg16_bn": 32,
+    "vgg16": 32,
+    "densenet40": 32,
+    "googlenet": 32,
     "torchvision:resnet50": 64,
     "torchvision:densenet121": 64,
     "torchvision:googlenet": 64,

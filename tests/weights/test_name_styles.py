@@ -9,7 +9,8 @@ import torchvision
 from prune.weights import store
 from prune.weights.errors import NameStyleError
 from prune.weights.formats import read_any
-from prune.weights.names import STYLES, detect, rename
+from prune.weights.name_styles import STYLES
+from prune.weights.names import detect, from_ours, to_ours
 
 SHARED = Path(__file__).parents[3] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared beside the repository")
@@ -21,23 +22,23 @@ def test_torchvision_resnet50_is_the_authors_table():
     theirs = {entry["torchvision"]: number for number, entry in enumerate(entries)}
     ours = {entry["resrep"]: number for number, entry in enumerate(entries)}
     assert len(theirs) == len(ours) == 320
-    renamed = rename(theirs, "torchvision", "resrep-imagenet")
+    renamed = to_ours(theirs, "torchvision")
     assert list(renamed.items()) == list(ours.items())
-    back = rename(ours, "resrep-imagenet", "torchvision")
+    back = from_ours(ours, "torchvision")
     assert list(back.items()) == list(theirs.items())
     assert detect(theirs) == "torchvision"
-    assert detect(ours) == "resrep-imagenet"
+    assert detect(ours) is None
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet101", "resnet152", "resnext50_32x4d"])
 def test_torchvision_resnets_return_unchanged(name):
     keys = dict.fromkeys(torchvision.models.get_model(name, weights=None).state_dict())
     assert detect(keys) == "torchvision"
-    ours = rename(keys, "torchvision", "resrep-imagenet")
+    ours = to_ours(keys, "torchvision")
     assert len(ours) == len(keys)
     assert all(".conv." in key or ".bn." in key or key.startswith("fc.") for key in ours)
-    assert detect(ours) == "resrep-imagenet"
-    assert list(rename(ours, "resrep-imagenet", "torchvision")) == list(keys)
+    assert detect(ours) is None
+    assert list(from_ours(ours, "torchvision")) == list(keys)
 
 
 @needs_shared
@@ -55,7 +56,7 @@ def test_torchvision_resnets_return_unchanged(name):
 def test_akamaster_files_become_ours_and_return(file, blocks, counters):
     tensors = read_any(SHARED / "data/weights" / file).tensors
     assert detect(tensors) == "akamaster"
-    ours = rename(tensors, "akamaster", "resrep-cifar")
+    ours = to_ours(tensors, "akamaster")
     leaves = ["weight", "bias", "running_mean", "running_var", *["num_batches_tracked"] * counters]
     units = ["stage1.conv1"] + [
         f"stage{stage}.block{block}.conv{conv}"
@@ -67,8 +68,7 @@ def test_akamaster_files_become_ours_and_return(file, blocks, counters):
         f"{unit}.{key}" for unit in units for key in ["conv.weight", *(f"bn.{leaf}" for leaf in leaves)]
     ]
     assert list(ours) == [*expected, "linear.weight", "linear.bias"]
-    assert detect(ours) == "resrep-cifar"
-    back = rename(ours, "resrep-cifar", "akamaster")
+    back = from_ours(ours, "akamaster")
     assert list(back) == list(tensors)
     assert all(back[key] is tensors[key] for key in tensors)
 
@@ -79,29 +79,25 @@ def test_our_cifar_names_are_resreps_own():
     tensors = store.read(SHARED / "golden/authors/resrep_src56_train.hdf5").tensors
     plain = {key: tensor for key, tensor in tensors.items() if ".compactor." not in key}
     assert len(plain) < len(tensors)
-    assert detect(plain) == "resrep-cifar"
-    back = rename(rename(plain, "resrep-cifar", "akamaster"), "akamaster", "resrep-cifar")
-    assert list(back) == list(plain)
-    assert detect(tensors) is None
+    assert list(to_ours(from_ours(plain, "akamaster"), "akamaster")) == list(plain)
 
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=lambda style: style.name)
 def test_no_two_names_can_become_one(style):
     """Each template says as much as its counterpart, and no template covers another's names."""
-    counterpart = STYLES[style.counterpart]
-    for ours, theirs in zip(style.templates, counterpart.templates, strict=True):
+    for theirs, ours in style.pairs:
         assert sorted(re.findall(r"{\w+}", ours)) == sorted(re.findall(r"{\w+}", theirs))
-    samples = [
-        template.format(stage=1, block=0, conv=2, param="bias", entry="bias") for template in style.templates
-    ]
-    for sample in samples:
-        assert sum(pattern.fullmatch(sample) is not None for pattern in style.patterns) == 1
+    meant = {"stage": 1, "block": 0, "conv": 2, "inception": "a3", "param": "bias", "entry": "bias"}
+    theirs, ours = ([name.format(**meant) for name in side] for side in (style.theirs, style.ours))
+    assert len(set(theirs)) == len(set(ours)) == len(style.pairs)
+    assert to_ours(dict.fromkeys(theirs), style.name).keys() == set(ours)
+    assert from_ours(dict.fromkeys(ours), style.name).keys() == set(theirs)
 
 
 def test_the_dataparallel_prefix_is_dropped():
     keys = dict.fromkeys(["module.conv1.weight", "module.bn1.bias", "module.linear.weight"])
     assert detect(keys) == "akamaster"
-    assert list(rename(keys, "akamaster", "resrep-cifar")) == [
+    assert list(to_ours(keys, "akamaster")) == [
         "stage1.conv1.conv.weight",
         "stage1.conv1.bn.bias",
         "linear.weight",
@@ -114,7 +110,7 @@ def test_the_dataparallel_prefix_is_dropped():
         [],
         ["conv1.weight"],
         ["conv1.weight", "linear.weight", "extra.weight"],
-        ["conv1.weight", "layer1.0.conv1.weight", "fc.weight"],  # three stages and fc: neither family
+        ["conv1.weight", "layer1.0.conv1.weight", "fc.weight"],  # three stages and fc, but only one is here
         ["features.0.weight", "classifier.weight"],
     ],
 )
@@ -123,25 +119,31 @@ def test_unknown_networks_are_not_guessed(keys):
 
 
 @pytest.mark.parametrize(
-    ("keys", "styles", "message"),
+    ("rename", "keys", "style", "message"),
     [
         (
+            to_ours,
             ["conv1.weight", "odd.weight"],
-            ("akamaster", "resrep-cifar"),
-            "'odd.weight' is no name of style 'akamaster'",
+            "akamaster",
+            "'odd.weight' is no name of style 'aka",
         ),
-        (["conv1Xweight"], ("akamaster", "resrep-cifar"), "'conv1Xweight' is no name"),
-        (["layer01.0.conv1.weight"], ("akamaster", "resrep-cifar"), "is no name"),
-        (["conv1.conv.weight"], ("resrep-cifar", "akamaster"), "'conv1.conv.weight' is no name"),
+        (to_ours, ["conv1Xweight"], "akamaster", "'conv1Xweight' is no name"),
+        (to_ours, ["layer01.0.conv1.weight"], "akamaster", "is no name"),
         (
-            ["stage1.conv1.compactor.mask"],
-            ("resrep-cifar", "akamaster"),
-            "'stage1.conv1.compactor.mask' is no name of style 'resrep-cifar'",
+            from_ours,
+            ["conv1.conv.weight"],
+            "akamaster",
+            "'conv1.conv.weight' is no name that style",
         ),
-        ([], ("akamaster", "torchvision"), "no rules from style 'akamaster' to 'torchvision'"),
-        ([], ("akamaste", "resrep-cifar"), "no name style 'akamaste'; known are akamaster, "),
+        (
+            from_ours,
+            ["stage1.conv1.compactor.mask"],
+            "akamaster",
+            "'stage1.conv1.compactor.mask' is no name that style 'akamaster' has a counterpart for; its",
+        ),
+        (to_ours, [], "akamaste", "no name style 'akamaste'; known are akamaster, "),
     ],
 )
-def test_what_cannot_be_renamed_is_named(keys, styles, message):
+def test_what_cannot_be_renamed_is_named(rename, keys, style, message):
     with pytest.raises(NameStyleError, match=message):
-        rename(dict.fromkeys(keys), *styles)
+        rename(dict.fromkeys(keys), style)

@@ -177,7 +177,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(tmp_path: Path,
 
 def test_published_settings():
     config, penalty = published((3, 32, 32))
-    assert (config.epochs, config.lr, config.batch_size, config.schedule) == (480, 0.01, 64, "cosine")
+    assert (config.epochs, config.lr, config.batch_size, config.lr_schedule) == (480, 0.01, 64, "cosine")
     assert (config.weight_decay, config.momentum, config.decay_rule) == (1e-4, 0.9, "resrep")
     assert (penalty.flops_target, penalty.lasso, penalty.granularity) == (0.471, 1e-4, 4)
     assert (penalty.mask_after, penalty.mask_interval) == (5, 200)

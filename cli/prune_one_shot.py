@@ -1,0 +1,156 @@
+"""`prune prune --schedule one-shot`: score, remove at once, prove, measure, and write one file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .common import find, images_of, open_images, start
+from .dry_run import show_dry_run
+from .flops import cost_facts
+from .prune_tables import GROUP_COLUMNS, show_costs
+from .recipe_option import hold_against_recipe
+from .show import Out
+from .specify import limits, specification
+
+if TYPE_CHECKING:
+    from ..engine.allocation.specification import Specification
+    from ..engine.network import Network
+    from ..engine.one_shot import OneShot, Outcome
+
+
+def prune_one_shot(context: typer.Context, options: dict[str, Any]) -> None:
+    """Do it with the command's local variables."""
+    show = Out(options["json"], options["quiet"])
+    from ..engine.allocation import plan as plans
+    from ..engine.network import save_network
+    from ..engine.one_shot import OneShot, run_one_shot
+    from ..weights.files import check_distinct, check_output
+    from ..weights.formats import check_any
+
+    wanted = wanted_or_half(show, options)
+    file, scores, force, plan_out = (options[name] for name in ("file", "scores", "force", "plan_out"))
+    refuse_scoring_without_effect(wanted, options["criterion"], scores)
+    job = OneShot(
+        specification=wanted,
+        criterion=options["criterion"] or "l1",
+        scores=scores,
+        limit=options["limit"] or 5,
+        recalibration=options["recalibrate"],
+        batch_size=options["batch_size"] or 128,
+        eval_batch_size=options["eval_batch_size"] or 256,
+        seed=options["seed"],
+        recipe=options["recipe"],
+    )
+    path = options["out"] or beside(file, options["arch"])
+    check_any(path, force)
+    if plan_out is not None:
+        check_output(plan_out, force)
+    check_distinct([path, plan_out], [file, scores, options["plan"]])
+    images = images_of(options)
+    where = start(options["threads"], options["device"])
+    source = find(
+        show, file, options["arch"], images, num_classes=options["num_classes"], seed=options["seed"]
+    )
+    measurable = images.dataset or images.data_dir or (source.network.accuracy or {}).get("dataset")
+    data = open_images(show, images, source) if measurable or job.needs_images else None
+    if options["dry_run"]:
+        _preview(show, source.network, job, path)
+        return
+    outcome = show.progress(run_one_shot(source.network, job, data, where))
+    hold_against_recipe(context, show, outcome.network, wanted, outcome.pruned.after)
+
+    save_network(path, outcome.network, force=force)
+    if plan_out is not None:
+        plans.write(plan_out, outcome.pruned.plan, force=force)
+    _show(show, outcome, path)
+    show.saved(path)
+    if plan_out is not None:
+        show.saved(plan_out)
+
+
+def _preview(show: Out, network: "Network", job: "OneShot", path: Path) -> None:
+    """What `run_one_shot` would come to: how many leave is known without scores."""
+    from ..engine import criteria
+    from ..engine.graph.trace import trace
+    from ..engine.pruning import forecast
+    from ..engine.score_file import load_scores
+
+    criteria.get(job.criterion)
+    traced = trace(network.model, network.input_size)
+    if job.scores is not None:
+        load_scores(job.scores, traced.map)
+    expected = forecast(network, job.specification, traced)
+    show_dry_run(
+        show,
+        network.arch,
+        path,
+        before=expected.before,
+        after=expected.after,
+        counts=expected.selection.counts,
+        wanted=job.specification,
+    )
+
+
+def wanted_or_half(show: Out, options: dict[str, Any]) -> "Specification":
+    """What the options ask for; half of the MACs where they do not say."""
+    from ..engine.allocation.specification import Specification
+
+    wanted = specification(options)
+    if wanted is None:
+        show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
+        wanted = Specification(**limits(options), flops=0.5)
+    return wanted
+
+
+def refuse_scoring_without_effect(
+    wanted: "Specification", criterion: str | None, scores: Path | None
+) -> None:
+    """Scores come from one place, and only where they matter.
+
+    Raises:
+        typer.BadParameter: two places, or none that matters.
+    """
+    if criterion and scores:
+        raise typer.BadParameter("--criterion and --scores exclude each other")
+    if (criterion or scores) and not wanted.needs_scores:
+        given = "--criterion" if criterion else "--scores"
+        raise typer.BadParameter(f"{given} has no effect with {wanted.ways[0]}; leave out one of them")
+
+
+def beside(file: Path | None, arch: str | None) -> Path:
+    """The default output: in the current folder, named after the network."""
+    name = file.stem if file is not None else (arch or "network").replace(":", "-")
+    return Path(f"{name}-pruned.hdf5")
+
+
+def _show(show: Out, outcome: "Outcome", path: Path) -> None:
+    """The facts, once for machines and once as tables."""
+    pruned, network = outcome.pruned, outcome.network
+    show.json(
+        {
+            **cost_facts(network.arch, pruned.after, pruned.before),
+            "path": path,
+            "kept": pruned.kept,
+            "residual": pruned.residual,
+            "pinned": pruned.pinned,
+            "ignored": pruned.selection.ignored,
+            "difference": pruned.difference,
+            "accuracy": outcome.accuracies,
+        }
+    )
+    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in pruned.selection.counts.items()]
+    show.table(f"{network.arch}, residual {pruned.residual}", GROUP_COLUMNS, rows)
+    for line in pruned.selection.notes:
+        show.warning(line)
+    if pruned.selection.ignored:
+        ignored = ", ".join(pruned.selection.ignored)
+        show.note(
+            f"rates without effect, their convs are left alone in --residual {pruned.residual}: {ignored}"
+        )
+    if pruned.pinned:
+        pinned = "; ".join(f"{name} ({reason})" for name, reason in pruned.pinned.items())
+        show.note(f"pinned: {pinned}")
+    stages = {"pruned": "pruned", "BN re-estimated": "recalibrated"}
+    show_costs(show, pruned.before, pruned.after, outcome.accuracies, stages)
+    show.note(f"proven: narrow equals masked within {pruned.difference:.1e} (relative, float64)")

@@ -1,0 +1,120 @@
+"""`prune prune --method sketch`: fewer filters that sketch the old ones, measured, in one file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .common import find, images_of, open_images, start
+from .dry_run import show_dry_run
+from .flops import cost_facts
+from .prune_one_shot import beside
+from .prune_tables import GROUP_COLUMNS, show_costs
+from .recipe_option import hold_against_recipe
+from .show import Out
+
+if TYPE_CHECKING:
+    from ..engine.network import Network
+    from ..engine.one_shot import Outcome
+    from ..engine.sketch.job import Sketch
+
+
+def prune_sketch(context: typer.Context, options: dict[str, Any]) -> None:
+    """Do it with the command's local variables."""
+    show = Out(options["json"], options["quiet"])
+    from ..engine.allocation.specification import Specification
+    from ..engine.network import save_network
+    from ..engine.sketch.job import run_sketch
+    from ..weights.files import check_distinct
+    from ..weights.formats import check_any
+
+    job = _job(context, options)
+    file, arch, force = options["file"], options["arch"], options["force"]
+    path = options["out"] or beside(file, arch)
+    check_any(path, force)
+    check_distinct([path], [file])
+    images = images_of(options)
+    images = replace(images, workers=options["workers"] or 0)
+    where = start(options["threads"], options["device"])
+    source = find(show, file, arch, images, seed=options["seed"])
+    if options["dry_run"]:
+        _preview(show, source.network, job, path)
+        return
+    measurable = images.dataset or images.data_dir or (source.network.accuracy or {}).get("dataset")
+    data = open_images(show, images, source) if measurable else None
+    outcome = show.progress(run_sketch(source.network, job, data, where))
+    wanted = Specification(keep_rate=job.keep_rate, skip=job.skip)
+    hold_against_recipe(context, show, outcome.network, wanted, outcome.pruned.after)
+
+    save_network(path, outcome.network, force=force)
+    _show(show, outcome, job, path)
+    show.saved(path)
+
+
+def _job(context: typer.Context, options: dict[str, Any]) -> "Sketch":
+    """The job that the options describe.
+
+    Raises:
+        typer.BadParameter: no rates, or a residual mode that makes no sense here.
+    """
+    from ..engine.sketch.job import Sketch
+
+    if options["keep_rate"] is None:
+        raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=context)
+    if options["residual"] not in (None, "internal"):
+        raise typer.BadParameter(
+            f"--residual {options['residual']} has no effect with --method sketch; leave it out", ctx=context
+        )
+    named = {name: options[name] for name in ("procedure", "weight_norm", "start_conv") if options[name]}
+    return Sketch(
+        keep_rate=options["keep_rate"],
+        skip=tuple(options["skip"] or ()),
+        recalibration=options["recalibrate"],
+        batch_size=options["batch_size"] or 128,
+        eval_batch_size=options["eval_batch_size"] or 256,
+        seed=options["seed"],
+        recipe=options["recipe"],
+        **named,
+    )
+
+
+def _preview(show: Out, network: "Network", job: "Sketch", path: Path) -> None:
+    """What `run_sketch` would come to."""
+    from ..engine.cost import count
+    from ..engine.graph.trace import trace
+    from ..engine.sketch.job import sketchable
+
+    channel_map = trace(network.model, network.input_size).map
+    plan = sketchable(network, job, channel_map)
+    after = count(channel_map, plan.removed(channel_map))
+    show_dry_run(show, network.arch, path, before=count(channel_map), after=after, counts=plan.counts)
+
+
+def _show(show: Out, outcome: "Outcome", job: "Sketch", path: Path) -> None:
+    """The facts, once for machines and once as tables."""
+    pruned, network = outcome.pruned, outcome.network
+    show.json(
+        {
+            **cost_facts(network.arch, pruned.after, pruned.before),
+            "path": path,
+            "kept": pruned.kept,
+            "sketched": list(pruned.selection.counts),
+            "procedure": job.procedure,
+            "weight_norm": job.weight_norm,
+            "residual": pruned.residual,
+            "pinned": pruned.pinned,
+            "difference": pruned.difference,
+            "accuracy": outcome.accuracies,
+        }
+    )
+    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in pruned.selection.counts.items()]
+    show.table(f"{network.arch}, sketched as {job.procedure}", GROUP_COLUMNS, rows)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in pruned.pinned.items():
+        reasons.setdefault(reason, []).append(name)
+    for reason, names in reasons.items():
+        show.note(f"not sketched, {reason}: {', '.join(names)}")
+    stages = {"sketched": "pruned", "BN re-estimated": "recalibrated"}
+    show_costs(show, pruned.before, pruned.after, outcome.accuracies, stages)
+    show.note(f"proven: read back from a file, it differs by {pruned.difference:.1e} (relative, float64)")

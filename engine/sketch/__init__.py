@@ -1,0 +1,1 @@
+"""FilterSketch: a layer's filters are replaced by fewer ones that sketch them."""

@@ -1,0 +1,150 @@
+"""A small residual network in a module of its own, as a user would bring it, and short jobs on it."""
+
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prune.engine.allocation.specification import Specification
+from prune.engine.events import Event
+from prune.engine.gradual.job import GradualJob
+from prune.engine.gradual.training import Outcome, prepare, run_gradual
+from prune.engine.network import new_network, save_network
+from prune.engine.sources import Images
+from prune.engine.training.config import TrainConfig
+from prune.engine.training.runs import Run
+from torch import nn
+
+ARCH = "gradual_user:Net"
+
+MODULE = """
+    import torch.nn.functional as F
+    from prune.archs.units import ConvBN, Merge, PadShortcut
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, inside, outside, stride):
+            super().__init__()
+            self.conv1 = ConvBN(inside, outside, 3, stride)
+            self.conv2 = ConvBN(outside, outside, 3)
+            self.shortcut = PadShortcut(inside, outside, stride) if stride > 1 else nn.Identity()
+            self.merge = Merge()
+
+        def forward(self, x):
+            return F.relu(self.merge(self.shortcut(x), self.conv2(F.relu(self.conv1(x)))))
+
+    class Net(nn.Module):
+        def __init__(self, num_classes):
+            super().__init__()
+            self.stem = ConvBN(3, 8, 3, 2)
+            self.block0 = Block(8, 8, 1)
+            self.block1 = Block(8, 12, 2)
+            self.linear = nn.Linear(12, num_classes)
+
+        def forward(self, x):
+            x = self.block1(self.block0(F.relu(self.stem(x))))
+            return self.linear(F.adaptive_avg_pool2d(x, 1).flatten(1))
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def randomise(model: nn.Module) -> nn.Module:
+    """Give batch norms constants of their own: where they are 0, a masked filter is silent anyway."""
+    draw = torch.Generator().manual_seed(3)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.weight.data.uniform_(0.5, 1.5, generator=draw)
+            module.bias.data.uniform_(-0.3, 0.3, generator=draw)
+            module.running_mean.uniform_(-0.3, 0.3, generator=draw)
+            module.running_var.uniform_(0.5, 1.5, generator=draw)
+    return model.eval()
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of the network, made for `digits`, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gradual_user.py").write_text(textwrap.dedent(MODULE))
+    network = new_network(ARCH, num_classes=10, input_size=(3, 16, 16))
+    save_network(tmp_path / "base.hdf5", replace(network, model=randomise(network.model)))
+    return tmp_path / "base.hdf5"
+
+
+@pytest.fixture
+def make_job(base: Path) -> Callable[..., GradualJob]:
+    """A short job, but for the settings given by name: of the job, of its training, or of what leaves."""
+    config = TrainConfig(
+        epochs=2, lr=0.05, batch_size=64, precision="fp32", channels_last=False, device="cpu"
+    )
+
+    def make(schedule: str, **settings: Any) -> GradualJob:
+        training = {name: settings.pop(name) for name in list(settings) if hasattr(config, name)}
+        own = {name: settings.pop(name) for name in list(settings) if hasattr(GradualJob, name)}
+        return GradualJob(
+            schedule=schedule,
+            specification=Specification(**(settings or {"rate": 0.5})),
+            config=replace(config, **training),
+            images=Images("digits"),
+            arch=ARCH,
+            **{"start": base, **own},
+        )
+
+    return make
+
+
+def begin(job: GradualJob, folder: Path) -> Iterator[Event]:
+    ready = prepare(job)
+    return run_gradual(ready, Run.create(folder, job.settings(ready.network, ready.data)))
+
+
+def go_on(folder: Path) -> Iterator[Event]:
+    run = Run.open(folder)
+    return run_gradual(prepare(GradualJob.of_run(run)), run, resume=True)
+
+
+def see_through(events: Iterator[Event]) -> tuple[Outcome, list[Event]]:
+    seen: list[Event] = []
+    while True:
+        try:
+            seen.append(next(events))
+        except StopIteration as end:
+            return end.value, seen
+
+
+@pytest.fixture
+def run() -> Callable[[GradualJob, Path], tuple[Outcome, list[Event]]]:
+    """Begin a job's run in a folder and see it through."""
+    return lambda job, folder: see_through(begin(job, folder))
+
+
+@pytest.fixture
+def interrupt() -> Callable[[GradualJob, Path, int], None]:
+    """Begin a job's run in a folder, and leave it in the middle of the epoch after some."""
+
+    def interrupt(job: GradualJob, folder: Path, epochs: int) -> None:
+        events = begin(job, folder)
+        done = 0
+        for event in events:
+            name = type(event).__name__
+            done += name == "EpochDone"
+            if done == epochs and name in ("ConvMasked", "MasksSet", "RunStarted", "StepDone", "EpochDone"):
+                break
+        events.close()  # pyright: ignore[reportAttributeAccessIssue]
+
+    return interrupt
+
+
+@pytest.fixture
+def resume() -> Callable[[Path], tuple[Outcome, list[Event]]]:
+    """Go on with the run in a folder and see it through."""
+    return lambda folder: see_through(go_on(folder))

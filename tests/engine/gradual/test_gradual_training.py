@@ -1,0 +1,234 @@
+"""Gradual pruning from end to end: what a run leaves behind, resuming at every epoch, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prune.engine.allocation import plan as plans
+from prune.engine.allocation.specification import Specification
+from prune.engine.cost import count
+from prune.engine.errors import CriterionError, DataError, EngineError, TrainingError
+from prune.engine.evaluation import evaluate
+from prune.engine.events import EpochDone, MasksSet
+from prune.engine.gradual.job import GradualJob
+from prune.engine.gradual.training import prepare
+from prune.engine.graph.trace import trace
+from prune.engine.network import load_network
+from prune.engine.training.runs import Run
+from prune.weights.store import sha256
+
+MakeJob = Callable[..., GradualJob]
+ARCH = "gradual_user:Net"
+RESIDUALS = ("internal", "coupled", "scatter")
+WAYS: dict[str, dict[str, Any]] = {
+    "soft": {"schedule": "soft", "rate_norm": 0.9, "rate_dist": 0.4, "epochs": 3},
+    "soft every second": {"schedule": "soft", "rate": 0.5, "prune_every": 2, "epochs": 3},
+    "hard": {"schedule": "hard", "rate_dist": 0.4, "distance": "cosine", "epochs": 3},
+    "layer by layer": {
+        "schedule": "layer-by-layer",
+        "rate": 0.5,
+        "criterion": "hrank",
+        "limit": 1,
+        "epochs": 2,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "residual"),
+    [
+        *[("soft", residual) for residual in RESIDUALS],
+        *[("layer by layer", residual) for residual in RESIDUALS],
+        ("soft every second", "scatter"),
+        ("hard", "coupled"),
+    ],
+)
+def test_the_narrow_network_is_exactly_as_good_as_the_masked_one(
+    tmp_path: Path, make_job: MakeJob, run, way: str, residual: str
+):
+    job = make_job(**WAYS[way], residual=residual)
+    outcome, _ = run(job, tmp_path / "run")
+    before, masked, narrow = (outcome.accuracies[name] for name in ("before", "masked", "narrow"))
+    assert masked.top1 == narrow.top1
+    assert masked.loss != before.loss
+    assert masked.loss == pytest.approx(narrow.loss, rel=1e-4)
+    assert outcome.difference < 1e-6
+    assert outcome.after.macs < 0.9 * outcome.before.macs
+
+    full, thin = (load_network(tmp_path / "run" / f"{name}.hdf5", ARCH) for name in ("final", "narrow"))
+    data = job.images.open(thin)
+    assert evaluate(full.model, data).top1 == evaluate(thin.model, data).top1 == narrow.top1
+    images_NCHW = torch.randn(8, 3, 16, 16)
+    torch.testing.assert_close(thin.model(images_NCHW), full.model(images_NCHW), rtol=1e-3, atol=1e-4)
+    assert count(trace(thin.model, (3, 16, 16)).map).macs == outcome.after.macs
+    for name, kept in outcome.kept.items():
+        assert len(thin.model.get_parameter(f"{name}.weight")) == len(kept)
+    assert thin.accuracy is not None
+    assert thin.accuracy["top1"] == narrow.top1
+    assert thin.history[-1]["options"]["schedule"] == job.schedule
+
+
+def test_a_run_says_what_it_did(tmp_path: Path, make_job: MakeJob, run):
+    job = make_job("soft", rate_dist=0.4, residual="coupled", epochs=2)
+    outcome, events = run(job, tmp_path / "run")
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {
+        *("config.json", "environment.json", "log.jsonl", "report.json", "checkpoint.pt"),
+        *("best.hdf5", "final.hdf5", "narrow.hdf5"),
+    }
+    set_at = [(e.epoch, e.step, e.steps) for e in events if isinstance(e, MasksSet)]
+    assert set_at == [(1, 0, 23), (1, 23, 23), (2, 23, 23)]
+    assert {event.macs for event in events if isinstance(event, MasksSet)} == {outcome.after.macs}
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["accuracy"] == {stage: asdict(found) for stage, found in outcome.accuracies.items()}
+    assert set(report["accuracy"]) == {"before", "live", "masked", "narrow"}
+    assert report["macs"] == {"before": outcome.before.macs, "after": outcome.after.macs}
+    assert report["kept"] == outcome.kept
+    last = [event for event in events if isinstance(event, EpochDone)][-1]
+    assert last.test == outcome.accuracies["masked"]
+    assert outcome.counts["stem.conv"] == (5, 8)
+    assert GradualJob.of_run(Run.open(tmp_path / "run")).specification == job.specification
+
+
+def test_bn_that_is_still_alive_makes_a_difference(tmp_path: Path, make_job: MakeJob, run):
+    outcome, _ = run(make_job("hard", rate=0.6, residual="coupled", epochs=1), tmp_path / "run")
+    assert outcome.accuracies["live"].loss != pytest.approx(outcome.accuracies["masked"].loss, rel=1e-3)
+
+
+def ends(folder: Path) -> list[str]:
+    return [sha256(folder / f"{name}.hdf5") for name in ("best", "final", "narrow")]
+
+
+@pytest.mark.parametrize(
+    ("way", "residual"),
+    [
+        ("soft", "internal"),
+        ("soft every second", "coupled"),
+        ("hard", "scatter"),
+        ("layer by layer", "internal"),
+        ("layer by layer", "coupled"),
+    ],
+)
+def test_resuming_after_any_epoch_ends_the_same(
+    tmp_path: Path, make_job: MakeJob, run, interrupt, resume, way: str, residual: str
+):
+    settings = WAYS[way] | ({"epochs": 1} if residual == "coupled" and way == "layer by layer" else {})
+    job = make_job(**settings, residual=residual)
+    straight, _ = run(job, tmp_path / "straight")
+    for done in range(prepare(job).config.epochs + 1):
+        folder = tmp_path / f"stopped after {done}"
+        interrupt(job, folder, done)
+        resumed, _ = resume(folder)
+        assert ends(folder) == ends(tmp_path / "straight"), done
+        assert {stage: found.loss for stage, found in resumed.accuracies.items()} == {
+            stage: found.loss for stage, found in straight.accuracies.items()
+        }
+        assert _course(folder) == _course(tmp_path / "straight")
+
+
+def _course(folder: Path) -> list[Any]:
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [(record["event"], record.get("epoch"), record.get("train_loss")) for record in log]
+
+
+def test_from_scratch(tmp_path: Path, make_job: MakeJob, run, interrupt, resume):
+    job = make_job("soft", start=None, rate=0.4, epochs=2)
+    outcome, _ = run(job, tmp_path / "run")
+    assert set(outcome.accuracies) == {"live", "masked", "narrow"}
+    interrupt(job, tmp_path / "stopped", 1)
+    resume(tmp_path / "stopped")
+    assert ends(tmp_path / "stopped") == ends(tmp_path / "run")
+    assert load_network(tmp_path / "run" / "narrow.hdf5", ARCH).history[-1]["command"] == "prune"
+
+
+@pytest.mark.parametrize("criterion", ["fpgm", "taylor", "bn-scale", "random"])
+def test_any_criterion_goes_with_any_schedule(tmp_path: Path, make_job: MakeJob, run, criterion: str):
+    outcome, _ = run(make_job("soft", criterion=criterion, flops=0.6, limit=1, epochs=1), tmp_path / "run")
+    assert outcome.after.macs <= 0.6 * outcome.before.macs
+    assert outcome.accuracies["masked"].top1 == outcome.accuracies["narrow"].top1
+
+
+def test_bfloat16_and_channels_last(tmp_path: Path, make_job: MakeJob, run):
+    for schedule in ("hard", "layer-by-layer"):
+        job = make_job(schedule, rate=0.5, residual="coupled", precision="bf16", channels_last=True, epochs=1)
+        outcome, _ = run(job, tmp_path / schedule)
+        assert outcome.accuracies["masked"].top1 == outcome.accuracies["narrow"].top1
+
+
+def test_a_plan_may_vanish_once_the_run_has_begun(tmp_path: Path, make_job: MakeJob, interrupt, resume):
+    ready = prepare(make_job("hard", rate=0.5))
+    plan = plans.plan_of(ready.forecast.map, ready.leaving, arch=ARCH, residual="internal")
+    plans.write(tmp_path / "plan.json", plan)
+    interrupt(make_job("hard", plan=tmp_path / "plan.json", epochs=1), tmp_path / "run", 0)
+    (tmp_path / "plan.json").unlink()
+    outcome, _ = resume(tmp_path / "run")
+    assert len(outcome.kept["block0.conv1.conv"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        (
+            {"schedule": "gentle"},
+            TrainingError,
+            "no schedule 'gentle'; choose one of layer-by-layer, soft, hard",
+        ),
+        (
+            {"schedule": "soft", "prune_every": 3},
+            TrainingError,
+            "--prune-every 3 is more than the 2 epochs there are; give 1 to 2",
+        ),
+        (
+            {"schedule": "hard", "scores": Path("scores.hdf5")},
+            TrainingError,
+            "--scores has no effect with --schedule hard",
+        ),
+        (
+            {"schedule": "layer-by-layer", "start": None},
+            TrainingError,
+            "--schedule layer-by-layer starts from a trained network; name its file",
+        ),
+        ({"schedule": "soft", "criterion": "l3"}, CriterionError, "no criterion 'l3'; did you mean"),
+        (
+            {"schedule": "soft", "start": None, "num_classes": 7},
+            DataError,
+            "--num-classes 7, but 'digits' has 10",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    make_job: MakeJob, settings, error: type[EngineError], message: str
+):
+    with pytest.raises(error, match=message):
+        prepare(make_job(**settings))
+
+
+def test_another_runs_folder_is_refused(tmp_path: Path):
+    Run.create(tmp_path / "run", {"command": "train-base"})
+    with pytest.raises(
+        TrainingError, match=r"is a run of train-base, not of prune --schedule layer-by-layer"
+    ):
+        GradualJob.of_run(Run.open(tmp_path / "run"))
+    Run.create(tmp_path / "torn", {"command": "prune", "schedule": "soft"})
+    with pytest.raises(TrainingError, match=r"config\.json describes no gradual pruning"):
+        GradualJob.of_run(Run.open(tmp_path / "torn"))
+
+
+def test_every_field_of_a_specification_survives_the_run_folder(tmp_path: Path, make_job: MakeJob):
+    wanted = [
+        Specification(compress_rate="[0.5]*5", residual="scatter", skip=("stem*",)),
+        Specification(layer_rates=("block0*=0.5", "block1*=0.25"), residual="coupled", min_channels=2),
+        Specification(deps=(8, 4, 8, 6, 12)),
+        Specification(flops=0.5, params=0.6, ranking="global", round_to=2, max_rate=0.8),
+    ]
+    for number, specification in enumerate(wanted):
+        job = make_job("soft", **{name: getattr(specification, name) for name in specification.given()})
+        assert job.specification == specification
+        network = load_network(job.start, ARCH)
+        settings = job.settings(network, job.images.open(network))
+        Run.create(tmp_path / f"{number}", settings)
+        assert GradualJob.of_run(Run.open(tmp_path / f"{number}")).specification == specification

@@ -1,0 +1,236 @@
+"""The Python interface, as its users call it."""
+
+import json
+
+import prune
+import pytest
+import torch
+from prune.archs.errors import ArchError
+from prune.engine.errors import AllocationError, CriterionError, DataError, FitError
+from torch import Tensor, nn
+
+SIZE = (3, 16, 16)
+INNER, OUTER = "stage1.block0.conv1.conv", "stage1.block0.conv2.conv"
+
+
+class Net(nn.Sequential):
+    """Two convolutions and a head, as a user may have them in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 3, padding=1),
+            nn.BatchNorm2d(12),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(12, 10),
+        )
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    model = Net()
+    for norm in (model[1], model[4]):
+        assert isinstance(norm, nn.BatchNorm2d)
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.running_mean)
+    return model
+
+
+@pytest.fixture
+def net(model: nn.Module):
+    return prune.wrap(model, SIZE)
+
+
+@pytest.fixture
+def loader() -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(6, *SIZE, generator=generator), torch.arange(6)) for _ in range(3)]
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    from prune.engine.network import new_network
+
+    return new_network("resnet20", seed=0)
+
+
+def test_a_module_in_memory_becomes_a_narrow_module(net, model, loader):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    scores = prune.rank(net, "hrank", images=loader, limit=2)
+    plan = prune.plan(net, scores, rate=0.5)
+    thin = prune.prune(net, plan)
+    assert isinstance(thin.model, Net)
+    assert (thin.model[0].out_channels, thin.model[3].out_channels) == (4, 6)
+    assert thin.difference < 1e-12
+    assert thin.after.macs == prune.count(thin).macs < thin.before.macs == prune.count(net).macs
+    assert thin.model(loader[0][0]).shape == (6, 10)
+    lowest = scores["0"].argsort(stable=True)[:4]
+    assert set(plan.groups["0"]).isdisjoint(lowest.tolist())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    again = prune.prune(thin, prune.plan(thin, rate=0.5))
+    assert again.model[0].out_channels == 2
+
+
+def test_images_may_come_in_any_form(net, loader):
+    images = torch.cat([images_NCHW for images_NCHW, _ in loader])
+    reference = prune.rank(net, "hrank", images=images)
+    for form in (loader, [pair[0] for pair in loader], iter(loader), ([*pair, "name"] for pair in loader)):
+        scores = prune.rank(net, "hrank", images=form)
+        assert all(torch.equal(scores[name], reference[name]) for name in reference)
+    assert prune.rank(net, "l1", images=loader).keys() == reference.keys()  # which needs none
+    two = prune.rank(net, "hrank", images=images[:12])
+    limited = prune.rank(net, "hrank", images=loader, limit=2)
+    assert all(torch.equal(limited[name], two[name]) for name in two)
+
+
+def test_a_data_set_goes_wherever_images_go(resnet):
+    from dataclasses import replace
+
+    net = replace(resnet, input_size=(3, 16, 16))
+    data = prune.images("digits", network=net)
+    thin = prune.prune(net, prune.plan(net, prune.rank(net, "taylor", images=data, limit=1), flops=0.5))
+    running = thin.model.get_submodule("stage1.conv1.bn").running_mean.clone()
+    assert prune.recalibrate(thin, data, limit=2) == 19
+    assert not torch.equal(running, thin.model.get_submodule("stage1.conv1.bn").running_mean)
+    accuracy = prune.evaluate(thin, data)
+    assert accuracy.images == 360
+    assert 0 <= accuracy.top1 <= 100
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (None, CriterionError, "'taylor' looks at images"),
+        ([], CriterionError, "there are none"),
+        ([torch.randn(2, *SIZE)], CriterionError, "taylor needs a label for every image, and got 0 for 2"),
+        (torch.randn(*SIZE), DataError, r"a batch has shape \(16, 16\)"),
+        ([torch.randn(2, 3, 8, 8)], DataError, r"\(2, 3, 8, 8\); this network takes \(images, 3, 16, 16\)"),
+        ([{"images": 1}], DataError, "a batch is made of dict"),
+        ([(torch.randn(2, *SIZE), [0, 1])], DataError, "a batch is made of Tensor and list"),
+        ([torch.zeros(2, *SIZE, dtype=torch.uint8)], DataError, "give floats, normalised"),
+    ],
+)
+def test_images_that_cannot_be_used_are_told_apart(net, images, error, message):
+    with pytest.raises(error, match=message):
+        prune.rank(net, "taylor", images=images)
+
+
+def test_a_network_without_arch_is_not_saved(net, tmp_path):
+    thin = prune.prune(net, prune.plan(net, rate=0.5))
+    with pytest.raises(ArchError, match=r"arch='package\.module:factory'"):
+        prune.save(tmp_path / "thin.hdf5", thin)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_with_an_arch_is_saved_and_loads_alone(tmp_path, monkeypatch, loader):
+    (tmp_path / "mynet_of_api.py").write_text(
+        "from torch import nn\n"
+        "def build(num_classes=10):\n"
+        "    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
+        "                         nn.Linear(8, num_classes))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    import mynet_of_api  # pyright: ignore[reportMissingImports]
+
+    net = prune.wrap(mynet_of_api.build(), SIZE, arch="mynet_of_api:build")
+    thin = prune.prune(net, prune.plan(net, rate=0.5))
+    prune.save("thin.hdf5", thin)
+    loaded = prune.load("thin.hdf5", "mynet_of_api:build")
+    assert torch.equal(loaded.model(loader[0][0]), thin.model.eval()(loader[0][0]))
+    assert loaded.history[-1]["options"] == {"plan": "in memory"}
+
+
+def test_an_arch_that_makes_another_network_is_refused_at_once(model):
+    with pytest.raises(FitError, match=r"'resnet20' makes another network: .* has no '0\.weight'"):
+        prune.wrap(model, SIZE, arch="resnet20")
+    with pytest.raises(ArchError, match="did you mean 'resnet20'"):
+        prune.wrap(model, SIZE, arch="resnte20")
+
+
+def test_what_does_not_run_cannot_be_wrapped(model):
+    with pytest.raises(FitError, match="does not run on a 1x16x16 image in '0'"):
+        prune.wrap(model, (1, 16, 16))
+    with pytest.raises(FitError, match="only classifiers"):
+        prune.wrap(nn.Sequential(*list(model)[:3]), SIZE)
+
+
+def test_wrapping_leaves_the_modes_as_they_are(model):
+    model.train()
+    model[1].eval()
+    prune.wrap(model, SIZE)
+    assert model.training
+    assert not model[1].training
+
+
+def test_a_bare_module_is_told_how_to_be_wrapped(model):
+    with pytest.raises(TypeError, match=r"wrap it: prune.wrap\(model, \(3, 32, 32\)\)"):
+        prune.rank(model, "l1")
+    with pytest.raises(TypeError, match=r"str is no network; prune\.load"):
+        prune.count("base.hdf5")
+
+
+def test_plans_and_scores_go_through_files(resnet, tmp_path):
+    scores = prune.rank(resnet, "l2")
+    plan = prune.plan(resnet, scores, flops=0.5)
+    prune.save(tmp_path / "scores.hdf5", scores)
+    prune.save(tmp_path / "plan.json", plan)
+    assert json.loads((tmp_path / "plan.json").read_text())["arch"] == "resnet20"
+    assert prune.plan(resnet, tmp_path / "scores.hdf5", flops=0.5) == plan
+    assert prune.prune(resnet, tmp_path / "plan.json").after == prune.prune(resnet, plan).after
+    thin = prune.prune(resnet, plan)
+    assert thin.after.macs <= 0.5 * thin.before.macs
+    prune.save(tmp_path / "thin.hdf5", thin)
+    assert prune.count(prune.load(tmp_path / "thin.hdf5")) == thin.after
+
+
+def test_lists_of_numbers_are_rates(resnet):
+    by_text = prune.plan(resnet, compress_rate="[0.0]+[0.5]*18", residual="scatter")
+    assert prune.plan(resnet, compress_rate=[0.0] + [0.5] * 18, residual="scatter") == by_text
+    assert len(by_text.groups[OUTER]) == 8
+    assert prune.prune(resnet, by_text).difference < 1e-12
+    assert prune.plan(resnet, rate=0.5, skip=INNER).groups[INNER] == tuple(range(16))
+
+
+def test_settings_per_layer_narrow_just_these(resnet):
+    groups = prune.plan(resnet, layers=[{"tensor_fqn": f"{INNER}.weight", "sparsity_level": 0.5}]).groups
+    assert {name for name, kept in groups.items() if len(kept) == 8} == {INNER}
+    everywhere = [
+        {"op_types": ["Conv2d"], "sparsity_per_layer": 0.5},
+        {"exclude": True, "op_names": [INNER]},
+    ]
+    groups = prune.plan(resnet, layers=everywhere).groups
+    assert (len(groups[INNER]), len(groups["stage1.block1.conv1.conv"])) == (16, 8)
+
+
+def test_an_excluded_convolution_keeps_its_whole_stream(resnet):
+    """Its channels are those of the stem and of every other block of the stage."""
+    settings = [{"op_types": ["Conv2d"], "sparsity": 0.5}, {"exclude": True, "op_names": [OUTER]}]
+    groups = prune.plan(resnet, layers=settings, residual="coupled").groups
+    assert (len(groups["stage1.conv1.conv"]), len(groups[INNER])) == (16, 8)
+
+
+def test_exclusions_go_with_a_budget(resnet):
+    groups = prune.plan(resnet, flops=0.6, layers=[{"exclude": True, "op_names": [INNER]}]).groups
+    assert len(groups[INNER]) == 16
+    assert len(groups["stage1.block1.conv1.conv"]) < 16
+
+
+def test_a_layer_that_is_named_and_cannot_lose_filters_is_an_error(resnet):
+    with pytest.raises(AllocationError, match=rf"'{OUTER}' keeps all its filters: .* residual='coupled'"):
+        prune.plan(resnet, layers={OUTER: 0.5})
+
+
+def test_scores_that_nothing_listens_to_are_refused(resnet):
+    with pytest.raises(AllocationError, match="scores have no effect with --rate-norm/--rate-dist"):
+        prune.plan(resnet, prune.rank(resnet, "l1"), rate_dist=0.4)
+
+
+def test_a_plan_is_for_its_own_network(resnet, net):
+    with pytest.raises(AllocationError, match="plan 'in memory' is for arch 'resnet20'"):
+        prune.prune(net, prune.plan(resnet, rate=0.5))

@@ -1,0 +1,318 @@
+"""Checkpoints of HRank, HRankPlus, FilterSketch and FPGM become ours and compute what they computed."""
+
+import importlib
+import sys
+from collections import Counter, OrderedDict
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from prune.engine import criteria
+from prune.engine.allocation.specification import Specification
+from prune.engine.conversion import convert
+from prune.engine.errors import FitError
+from prune.engine.graph.trace import trace
+from prune.engine.network import load_network, save_network
+from prune.engine.pruning import prune_network
+from prune.weights.formats import write_any
+
+sys.path.insert(0, str(Path(__file__).parent))
+theirs = importlib.import_module("authors_networks")
+torch.set_num_threads(1)
+
+CENTRED = lambda into, out: (out - into) // 2  # noqa: E731
+BEHIND = lambda into, out: 0  # noqa: E731
+HRANK56 = theirs.CifarResNet(theirs.CifarResNet.HRANK, 9, CENTRED)
+HRANK110 = theirs.CifarResNet(theirs.CifarResNet.HRANK110, 18, CENTRED)
+FPGM20 = theirs.CifarResNet(theirs.CifarResNet.FPGM, 3, BEHIND)
+
+
+def kept(rates, widths):
+    return [int(width * (1 - rate)) for rate, width in zip(rates, widths, strict=True)]
+
+
+def vgg(rates):
+    return kept(rates, [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6)
+
+
+def inceptions(outputs=1.0, reductions=1.0, first5x5=1.0, last_whole=False):
+    """The widths of every module, of those that HRankPlus (outputs) or FilterSketch (the others) narrow."""
+    modules = {}
+    for name, (n1x1, reduce3x3, n3x3, reduce5x5, n5x5, pool) in theirs.INCEPTIONS.items():
+        out = 1.0 if last_whole and name == "b5" else outputs
+        reduced = (int(reduce3x3 * reductions), int(reduce5x5 * reductions))
+        first = int(n5x5 * min(first5x5, outputs))
+        modules[name] = (n1x1, reduced[0], int(n3x3 * out), reduced[1], first, int(n5x5 * out), pool)
+    return modules
+
+
+CASES = {
+    "HRank resnet_56": ("resnet56", lambda: HRANK56.state(16, (16, 32, 64), (16, 32, 64)), HRANK56.logits),
+    # [0.]+[0.18]*29, HRankPlus' own example: from 16 channels into a stream of 13
+    "HRankPlus resnet_56": (
+        "resnet56",
+        lambda: HRANK56.state(16, (13, 26, 64), (13, 26, 52)),
+        HRANK56.logits,
+    ),
+    "HRankPlus resnet_56, narrow stem": (
+        "resnet56",
+        lambda: HRANK56.state(11, (16, 9, 64), (8, 8, 8)),
+        HRANK56.logits,
+    ),
+    "HRankPlus resnet_110": (
+        "resnet110",
+        lambda: HRANK110.state(16, (12, 25, 64), (11, 20, 41)),
+        HRANK110.logits,
+    ),
+    "FilterSketch resnet56": (
+        "resnet56",
+        lambda: HRANK56.state(16, (16, 32, 64), (9, 19, 38)),
+        HRANK56.logits,
+    ),
+    "FPGM resnet20": ("resnet20", lambda: FPGM20.state(16, (16, 32, 64), (16, 32, 64)), FPGM20.logits),
+    "HRank vgg_16_bn": ("vgg16_bn", lambda: theirs.hrank_vgg(vgg([0.0] * 13)), theirs.hrank_vgg_logits),
+    "HRankPlus vgg_16_bn": (
+        "vgg16_bn",
+        lambda: theirs.hrank_vgg(vgg([0.45] * 7 + [0.78] * 5 + [0.0])),
+        theirs.hrank_vgg_logits,
+    ),
+    "FPGM vgg16": ("vgg16", lambda: theirs.fpgm_vgg(vgg([0.0] * 13)), theirs.fpgm_vgg_logits),
+    "PFEC vgg16": (
+        "vgg16",
+        lambda: theirs.fpgm_vgg([32, 64, 128, 128] + [256] * 9),
+        theirs.fpgm_vgg_logits,
+    ),
+    "HRank densenet_40": (
+        "densenet40",
+        lambda: theirs.densenet(24, [12, 12, 12], [168, 312]),
+        theirs.densenet_logits,
+    ),
+    "HRankPlus densenet_40": (
+        "densenet40",
+        lambda: theirs.densenet(24, [7, 6, 4], [86, 110]),
+        theirs.densenet_logits,
+    ),
+    "HRank googlenet": ("googlenet", lambda: theirs.googlenet(192, inceptions()), theirs.googlenet_logits),
+    "HRankPlus googlenet": (
+        "googlenet",
+        lambda: theirs.googlenet(192, inceptions(outputs=0.3, last_whole=True)),
+        theirs.googlenet_logits,
+    ),
+    "FilterSketch googlenet": (
+        "googlenet",
+        lambda: theirs.googlenet(192, inceptions(reductions=0.25, first5x5=0.25)),
+        theirs.googlenet_logits,
+    ),
+    "HRankPlus resnet_50": (
+        "resnet50",
+        lambda: theirs.bottleneck_resnet(57, [204, 409, 819, 2048], [32, 64, 128, 256]),
+        theirs.bottleneck_resnet_logits,
+    ),
+    "HRankPlus mobilenet_v1": (
+        "mobilenet_v1",
+        lambda: theirs.mobilenet([int(out * 0.7) for out, _ in theirs.MOBILE[:-1]] + [1024]),
+        theirs.mobilenet_logits,
+    ),
+}
+
+
+class RecorderMeter:
+    """What FPGM keeps beside the weights: not a tensor, and no class that is known here."""
+
+    def __init__(self):
+        self.epoch_losses = np.zeros((3, 2), dtype=np.float32)
+        self.best = np.float64(1.5)
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    module = ModuleType("utils")
+    module.RecorderMeter = RecorderMeter  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setattr(RecorderMeter, "__module__", "utils")
+    monkeypatch.setitem(sys.modules, "utils", module)
+    return RecorderMeter()
+
+
+def wrapped(state, recorder):
+    """As HRank and FPGM save them, all at once."""
+    prefixed = OrderedDict((f"module.{name}", tensor) for name, tensor in state.items())
+    milestones = {"milestones": Counter([5, 10])}
+    best = {"best_prec1": torch.tensor(93.5), "recorder": recorder, "cfg": [64, "M"]}
+    return {"epoch": 3, "arch": "x", "state_dict": prefixed, "scheduler": milestones, **best}
+
+
+def converted(folder, content, **options):
+    """Save, convert, write, load."""
+    torch.save(content, folder / "theirs.pth")
+    made = convert(folder / "theirs.pth", **options)
+    write_any(made.destination, made.weight_file)
+    return made, load_network(made.destination)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_checkpoint_is_recognised_and_keeps_its_logits(case, tmp_path, recorder):
+    arch, build, logits = CASES[case]
+    state = build()
+    side = 64 if arch in ("resnet50", "mobilenet_v1") else 32
+    images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
+    made, network = converted(tmp_path, wrapped(state, recorder))
+    assert network.arch == arch
+    assert made.destination.name == "theirs.hdf5"
+    with torch.no_grad():
+        expected, found = logits(state, images), network.model(images)
+    assert expected.std() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
+def hrank_masked(state, pruned, followers):
+    """Zero filters as HRank's mask does: the convolution, and the BN behind it; its running mean stays.
+
+    Args:
+        pruned: convolution -> its zero filters.
+        followers: convolution -> (BN, where its channels start there); DenseNet has several.
+    """
+    for name, filters in pruned.items():
+        for slot in ("weight", "bias"):
+            if f"{name}.{slot}" in state:
+                state[f"{name}.{slot}"][filters] = 0
+        for norm, start in followers(name):
+            for slot in ("weight", "bias"):
+                state[f"{norm}.{slot}"][[start + f for f in filters]] = 0
+
+
+def dense_followers(name):
+    """Every BN that sees what a convolution of DenseNet-40 has grown."""
+    if name == "conv1":
+        at, number, start = -1, 1, 0
+    elif name.startswith("trans"):
+        at, number, start = -1, int(name[5]) + 1, 0
+    else:
+        number, at = int(name[5]), int(name.split(".")[1])
+        start = (24, 168, 312)[number - 1] + 12 * at
+    later = [f"dense{number}.{layer}.bn1" for layer in range(at + 1, 12)]
+    return [(norm, start) for norm in [*later, f"trans{number}.bn1" if number < 3 else "bn"]]
+
+
+MASKED = {
+    "vgg_16_bn": (
+        lambda: theirs.hrank_vgg(vgg([0.0] * 13)),
+        theirs.hrank_vgg_logits,
+        {"features.conv0": list(range(60)), "features.conv11": [0, 5, 511]},
+        lambda name: [(name.replace("conv", "norm"), 0)],
+        {
+            "stem.conv1.conv.weight": (4, 3),
+            "stem.conv10.conv.weight": (512, 509),
+            "stem.conv2.conv.weight": (64, 4),
+        },
+    ),
+    "densenet_40": (
+        lambda: theirs.densenet(24, [12, 12, 12], [168, 312]),
+        theirs.densenet_logits,
+        {"conv1": [2], "dense1.3.conv1": [0, 11], "trans1.conv1": [7, 100], "dense3.11.conv1": [1, 2, 3]},
+        dense_followers,
+        {
+            "dense1.layer3.conv.weight": (10, 59),
+            "transition1.conv.weight": (166, 165),
+            "linear.weight": (10, 453),
+        },
+    ),
+    "googlenet": (
+        lambda: theirs.googlenet(192, inceptions()),
+        theirs.googlenet_logits,
+        {"pre_layers.0": [0, 191], "inception_a3.branch5x5.3": [4], "inception_c4.branch_pool.1": [1, 9]},
+        lambda name: [(f"{name[:-1]}{int(name[-1]) + 1}", 0)],
+        {
+            "inception_a3.branch5x5.conv3.conv.weight": (32, 31),
+            "inception_d4.branch1x1.conv1.conv.weight": (112, 510),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MASKED)
+def test_a_checkpoint_masked_by_hrank_narrows(case, tmp_path):
+    build, logits, pruned, followers, shapes = MASKED[case]
+    state = build()
+    hrank_masked(state, pruned, followers)
+    made, network = converted(tmp_path, {"state_dict": state})
+    assert made.destination.name == "theirs-narrow.hdf5"
+    found = {name: tuple(tensor.shape[:2]) for name, tensor in network.model.state_dict().items()}
+    assert {name: found[name] for name in shapes} == shapes
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = logits(state, images)
+        torch.testing.assert_close(network.model(images), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("residual", ["coupled", "scatter"])
+def test_a_residual_network_masked_by_hrank_narrows_further_with_scatter(residual, tmp_path):
+    net = theirs.CifarResNet(theirs.CifarResNet.HRANK, 3, CENTRED)
+    state = net.state(16, (16, 32, 64), (16, 32, 64))
+    pruned = {
+        "layer1.0.conv1": [3],
+        "layer2.1.conv1": [0, 31],
+        "layer2.1.conv2": [0, 1, 2],
+        "layer3.0.conv2": [63],
+    }
+    hrank_masked(state, pruned, lambda name: [(name.replace("conv", "bn"), 0)])
+    _, network = converted(tmp_path, state, residual=residual)
+    found = network.model.state_dict()
+    assert tuple(found["stage2.block1.conv1.conv.weight"].shape[:2]) == (30, 32)
+    ends = [len(found[f"stage{at}.conv2.conv.weight"]) for at in ("2.block1", "3.block0")]
+    assert ends == ([29, 63] if residual == "scatter" else [32, 64])
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(network.model(images), net.logits(state, images), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("residual", ["internal", "coupled", "scatter"])
+@pytest.mark.parametrize("widths", [(16, (13, 26, 64)), (11, (16, 9, 64))])
+def test_hrankplus_streams_can_be_pruned_further(widths, residual, tmp_path):
+    """Shortcuts that leave channels out or fill some up are followed like any other."""
+    stem, streams = widths
+    net = theirs.CifarResNet(theirs.CifarResNet.HRANK, 3, CENTRED)
+    _, network = converted(tmp_path, net.state(stem, streams, (13, 26, 52)))
+    traced = trace(network.model, network.input_size)
+    scores = criteria.score("l1", network.model, traced)
+    specification = Specification(rate=0.4, residual=residual)
+    pruned = prune_network(network, specification, scores, traced=traced)
+    assert pruned.difference < 1e-6
+    assert pruned.after.macs < 0.8 * pruned.before.macs
+    save_network(tmp_path / "narrow.hdf5", pruned.network)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        again = load_network(tmp_path / "narrow.hdf5").model(images)
+        assert torch.equal(again, pruned.network.model(images))
+
+
+def test_a_branch_that_is_narrower_than_its_stream_is_refused_by_name(tmp_path):
+    """FPGM's small ResNets keep their indices elsewhere: the file does not say which channels are meant."""
+    state = FPGM20.state(16, (16, 32, 64), (10, 20, 40))
+    for slot in ("weight", "bias", "running_mean", "running_var"):
+        state[f"stage_2.1.bn_b.{slot}"] = state[f"stage_2.1.bn_b.{slot}"][:20]
+    state["stage_2.1.conv_b.weight"] = state["stage_2.1.conv_b.weight"][:20]
+    with pytest.raises(FitError, match=r"does not go with arch 'resnet20': .* in 'stage2\.block1\.merge'"):
+        converted(tmp_path, state)
+
+
+def test_what_thop_leaves_in_a_network_is_no_weight(tmp_path):
+    state = HRANK56.state(16, (16, 32, 64), (9, 19, 38))
+    counters = {f"{at}total_ops": torch.zeros(1) for at in ("", "conv1.", "layer1.0.bn1.")}
+    _, network = converted(tmp_path, {**state, **counters})
+    assert network.arch == "resnet56"
+
+
+@pytest.mark.parametrize(
+    "case", ["HRank vgg_16_bn", "FPGM vgg16", "HRankPlus densenet_40", "FilterSketch googlenet"]
+)
+def test_names_return(case, tmp_path):
+    """Into ours and back into theirs, tensor by tensor."""
+    _, build, _ = CASES[case]
+    state = build()
+    style = {"vgg16_bn": "hrank-vgg", "vgg16": "fpgm-vgg"}.get(CASES[case][0], f"hrank-{CASES[case][0]}")
+    made, _ = converted(tmp_path, state)
+    back = convert(made.destination, style=style.removesuffix("40")).weight_file.tensors
+    assert list(back) == list(state)
+    assert all(np.array_equal(back[name], tensor.numpy()) for name, tensor in state.items())

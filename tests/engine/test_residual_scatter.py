@@ -1,0 +1,199 @@
+"""Scatter: branches narrow by themselves, proven, stored, loaded alone, folded and pruned again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from prune.archs.units import Merge
+from prune.engine import expansion
+from prune.engine.allocation.specification import Specification
+from prune.engine.conversion import convert
+from prune.engine.cost import count
+from prune.engine.criteria import score
+from prune.engine.graph.trace import trace
+from prune.engine.network import Network, load_network, new_network, save_network
+from prune.engine.pruning import Pruned, forecast, prune_network
+from prune.engine.residual import COPIES, view
+from prune.weights import formats
+from torch import Tensor, nn
+
+torch.set_num_threads(1)
+
+
+def randomised(network: Network) -> Network:
+    """Batch norms with constants of their own: on a fresh network even wrong indices would pass."""
+    generator = torch.Generator().manual_seed(3)
+    for module in network.model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.bias.data, module.running_mean):
+                tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.5)
+            assert module.running_var is not None
+            module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) + 0.5)
+    return network
+
+
+def pruned(arch: str, specification: Specification, size: int | None = None) -> tuple[Network, Pruned]:
+    network = randomised(new_network(arch, input_size=size))
+    network.model.eval()
+    scores = score("l1", network.model, trace(network.model, network.input_size))
+    return network, prune_network(network, specification, scores)
+
+
+def images(network: Network) -> Tensor:
+    return torch.randn(2, *network.input_size, generator=torch.Generator().manual_seed(0))
+
+
+def masked_logits(network: Network, result: Pruned) -> Tensor:
+    """The full network with every removed filter and its BN zeroed by name, written without a channel map."""
+    model = network.model
+    for name, kept in result.kept.items():
+        conv = model.get_submodule(name)
+        gone = np.setdiff1d(np.arange(len(conv.weight)), kept)
+        norm = model.get_submodule(
+            name.removesuffix("conv") + "bn" if name.endswith(".conv") else norm_of(name)
+        )
+        with torch.no_grad():
+            for tensor in (conv.weight, norm.weight, norm.bias, norm.running_mean):
+                tensor[gone] = 0
+    with torch.no_grad():
+        return model(images(network))
+
+
+def folded_file(folder: Path) -> None:
+    done = convert(folder / "thin.hdf5", folder / "folded.hdf5", fold_bn=True)
+    formats.write_any(done.destination, done.weight_file)
+
+
+def norm_of(name: str) -> str:
+    """torchvision's name for the BN behind a convolution."""
+    return name.replace("downsample.0", "downsample.1").replace("conv", "bn")
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"), [("resnet20", None), ("resnet18", 64), ("resnet50", 64), ("torchvision:resnet18", 64)]
+)
+def test_a_scattered_network_equals_the_masked_one_and_loads_alone(arch: str, size: int, tmp_path: Path):
+    network, result = pruned(arch, Specification(rate=0.4, residual="scatter"), size)
+    thin = result.network
+    assert result.after.macs < 0.55 * result.before.macs
+    assert count(trace(thin.model, thin.input_size).map) == result.after
+    with torch.no_grad():
+        narrow = thin.model(images(network))
+    torch.testing.assert_close(narrow, masked_logits(network, result), rtol=1e-4, atol=1e-4)
+
+    path = tmp_path / "thin.hdf5"
+    save_network(path, thin)
+    code = f"""
+import sys, torch, numpy
+torch.set_num_threads(1)
+from prune.engine.network import load_network
+network = load_network(r"{path}")
+images = torch.randn(2, *network.input_size, generator=torch.Generator().manual_seed(0))
+with torch.no_grad():
+    numpy.save(r"{tmp_path / "logits.npy"}", network.model(images).numpy())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    assert np.array_equal(np.load(tmp_path / "logits.npy"), narrow.numpy())
+
+
+def test_the_stem_and_the_projection_are_expanded_inside_the_addition():
+    _, result = pruned("resnet20", Specification(rate=0.4, residual="scatter"))
+    state = result.network.model.state_dict()
+    indices = [name for name in state if name.endswith("index")]
+    assert "stage1.block0.merge.expand.index" in indices  # the stem's 10 of 16 channels
+    assert state["stage1.block0.conv1.conv.weight"].shape[1] == 10
+    assert state["stage1.block1.conv1.conv.weight"].shape[1] == 16
+    assert not any("expand" in name for name in indices if not name.startswith("stage1.block0"))
+    assert sum(name.endswith("merge.index") for name in indices) == 9
+    _, result = pruned("resnet50", Specification(rate=0.4, residual="scatter"), 32)
+    expanded = [name for name in result.network.model.state_dict() if "expand" in name]
+    assert expanded == [f"stage{stage}.block0.merge.expand.index" for stage in (1, 2, 3, 4)]
+
+
+def test_what_is_not_narrowed_keeps_the_plain_addition():
+    _, result = pruned(
+        "resnet20", Specification(layer_rates=("stage2.block1.conv2.conv=0.5",), residual="scatter")
+    )
+    indices = [name for name in result.network.model.state_dict() if name.endswith("index")]
+    assert indices == ["stage2.block1.merge.index"]
+    assert all(
+        module.expand is None for module in result.network.model.modules() if isinstance(module, Merge)
+    )
+
+
+def test_another_networks_branches_are_expanded_by_a_copy_and_it_is_said():
+    _, result = pruned("torchvision:resnet18", Specification(rate=0.4, residual="scatter"), 32)
+    assert result.notes == (COPIES,)
+    assert "layer1.0.bn2" in expansion.placed(result.network.model)
+    assert len(result.kept["conv1"]) == 64  # the stem's output is a stream itself
+    _, internal = pruned("torchvision:resnet18", Specification(rate=0.4), 32)
+    assert internal.notes == ()
+
+
+def test_one_channel_is_left_where_nearly_all_leave():
+    _, result = pruned("resnet20", Specification(rate=0.99, residual="scatter"))
+    assert {len(kept) for name, kept in result.kept.items()} == {1}
+
+
+def test_scores_see_the_map_after_the_addition():
+    """A branch's last conv is ranked after the addition in every mode: scoring knows the network as it is."""
+    network = randomised(new_network("resnet20"))
+    traced = trace(network.model, network.input_size)
+    assert traced.taps["stage1.block0.conv2.conv"].op == "relu"
+    opened = view(network.model, traced, network.input_size, "scatter").traced
+    assert opened.taps["stage1.block0.conv2.conv"].op == "batch_norm"  # so it must not be asked
+
+
+def test_a_scattered_network_is_pruned_again_and_folded(tmp_path: Path):
+    network, result = pruned("resnet20", Specification(rate=0.3, residual="scatter"))
+    thin = result.network
+    again = prune_network(
+        thin,
+        Specification(rate=0.3, residual="scatter"),
+        score("l1", thin.model, trace(thin.model, thin.input_size)),
+    )
+    assert again.after.macs < result.after.macs
+    assert len(again.kept["stage1.block0.conv2.conv"]) == 9  # 16 - 4 = 12, 12 - 3
+    save_network(tmp_path / "thin.hdf5", again.network)
+    folded_file(tmp_path)
+    with torch.no_grad():
+        expected = load_network(tmp_path / "thin.hdf5").model(images(network))
+        folded = load_network(tmp_path / "folded.hdf5")
+        torch.testing.assert_close(folded.model(images(network)), expected, rtol=1e-4, atol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.model.modules())
+
+
+def test_folding_keeps_the_expansions_of_other_networks(tmp_path: Path):
+    network, result = pruned("torchvision:resnet18", Specification(rate=0.4, residual="scatter"), 32)
+    save_network(tmp_path / "thin.hdf5", result.network)
+    folded_file(tmp_path)
+    with torch.no_grad():
+        expected = result.network.model(images(network))
+        folded = load_network(tmp_path / "folded.hdf5")
+        torch.testing.assert_close(folded.model(images(network)), expected, rtol=1e-4, atol=1e-4)
+    assert "layer1.0.bn2" in expansion.placed(folded.model)
+
+
+def test_a_shifted_index_is_found(monkeypatch: pytest.MonkeyPatch):
+    """The value proof must notice a branch that goes to the wrong channels of its stream."""
+    from prune.engine import surgery
+    from prune.engine.errors import ProofError
+
+    right = surgery._renumbered
+
+    def shifted(index, gone):
+        values = right(index, gone)
+        return np.roll(values, 1) if index.name == "stage1.block1.merge.index" else values
+
+    monkeypatch.setattr(surgery, "_renumbered", shifted)
+    with pytest.raises(ProofError, match="differs from the masked one"):
+        pruned("resnet20", Specification(rate=0.4, residual="scatter"))
+
+
+def test_the_budget_counts_branches():
+    network = new_network("resnet56")
+    cost = forecast(network, Specification(flops=0.5, residual="scatter")).after
+    assert 0.49 < cost.macs / 125_485_696 <= 0.5
