@@ -1,7 +1,9 @@
 """Errors of this package: each message names the thing, its value, what was allowed and the next step."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from difflib import get_close_matches
+
+_NEAR = 0.5  # of what `get_close_matches` calls similarity: an `l3` may have been meant for `l1`
 
 
 class ArchError(Exception):
@@ -12,7 +14,14 @@ class UnknownArch(ArchError):
     """No network goes by this name."""
 
 
-def nearest(wrong: str, known: Collection[str], otherwise: str, prefix: str = "") -> str:
-    """End a message about a wrong name: with the nearest known one, prefixed, or else with `otherwise`."""
-    near = get_close_matches(wrong, known, n=1)
-    return f"did you mean {prefix + near[0]!r}?" if near else otherwise
+def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None, prefix: str = "") -> str:
+    """End a message about a wrong name with the known one that was probably meant.
+
+    Args:
+        wrong: the name that was given.
+        known: those that there are.
+        otherwise: the end where no known name is near; without it the nearest is offered, however far it is.
+        prefix: goes before the name that is offered.
+    """
+    near = get_close_matches(wrong, list(known), n=1, cutoff=0.0 if otherwise is None else _NEAR)
+    return f"did you mean {prefix + near[0]!r}?" if near else otherwise or "there are none"

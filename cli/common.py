@@ -73,6 +73,12 @@ def images_of(options: dict[str, Any]) -> "Images":
     return Images(*described, workers=options["workers"] or 0)
 
 
+def measurable(images: "Images", source: "Source") -> bool:
+    """Does the user, or else the network, say on which images it can be measured?"""
+    measured_on = (source.network.accuracy or {}).get("dataset")
+    return bool(images.dataset or images.data_dir or measured_on)
+
+
 def open_images(out: Out, images: "Images", source: "Source") -> "ImageData":
     """Open the images that go with a network and say which they are."""
     data = images.open(source.network)

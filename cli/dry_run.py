@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import units
 from .flops import cost_facts
-from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS, show_costs
+from .prune_tables import show_costs, show_groups
 from .show import Out
 
 if TYPE_CHECKING:
@@ -52,12 +52,13 @@ def show_dry_run(
         }
     )
     if counts:
-        rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in counts.items()]
-        show.table(arch, GROUP_COLUMNS, rows)
+        residual = "" if wanted is None else f", residual {wanted.for_arch(arch).residual}"
+        show_groups(show, f"{arch}{residual}", counts)
     if after is not None:
         show_costs(show, before, after, {}, {"after": "after"})
     else:
-        show.table("", SUMMARY_COLUMNS, [["before", before.macs, None, before.params, None, None]])
+        macs, params = units.large(before.macs), units.count(before.params)
+        show.facts({"network": f"{arch}, {macs} MACs, {params} params"})
     if config is not None and data is not None:
         show.facts(_training_words(config, data))
     if wanted is not None and wanted.ways == ["--flops/--params"]:

@@ -7,6 +7,7 @@ import typer
 
 from . import options as opt
 from . import units
+from .common import images_of, start
 from .flops import cost_facts
 from .show import Format, Out
 
@@ -56,10 +57,8 @@ def command(
     show = Out(json, quiet)
     from ..engine.comparison import measure_networks
     from ..engine.network import load_network
-    from ..engine.sources import Images
-    from .common import start
 
-    wanted = Images(dataset, data_dir, image_size, download, workers or 0)
+    wanted = images_of(locals())
     where = start(threads, device)
     networks = {file: load_network(file, arch, input_size=image_size) for file in files}
     images = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options as opt
+from .common import images_of, start_together
 from .recipe_option import check_recipe
 from .show import Out
 from .training import resume_and_show, train_and_show, training_config
@@ -36,12 +37,7 @@ def command(
         float | None,
         typer.Option("--distill-temperature", metavar="T", help="How much answers are softened. Default: 4."),
     ] = None,
-    recalibrate: Annotated[
-        int,
-        typer.Option(
-            "--recalibrate", metavar="BATCHES", help="Training batches to re-estimate BN on first.", min=0
-        ),
-    ] = 20,
+    recalibrate: opt.Recalibrate = 20,
     batch_size: opt.BatchSize = None,
     eval_batch_size: opt.EvalBatchSize = None,
     workers: opt.Workers = None,
@@ -62,12 +58,7 @@ def command(
     nproc: opt.Nproc = None,
     seed: opt.Seed = 0,
     out: opt.OutFolder = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume", metavar="FOLDER", help="Go on with this interrupted run.", show_default=False
-        ),
-    ] = None,
+    resume: opt.Resume = None,
     dry_run: opt.DryRun = False,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -80,9 +71,7 @@ def command(
     folder, in runs/ unless --out says otherwise; interrupted, it goes on with --resume FOLDER.
     """
     show = Out(json, quiet)
-    from ..engine.sources import Images
     from ..engine.training.job import TrainingJob
-    from .common import start_together
 
     start_together(context, threads, device, nproc)
     if resume is not None:
@@ -106,7 +95,7 @@ def command(
     job = TrainingJob(
         command="finetune",
         config=training_config(locals(), epochs=30, lr=0.01, **teaching),
-        images=Images(dataset, data_dir, image_size, download, workers or 0),
+        images=images_of(locals()),
         arch=arch,
         start=file,
         recipe=recipe,

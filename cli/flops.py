@@ -7,6 +7,7 @@ import typer
 from . import options as opt
 from . import units
 from .flops_recipe import show_recipes
+from .prune_tables import note_ignored
 from .show import Format, Out
 from .specify import specification
 from .typed import option, typed
@@ -111,10 +112,7 @@ def command(
             f"   {units.change(cost.params, baseline.params)} of {units.count(baseline.params)}"
         )
     show.facts(facts)
-    if ignored:
-        show.note(
-            f"rates of {len(ignored)} convs were ignored (residual streams stay whole): {', '.join(ignored)}"
-        )
+    note_ignored(show, ignored)
 
 
 def _refuse_beside_recipe(context: typer.Context) -> None:

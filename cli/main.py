@@ -51,8 +51,13 @@ class LazyCommand(TyperCommand):
         assert self.name is not None
         module = importlib.import_module(f".{self.name.replace('-', '_')}", __package__)
         single = typer.Typer(add_completion=False)
-        single.command(self.name)(module.command)
+        single.command(self.name, help=_unfolded(module.command.__doc__))(module.command)
         return typer.main.get_command(single).make_context(*args, **kwargs)
+
+
+def _unfolded(doc: str) -> str:
+    """A docstring's paragraphs, each one line, which the terminal then folds where it ends itself."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in doc.split("\n\n"))
 
 
 app = typer.Typer(add_completion=False)

@@ -267,6 +267,10 @@ SyncBn = Annotated[
     _training("--sync-bn", None, "Batch norms see the batches of all processes as one."),
 ]
 
+Recalibrate = Annotated[
+    int, _training("--recalibrate", "BATCHES", "Training batches to re-estimate BN on; 0: none.", min=0)
+]
+
 # On what
 Device = Annotated[str, _machine("--device", "NAME", "auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, _machine("--threads", "N", "CPU threads. Default: one per core.", min=1)]
@@ -279,6 +283,9 @@ Seed = Annotated[int, _machine("--seed", "N", "Same seed, same numbers.", min=0)
 # What comes out
 OutFile = Annotated[Path | None, _output("--out", "FILE", "File to write.", show_default=False)]
 OutFolder = Annotated[Path | None, _output("--out", "FOLDER", "Folder of this run.", show_default=False)]
+Resume = Annotated[
+    Path | None, _output("--resume", "FOLDER", "Go on with this interrupted run.", show_default=False)
+]
 Force = Annotated[bool, _output("--force", None, "Replace what is already there.")]
 Json = Annotated[bool, _output("--json", None, "One JSON object on stdout, and nothing else.")]
 DryRun = Annotated[bool, _output("--dry-run", None, "Check everything, say what would be done, do nothing.")]

@@ -15,6 +15,7 @@ from ..engine.events import (
     Note,
     RunStarted,
     Saved,
+    Scored,
     StepDone,
     Tested,
 )
@@ -83,7 +84,7 @@ def describe(event: Event) -> str:
 
 
 class _Bar:
-    """A live bar over the steps of a training, or over the images of an evaluation; none off a terminal."""
+    """A live bar over a training, an evaluation or the scoring of filters; none off a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -120,6 +121,8 @@ class _Bar:
                     (event.epoch - 1) * event.steps + event.step,
                     f"loss {event.loss:.3f}  {units.count(round(event.images_per_s))} img/s",
                 )
+            case Scored():
+                self._show("scoring", event.done, total=event.batches)
             case Tested() if self._training:
                 self._progress.update(self._task, description="testing")
             case Tested():

@@ -44,12 +44,7 @@ def command(
     scratch: opt.Scratch = False,
     procedure: opt.Procedure = None,
     weight_norm: opt.WeightNorm = None,
-    recalibrate: Annotated[
-        int,
-        typer.Option(
-            "--recalibrate", metavar="BATCHES", help="Training batches to re-estimate BN on; 0: none.", min=0
-        ),
-    ] = 20,
+    recalibrate: opt.Recalibrate = 20,
     dataset: opt.Dataset = None,
     data_dir: opt.DataDir = None,
     download: opt.Download = False,
@@ -90,15 +85,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume",
-            metavar="FOLDER",
-            help="Go on with this interrupted run.",
-            show_default=False,
-        ),
-    ] = None,
+    resume: opt.Resume = None,
     dry_run: opt.DryRun = False,
     force: opt.Force = False,
     json: opt.Json = False,

@@ -10,10 +10,10 @@ from .common import find, images_of, start_together
 from .dry_run import folder_of, show_dry_run
 from .flops import cost_facts
 from .prune_one_shot import refuse_scoring_without_effect, wanted_or_half
-from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS
+from .prune_tables import SUMMARY_COLUMNS, cost_cells, note_ignored, show_groups
 from .recipe_option import hold_against_recipe
 from .show import Out
-from .training import see_through, training_config
+from .training import begin_run, check_folder, run_name, see_through, training_config
 
 if TYPE_CHECKING:
     from ..engine.gradual.job import GradualJob
@@ -25,13 +25,10 @@ def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
     """Begin a run with the command's local variables, or go on with one, and see it through."""
     show = Out(options["json"], options["quiet"])
     start_together(context, options["threads"], options["device"], options["nproc"])
-    from ..engine.distributed import from_first
     from ..engine.errors import TrainingError
     from ..engine.gradual.job import GradualJob
     from ..engine.gradual.training import prepare, run_gradual
-    from ..engine.sources import RUNS
-    from ..engine.training.runs import Run, next_run_folder
-    from ..weights.files import check_distinct
+    from ..engine.training.runs import Run
 
     folder, force, resume = options["out"], options["force"], options["resume"]
     if resume is not None:
@@ -42,17 +39,14 @@ def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
         ready = prepare(job)
     else:
         job = _job(show, options)
-        if folder is not None:
-            check_distinct([folder], [job.start, job.scores])
-            from_first(lambda: Run.check_free(folder, force))
+        check_folder(folder, [job.start, job.scores], force)
         ready = prepare(job)
         hold_against_recipe(context, show, ready.network, job.specification, ready.forecast.after)
-        name = f"{job.schedule}-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
+        name = run_name(job.schedule, ready.network, ready.data)
         if options["dry_run"]:
             _preview(show, ready, folder_of(folder, name))
             return
-        settings = job.settings(ready.network, ready.data)
-        run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+        run = begin_run(folder, name, job.settings(ready.network, ready.data), force)
     outcome = see_through(show, run_gradual(ready, run, resume=resume is not None), run.folder, "prune")
     _show(show, outcome)
 
@@ -103,20 +97,13 @@ def _preview(show: Out, ready: "Prepared", folder: Path) -> None:
     """What the run would come to: how many leave is known without scores."""
     from ..engine.cost import count
 
-    forecast = ready.forecast
-    gone = forecast.map.removal_mask(ready.leaving)
-    counts = {
-        group.name: (int((~gone[group.channels]).sum()), len(group.channels))
-        for group in forecast.map.groups
-        if group.name in forecast.selection.counts
-    }
     show_dry_run(
         show,
         ready.network.arch,
         folder,
-        before=forecast.before,
-        after=count(forecast.map, ready.leaving),
-        counts=counts,
+        before=ready.forecast.before,
+        after=count(ready.forecast.map, ready.leaving),
+        counts=ready.counts,
         wanted=ready.job.specification,
         config=ready.config,
         data=ready.data,
@@ -138,22 +125,16 @@ def _show(show: Out, outcome: "Outcome") -> None:
             "accuracy": outcome.accuracies,
         }
     )
-    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in outcome.counts.items()]
-    show.table(f"{arch}, residual {outcome.residual}", GROUP_COLUMNS, rows)
+    show_groups(show, f"{arch}, residual {outcome.residual}", outcome.counts)
     tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
     masked = {"masked, BN live": "live", "masked": "masked"}
-    costs = [after.macs, after.macs / before.macs - 1, after.params, after.params / before.params - 1]
     summary = [
         ["before", before.macs, None, before.params, None, tops.get("before")],
         *([words, None, None, None, None, tops[stage]] for words, stage in masked.items() if stage in tops),
-        ["narrow", *costs, tops["narrow"]],
+        ["narrow", *cost_cells(before, after), tops["narrow"]],
     ]
     show.table("", SUMMARY_COLUMNS, summary)
-    if outcome.ignored:
-        show.note(
-            f"rates without effect, their convs are left alone in --residual {outcome.residual}: "
-            f"{', '.join(outcome.ignored)}"
-        )
+    note_ignored(show, outcome.ignored)
     if tops["narrow"] != tops["masked"]:
         change = units.points(tops["narrow"] - tops["masked"])
         show.warning(f"the accuracy changed by {change} points: where two logits are equal but for rounding")

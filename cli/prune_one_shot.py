@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .common import find, images_of, open_images, start
+from .common import find, images_of, measurable, open_images, start
 from .dry_run import show_dry_run
 from .flops import cost_facts
-from .prune_tables import GROUP_COLUMNS, show_costs
+from .prune_tables import note_ignored, show_costs, show_groups
 from .recipe_option import hold_against_recipe
 from .show import Out
 from .specify import limits, specification
@@ -52,8 +52,7 @@ def prune_one_shot(context: typer.Context, options: dict[str, Any]) -> None:
     source = find(
         show, file, options["arch"], images, num_classes=options["num_classes"], seed=options["seed"]
     )
-    measurable = images.dataset or images.data_dir or (source.network.accuracy or {}).get("dataset")
-    data = open_images(show, images, source) if measurable or job.needs_images else None
+    data = open_images(show, images, source) if measurable(images, source) or job.needs_images else None
     if options["dry_run"]:
         _preview(show, source.network, job, path)
         return
@@ -139,15 +138,10 @@ def _show(show: Out, outcome: "Outcome", path: Path) -> None:
             "accuracy": outcome.accuracies,
         }
     )
-    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in pruned.selection.counts.items()]
-    show.table(f"{network.arch}, residual {pruned.residual}", GROUP_COLUMNS, rows)
+    show_groups(show, f"{network.arch}, residual {pruned.residual}", pruned.selection.counts)
     for line in pruned.selection.notes:
         show.warning(line)
-    if pruned.selection.ignored:
-        ignored = ", ".join(pruned.selection.ignored)
-        show.note(
-            f"rates without effect, their convs are left alone in --residual {pruned.residual}: {ignored}"
-        )
+    note_ignored(show, pruned.selection.ignored)
     if pruned.pinned:
         pinned = "; ".join(f"{name} ({reason})" for name, reason in pruned.pinned.items())
         show.note(f"pinned: {pinned}")

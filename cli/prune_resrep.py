@@ -10,10 +10,10 @@ from . import units
 from .common import find, images_of, start_together
 from .dry_run import folder_of, show_dry_run
 from .flops import cost_facts
-from .prune_tables import GROUP_COLUMNS, SUMMARY_COLUMNS
+from .prune_tables import SUMMARY_COLUMNS, cost_cells, show_groups
 from .prune_ways import PENALTY
 from .show import Out
-from .training import see_through
+from .training import begin_run, check_folder, run_name, see_through
 
 if TYPE_CHECKING:
     from ..engine.resrep.job import ResRepJob
@@ -24,13 +24,10 @@ def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
     """Begin a run with the command's local variables, or go on with one, and see it through."""
     show = Out(options["json"], options["quiet"])
     start_together(context, options["threads"], options["device"], options["nproc"])
-    from ..engine.distributed import from_first
     from ..engine.errors import TrainingError
     from ..engine.resrep.job import ResRepJob
     from ..engine.resrep.training import prepare, run_resrep
-    from ..engine.sources import RUNS
-    from ..engine.training.runs import Run, next_run_folder
-    from ..weights.files import check_distinct
+    from ..engine.training.runs import Run
 
     folder, force, resume = options["out"], options["force"], options["resume"]
     if resume is not None:
@@ -41,18 +38,15 @@ def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
         ready = prepare(job)
     else:
         job = _job(show, options)
-        if folder is not None:
-            check_distinct([folder], [job.start])
-            from_first(lambda: Run.check_free(folder, force))
+        check_folder(folder, [job.start], force)
         ready = prepare(job)
-        name = f"resrep-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
+        name = run_name("resrep", ready.network, ready.data)
         if options["dry_run"]:
             _say_aim(show, ready)
             arch, path = ready.network.arch, folder_of(folder, name)
             show_dry_run(show, arch, path, before=ready.before, config=job.config, data=ready.data)
             return
-        settings = job.settings(ready.network, ready.data)
-        run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+        run = begin_run(folder, name, job.settings(ready.network, ready.data), force)
     _say_aim(show, ready)
     outcome = see_through(show, run_resrep(ready, run, resume=resume is not None), run.folder, "prune")
     _show(show, outcome, ready)
@@ -119,15 +113,14 @@ def _show(show: Out, outcome: "Outcome", ready: "Prepared") -> None:
             "accuracy": outcome.accuracies,
         }
     )
-    rows = [[name, full, kept, 1 - kept / full] for name, (full, kept) in folded.widths.items()]
-    if rows:
-        show.table(f"{arch}, residual {residual}", GROUP_COLUMNS, rows)
+    if folded.widths:
+        counts = {name: (kept, full) for name, (full, kept) in folded.widths.items()}
+        show_groups(show, f"{arch}, residual {residual}", counts)
     tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
-    costs = [after.macs, after.macs / before.macs - 1, after.params, after.params / before.params - 1]
     summary = [
         ["before", before.macs, None, before.params, None, tops["before"]],
         ["trained, with compactors", None, None, None, None, tops["trained"]],
-        ["folded", *costs, tops["folded"]],
+        ["folded", *cost_cells(before, after), tops["folded"]],
     ]
     show.table("", SUMMARY_COLUMNS, summary)
     for line in folded.notes:

@@ -1,16 +1,15 @@
 """`prune prune --method sketch`: fewer filters that sketch the old ones, measured, in one file."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .common import find, images_of, open_images, start
+from .common import find, images_of, measurable, open_images, start
 from .dry_run import show_dry_run
 from .flops import cost_facts
 from .prune_one_shot import beside
-from .prune_tables import GROUP_COLUMNS, show_costs
+from .prune_tables import show_costs, show_groups
 from .recipe_option import hold_against_recipe
 from .show import Out
 
@@ -35,14 +34,12 @@ def prune_sketch(context: typer.Context, options: dict[str, Any]) -> None:
     check_any(path, force)
     check_distinct([path], [file])
     images = images_of(options)
-    images = replace(images, workers=options["workers"] or 0)
     where = start(options["threads"], options["device"])
     source = find(show, file, arch, images, seed=options["seed"])
     if options["dry_run"]:
         _preview(show, source.network, job, path)
         return
-    measurable = images.dataset or images.data_dir or (source.network.accuracy or {}).get("dataset")
-    data = open_images(show, images, source) if measurable else None
+    data = open_images(show, images, source) if measurable(images, source) else None
     outcome = show.progress(run_sketch(source.network, job, data, where))
     wanted = Specification(keep_rate=job.keep_rate, skip=job.skip)
     hold_against_recipe(context, show, outcome.network, wanted, outcome.pruned.after)
@@ -108,8 +105,7 @@ def _show(show: Out, outcome: "Outcome", job: "Sketch", path: Path) -> None:
             "accuracy": outcome.accuracies,
         }
     )
-    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in pruned.selection.counts.items()]
-    show.table(f"{network.arch}, sketched as {job.procedure}", GROUP_COLUMNS, rows)
+    show_groups(show, f"{network.arch}, sketched as {job.procedure}", pruned.selection.counts)
     reasons: dict[str, list[str]] = {}
     for name, reason in pruned.pinned.items():
         reasons.setdefault(reason, []).append(name)

@@ -1,6 +1,6 @@
-"""The columns in which `prune prune` states its results, whatever the method."""
+"""What `prune prune` shows of its results, whatever the method."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from . import units
@@ -26,6 +26,23 @@ SUMMARY_COLUMNS: dict[str, Format] = {
 }
 
 
+def show_groups(show: Out, title: str, counts: Mapping[str, tuple[int, int]]) -> None:
+    """A line per group of channels; `counts` says how many stay and how many there were."""
+    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in counts.items()]
+    show.table(title, GROUP_COLUMNS, rows)
+
+
+def cost_cells(before: "Cost", after: "Cost") -> list[float]:
+    """What the narrow network costs, as the middle columns of a summary have it."""
+    return [after.macs, after.macs / before.macs - 1, after.params, after.params / before.params - 1]
+
+
+def note_ignored(show: Out, ignored: Sequence[str]) -> None:
+    """Say which convolutions' rates had no effect, if there are any."""
+    if ignored:
+        show.note(f"rates of {len(ignored)} convs have no effect, they are left alone: {', '.join(ignored)}")
+
+
 def show_costs(
     show: Out,
     before: "Cost",
@@ -38,9 +55,8 @@ def show_costs(
     The first stage is shown in any case, the others where they were measured.
     """
     tops = {stage: accuracy.top1 for stage, accuracy in accuracies.items()}
-    change = [after.macs, after.macs / before.macs - 1, after.params, after.params / before.params - 1]
     rows = [["before", before.macs, None, before.params, None, tops.get("before")]]
     for number, (words, stage) in enumerate(stages.items()):
         if number == 0 or stage in tops:
-            rows.append([words, *change, tops.get(stage)])
+            rows.append([words, *cost_cells(before, after), tops.get(stage)])
     show.table("", SUMMARY_COLUMNS, rows)

@@ -2,7 +2,8 @@
 
 import typer
 
-from .training import TRAINING_OPTIONS, option, typed
+from .training import TRAINING_OPTIONS
+from .typed import option, typed
 
 EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),

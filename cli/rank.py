@@ -6,7 +6,7 @@ import typer
 
 from . import options as opt
 from . import units
-from .common import find, open_images, start_together
+from .common import find, images_of, open_images, start_together
 from .show import Out
 
 COLUMNS = {
@@ -50,7 +50,8 @@ def command(
     from ..engine import criteria, distributed
     from ..engine.graph.trace import trace
     from ..engine.score_file import save_scores
-    from ..engine.sources import RUNS, Images
+    from ..engine.scoring import scoring_on
+    from ..engine.sources import RUNS
     from ..engine.training.runs import check_runs, next_run_folder
     from ..weights.files import check_distinct, check_output
 
@@ -61,26 +62,22 @@ def command(
         check_output(out, force)
     else:
         check_runs(RUNS)
-    images = Images(dataset, data_dir, image_size, download, workers or 0)
+    images = images_of(locals())
     where = start_together(context, threads, device, nproc)
     source = find(show, file, arch, images, num_classes=num_classes, seed=seed)
     network = source.network
     network.model.to(where)
-    batches, on = None, None
-    if needs_images:
-        data = open_images(show, images, source)
-        batches = data.batches(
-            "train",
-            distributed.share_of(batch_size or 128),
-            device=where,
-            shuffle_seed=seed,
-            limit=limit or 5,
-            shard=distributed.shard(),
-        )
-        on = data.info.name
-    scores = criteria.score(
-        criterion, network.model, trace(network.model, network.input_size), batches=batches, seed=seed
+    data = open_images(show, images, source) if needs_images else None
+    work = scoring_on(
+        data,
+        criterion,
+        network.model,
+        trace(network.model, network.input_size),
+        batch_size=batch_size or 128,
+        limit=limit or 5,
+        seed=seed,
     )
+    scores = show.progress(work)
     if not distributed.is_first():
         return
 
@@ -88,7 +85,7 @@ def command(
     meta = {
         "arch": network.arch,
         "criterion": criterion,
-        "dataset": on,
+        "dataset": None if data is None else data.info.name,
         "weights": source.weights,
         "seed": seed,
     }

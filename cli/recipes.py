@@ -16,11 +16,9 @@ COLUMNS: dict[str, Format] = {
     "recipe": str,
     "arch": str,
     "data": str,
-    "residual": str,
-    "FLOPs": lambda printed: printed,
-    "params": lambda printed: printed,
-    "top-1": lambda printed: printed,
-    "source": str,
+    "FLOPs": units.as_printed,
+    "params": units.as_printed,
+    "top-1": units.as_printed,
 }
 
 
@@ -35,8 +33,9 @@ def command(
 ) -> None:
     """List the published rows that can be run, or show one of them.
 
-    FLOPs and params are the published drops. Run a row with prune train-base, prune prune and prune finetune
-    --recipe NAME; hold it against its paper with prune flops --recipe NAME.
+    FLOPs and params are the published drops. prune recipes NAME shows all of a row: its source, rates and
+    training. Run it with prune train-base, prune prune and prune finetune --recipe NAME; hold it against its
+    paper with prune flops --recipe NAME.
     """
     out = Out(json)
     found = recipes.matching(glob)
@@ -48,8 +47,8 @@ def command(
     for recipe in found:
         facts = _summary(recipe)
         drops = [f"-{facts[name]}" if facts[name] else None for name in ("flops_drop", "params_drop")]
-        names = [facts[name] for name in ("name", "arch", "dataset", "residual")]
-        rows.append([*names, *drops, facts["top1"] or None, facts["source"]])
+        names = [facts[name] for name in ("name", "arch", "dataset")]
+        rows.append([*names, *drops, facts["top1"] or None])
     out.table("", COLUMNS, rows)
 
 

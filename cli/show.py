@@ -21,6 +21,7 @@ from .progress import draw
 Format = Callable[[Any], str]
 
 _UNLIMITED = 100_000  # columns; a pipe has no width, so nothing may be folded or cut for its sake
+_NARROWEST_TEXT = 12  # columns that a folded text may be left with
 
 
 class Out:
@@ -53,22 +54,27 @@ class Out:
         cells = [[_cell(*pair) for pair in zip(columns.values(), row, strict=True)] for row in rows]
         left = [form is str for form in columns.values()]
         if self._stdout.is_terminal:
-            self._stdout.print(_folding_table(list(columns), left, cells))
+            for part in _parts_that_fit(list(columns), left, cells, self._stdout.width):
+                self._stdout.print(_folding_table(list(columns), left, cells, part))
+                self._stdout.print()
         else:
-            print(_full_width_table(list(columns), left, cells))
-        self._stdout.print()
+            print(_full_width_table(list(columns), left, cells), end="\n\n")
 
     def facts(self, facts: Mapping[str, object]) -> None:
         """Show labelled single values, one a line; those that are `None` are left out."""
         if self.as_json:
             return
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        grid.add_column(style="dim")
-        grid.add_column(overflow="fold")
-        for label, value in facts.items():
-            if value is not None:
-                grid.add_row(label, str(value))
-        self._stdout.print(grid)
+        known = {label: str(value) for label, value in facts.items() if value is not None}
+        if self._stdout.is_terminal:
+            grid = Table.grid(padding=(0, 2, 0, 0))
+            grid.add_column(style="dim", no_wrap=True)
+            grid.add_column(overflow="fold")
+            for pair in known.items():
+                grid.add_row(*pair)
+            self._stdout.print(grid)
+        else:
+            width = max(map(len, known), default=0)
+            print(*(f"{label:<{width}}  {value}" for label, value in known.items()), sep="\n")
         self._stdout.print()
 
     def json(self, result: object) -> None:
@@ -111,13 +117,39 @@ def _cell(form: Format, value: Any) -> str:
     return units.MISSING if value is None else form(value)
 
 
-def _folding_table(headings: list[str], left: list[bool], cells: list[list[str]]) -> Table:
-    """A table that folds its longest cells where the terminal is narrow."""
+def _parts_that_fit(
+    headings: list[str], left: list[bool], cells: list[list[str]], room: int
+) -> list[list[int]]:
+    """Columns by number, in tables of at most `room`, each of which begins with the first column.
+
+    Text can be folded, numbers cannot: where not all have room, the rest comes in a table below.
+    """
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    needs = [
+        min(width, _NARROWEST_TEXT) if is_left else width for width, is_left in zip(widths, left, strict=True)
+    ]
+    parts, taken = [[0]], needs[0]
+    for number, needed in enumerate(needs[1:], 1):
+        if taken + 2 + needed > room and len(parts[-1]) > 1:
+            parts.append([0])
+            taken = needs[0]
+        parts[-1].append(number)
+        taken += 2 + needed
+    return parts
+
+
+def _folding_table(
+    headings: list[str], left: list[bool], cells: list[list[str]], columns: list[int]
+) -> Table:
+    """A table of some of the columns, which folds its longest text where the terminal is narrow."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for heading, is_left in zip(headings, left, strict=True):
-        table.add_column(heading, justify="left" if is_left else "right", overflow="fold")
+    for number in columns:
+        if left[number]:
+            table.add_column(headings[number], overflow="fold")
+        else:
+            table.add_column(headings[number], justify="right", no_wrap=True)
     for row in cells:
-        table.add_row(*row)
+        table.add_row(*(row[number] for number in columns))
     return table
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from . import options as opt
+from .common import images_of, start_together
 from .recipe_option import check_recipe
 from .show import Out
 from .training import resume_and_show, train_and_show, training_config
@@ -52,12 +53,7 @@ def command(
     nproc: opt.Nproc = None,
     seed: opt.Seed = 0,
     out: opt.OutFolder = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            "--resume", metavar="FOLDER", help="Go on with this interrupted run.", show_default=False
-        ),
-    ] = None,
+    resume: opt.Resume = None,
     dry_run: opt.DryRun = False,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -71,9 +67,7 @@ def command(
     FOLDER.
     """
     show = Out(json, quiet)
-    from ..engine.sources import Images
     from ..engine.training.job import TrainingJob
-    from .common import start_together
 
     start_together(context, threads, device, nproc)
     if resume is not None:
@@ -83,7 +77,7 @@ def command(
     job = TrainingJob(
         command="train-base",
         config=training_config(locals(), epochs=100, lr=0.1),
-        images=Images(dataset, data_dir, image_size, download, workers or 0),
+        images=images_of(locals()),
         arch=arch,
         like=like,
         num_classes=num_classes,

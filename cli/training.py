@@ -1,6 +1,7 @@
-"""What `train-base` and `finetune` share: from options to a job, and from events to a summary."""
+"""What commands that train share: from options to settings, and from events to a summary."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +13,12 @@ from .show import Out
 from .typed import option, typed
 
 if TYPE_CHECKING:
+    from ..engine.data import ImageData
     from ..engine.events import Finished
+    from ..engine.network import Network
     from ..engine.training.config import TrainConfig
     from ..engine.training.job import Prepared, TrainingJob
+    from ..engine.training.runs import Run
 
 TRAINING_OPTIONS = (
     "batch_size",
@@ -57,23 +61,46 @@ def train_and_show(
     out: Out, job: "TrainingJob", folder: Path | None, force: bool, *, dry_run: bool = False
 ) -> None:
     """Begin a run, in a new folder if none is given, and see it through; or only say what it would be."""
-    from ..engine.distributed import from_first
-    from ..engine.sources import RUNS
     from ..engine.training.job import prepare, run_training
-    from ..engine.training.runs import Run, next_run_folder
-    from ..weights.files import check_distinct
 
-    if folder is not None:
-        check_distinct([folder], [job.start, job.like, job.teacher])
-        from_first(lambda: Run.check_free(folder, force))
+    check_folder(folder, [job.start, job.like, job.teacher], force)
     ready = prepare(job)
-    name = f"{job.command}-{ready.network.arch.replace(':', '-')}-{ready.data.info.name}"
+    name = run_name(job.command, ready.network, ready.data)
     if dry_run:
         _preview(out, ready, folder_of(folder, name))
         return
-    settings = job.settings(ready.network, ready.data)
-    run = from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+    run = begin_run(folder, name, job.settings(ready.network, ready.data), force)
     _show(out, see_through(out, run_training(ready, run), run.folder, job.command), run.folder)
+
+
+def check_folder(folder: Path | None, inputs: Sequence[Path | None], force: bool) -> None:
+    """Make sure, before any long work, that a run may begin in the folder that was named, if one was.
+
+    Raises:
+        WeightsError: it is an input too.
+        TrainingError: it is in use, or is a file.
+    """
+    from ..engine.distributed import from_first
+    from ..engine.training.runs import Run
+    from ..weights.files import check_distinct
+
+    if folder is not None:
+        check_distinct([folder], inputs)
+        from_first(lambda: Run.check_free(folder, force))
+
+
+def run_name(what: str, network: "Network", data: "ImageData") -> str:
+    """What a run's folder in runs/ is called, but for its number."""
+    return f"{what}-{network.arch.replace(':', '-')}-{data.info.name}"
+
+
+def begin_run(folder: Path | None, name: str, settings: dict[str, Any], force: bool) -> "Run":
+    """Write down what a new run is to do, in the folder that was named or in the next one of `name`."""
+    from ..engine.distributed import from_first
+    from ..engine.sources import RUNS
+    from ..engine.training.runs import Run, next_run_folder
+
+    return from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
 
 
 def _preview(out: Out, ready: "Prepared", folder: Path) -> None:

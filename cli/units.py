@@ -21,6 +21,11 @@ def large(number: float) -> str:
     return f"{number / 1_000_000_000:.2f}G"
 
 
+def as_printed(text: str) -> str:
+    """A number that somebody else wrote, as it stands in their table: `62.72M`."""
+    return text
+
+
 def percent(share: float) -> str:
     """A share of one: `0.471` is `47.1%`."""
     return f"{100 * share:.1f}%"

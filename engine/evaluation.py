@@ -11,7 +11,7 @@ from .data.base import DataInfo, ImageData
 from .distributed import add_up, processes, shard
 from .errors import DataError
 from .eval_mode import eval_mode
-from .events import Accuracy, Tested
+from .events import Accuracy, Tested, unwatched
 
 TOP5_FROM_CLASSES = 10  # top-5 of a handful of classes says nothing
 
@@ -27,14 +27,11 @@ def evaluate(
     precision: str = "fp32",
 ) -> Accuracy:
     """Test `model` as `evaluating` does, without the progress."""
-    progress = evaluating(
-        model, data, batch_size=batch_size, device=device, split=split, limit=limit, precision=precision
+    return unwatched(
+        evaluating(
+            model, data, batch_size=batch_size, device=device, split=split, limit=limit, precision=precision
+        )
     )
-    while True:
-        try:
-            next(progress)
-        except StopIteration as end:
-            return end.value
 
 
 def evaluating(

@@ -1,7 +1,11 @@
 """What the engine says while it works: plain facts, yielded, never printed. Epochs and steps count from 1."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,14 @@ class ConvMasked:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """A criterion has looked at `done` of `batches` batches of images."""
+
+    done: int
+    batches: int
+
+
+@dataclass(frozen=True)
 class Tested:
     """An evaluation has got through `done` of `images` images."""
 
@@ -133,4 +145,13 @@ class Finished:
     seconds: float
 
 
-Event = RunStarted | StepDone | MasksSet | ConvMasked | Tested | EpochDone | Saved | Note | Finished
+Event = RunStarted | StepDone | MasksSet | ConvMasked | Scored | Tested | EpochDone | Saved | Note | Finished
+
+
+def unwatched(work: Generator[Event, None, T]) -> T:
+    """Let work go through, whatever it says; returns what it comes to."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value

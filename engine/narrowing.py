@@ -37,6 +37,11 @@ class Narrowed:
     misfits: tuple[str, ...]
 
 
+def left_alone(misfits: Iterable[str]) -> tuple[str, ...]:
+    """What had to be pinned on the way, as notes for the user."""
+    return tuple(f"left alone: {reason}" for reason in misfits)
+
+
 def narrow_proven(
     model: nn.Module,
     traced: Trace,

@@ -56,6 +56,7 @@ class Network:
         accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, ...
         history: how it came about, oldest step first.
         origin: in words, where the weights come from.
+        sha256: of the file they were loaded from; the parent of the next step of the history.
     """
 
     model: nn.Module

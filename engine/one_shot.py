@@ -1,6 +1,6 @@
 """One-shot pruning as a job: score, choose, cut, prove, re-estimate batch norms, measure at every turn."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,14 +10,17 @@ from torch import Tensor
 from . import criteria
 from .allocation.specification import Specification
 from .data import DataInfo, ImageData
+from .data.base import Batch
 from .errors import CriterionError
 from .evaluation import evaluating
 from .events import Accuracy, Event, Note
 from .graph.trace import Trace, trace
+from .narrowing import left_alone
 from .network import Network
 from .pruning import Pruned, forecast, prune_network
 from .recalibrate import recalibrate
 from .score_file import load_scores, skipping_unscored
+from .scoring import scoring_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +92,12 @@ def run_one_shot(
     traced = trace(network.model, network.input_size)
     if job.specification.needs_scores:  # what cannot be met shows before the scoring, which may take long
         forecast(network, job.specification, traced)
-    scores = _scores(network, traced, job, data, device)
+    scores = yield from _scores(network, traced, job, data)
     specification, notes = job.specification, ()
     if job.scores is not None:
         specification, notes = skipping_unscored(specification, traced.map, scores)
     pruned = prune_network(network, specification, scores, traced=traced, options=_options(job))
-    left_alone = (f"left alone: {reason}" for reason in pruned.misfits)
-    for note in (*notes, *left_alone, *pruned.notes):
+    for note in (*notes, *left_alone(pruned.misfits), *pruned.notes):
         yield Note(note)
     return (yield from measuring(network, pruned, job, data, device))
 
@@ -134,22 +136,29 @@ def measured(network: Network, accuracy: Accuracy, info: DataInfo) -> Network:
 
 
 def _scores(
-    network: Network, traced: Trace, job: OneShot, data: ImageData | None, device: torch.device
-) -> Mapping[str, Tensor]:
+    network: Network, traced: Trace, job: OneShot, data: ImageData | None
+) -> Generator[Event, None, Mapping[str, Tensor]]:
     if not job.specification.needs_scores:
         return {}
     if job.scores is not None:
         return load_scores(job.scores, traced.map)
-    batches = _batches(data, job, job.limit, device) if job.needs_images and data is not None else None
-    return criteria.score(job.criterion, network.model, traced, batches=batches, seed=job.seed)
+    work = scoring_on(
+        data,
+        job.criterion,
+        network.model,
+        traced,
+        batch_size=job.batch_size,
+        limit=job.limit,
+        seed=job.seed,
+    )
+    return (yield from work)
 
 
-def _batches(data: ImageData, job: Measuring, limit: int, device: torch.device):
+def _batches(data: ImageData, job: Measuring, limit: int, device: torch.device) -> Iterator[Batch]:
     return data.batches("train", job.batch_size, device=device, shuffle_seed=job.seed, limit=limit)
 
 
 def _options(job: OneShot) -> dict[str, object]:
-    if not job.specification.needs_scores:
-        return job.origin
     chosen_by = {"scores": str(job.scores)} if job.scores else {"criterion": job.criterion, "seed": job.seed}
-    return {**chosen_by, "recalibration": job.recalibration, **job.origin}
+    scored = chosen_by if job.specification.needs_scores else {}
+    return {**scored, "recalibration": job.recalibration, **job.origin}

@@ -1,6 +1,5 @@
 """Scores on disk: a weight file whose keys are convolution names, or a folder of HRank's `rank_conv*.npy`."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..archs.errors import nearest
 from ..weights.store import WeightFile
 from ..weights.store import read as read_weights
 from ..weights.store import write as write_weights
@@ -90,10 +90,9 @@ def _check_names(scores: Mapping[str, Tensor], channel_map: ChannelMap, path: st
     known = [layer.name for layer in scored_layers(channel_map)]
     for name in scores:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-            hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
             raise CriterionError(
-                f"'{path}' has scores for '{name}', which is no convolution of this network{hint}"
+                f"'{path}' has scores for '{name}', which is no convolution of this network; "
+                f"{nearest(name, known)}"
             )
     needed = [name for group in channel_map.groups if group.free.any() for name in group.producers]
     missing = [name for name in needed if name not in scores]

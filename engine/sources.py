@@ -78,10 +78,15 @@ def check_match(network: Network, data: ImageData) -> None:
     info = data.info
     if tuple(info.input_size) != tuple(network.input_size):
         have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
+        bare = network.sha256 is not None and not network.history  # its arch's size was taken for its own
+        advice = (
+            f"say with --image-size {info.input_size[-1]} that it is for these, or choose others"
+            if bare and info.input_size[0] == network.input_size[0]
+            else "choose other images"
+        )
         raise DataError(
-            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; "
-            "choose other images with --dataset and --data-dir, or resize a folder of images with "
-            f"--image-size {network.input_size[-1]}"
+            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; {advice} with --dataset "
+            f"and --data-dir, or resize a folder of images with --image-size {network.input_size[-1]}"
         )
     if info.num_classes != network.num_classes:
         raise DataError(

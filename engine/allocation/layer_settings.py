@@ -8,12 +8,12 @@ Departs from both: a name that the network does not have is an error, and whole 
 of n (torch.ao's FPGM rounds).
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from ...archs.errors import nearest
 from ..errors import AllocationError
 from .rates import check_rate, match_names
 
@@ -109,8 +109,7 @@ def _check_keys(setting: Mapping[str, Any]) -> None:
         if key in ELSEWHERE:
             raise AllocationError(f"layer setting {setting}: '{key}' is not known here: {ELSEWHERE[key]}")
         if key not in KNOWN:
-            near = difflib.get_close_matches(str(key), KNOWN, n=1, cutoff=0.6)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(KNOWN)}"
+            hint = nearest(str(key), KNOWN, otherwise=f"known are {', '.join(KNOWN)}")
             raise AllocationError(f"layer setting {setting}: no key '{key}'; {hint}")
     selectors = (*NAMES, *PATTERNS, "op_types")
     if not any(key in setting for key in selectors):
@@ -171,9 +170,9 @@ def _by_name(names: Iterable[str], layers: Layers) -> list[str]:
     names = list(names)
     for name in names:
         if name not in layers:
-            near = difflib.get_close_matches(name, layers, n=1, cutoff=0.0)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
-            raise AllocationError(f"'{name}' is no convolution with filters of its own here{hint}")
+            raise AllocationError(
+                f"'{name}' is no convolution with filters of its own here; {nearest(name, layers)}"
+            )
     return names
 
 

@@ -1,6 +1,5 @@
 """A plan: which channels of each group stay, as a file that people can read and edit."""
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...archs.errors import nearest
 from ...weights.files import atomic_write, require_file
 from ..channels import ChannelMap, Group
 from ..errors import AllocationError
@@ -53,9 +53,9 @@ def apply(plan: Plan, channel_map: ChannelMap) -> frozenset[int]:
     removed: list[int] = []
     for name, kept in plan.groups.items():
         if name not in groups:
-            nearest = difflib.get_close_matches(name, groups, n=1, cutoff=0.0)
-            hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-            raise AllocationError(f"the plan names group '{name}', which this network does not have{hint}")
+            raise AllocationError(
+                f"the plan names group '{name}', which this network does not have; {nearest(name, groups)}"
+            )
         removed += _leaving(groups[name], kept)
     return frozenset(removed)
 

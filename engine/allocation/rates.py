@@ -5,11 +5,11 @@ too, and `([0.1]+[0.2])*2` three. Here whatever is not plainly the grammar is an
 probably meant.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+from ...archs.errors import nearest
 from ..errors import AllocationError
 
 _TERM = re.compile(r"(?:\[(\d+\.\d*)\]|(\d+\.\d*))(?:\*(\d+))?", re.ASCII)
@@ -120,9 +120,7 @@ def match_names(glob: str, names: Iterable[str], what: str) -> list[str]:
     names = list(names)
     found = [name for name in names if fnmatchcase(name, glob)]
     if not found:
-        nearest = difflib.get_close_matches(glob, names, n=1, cutoff=0.0)
-        hint = f"; did you mean '{nearest[0]}'?" if nearest else ""
-        raise AllocationError(f"{what} '{glob}' matches no layer{hint}")
+        raise AllocationError(f"{what} '{glob}' matches no layer; {nearest(glob, names)}")
     return found
 
 

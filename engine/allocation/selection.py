@@ -33,6 +33,16 @@ class Selection:
     notes: tuple[str, ...] = ()
 
 
+def check_residual(residual: str) -> None:
+    """Refuse a residual mode that there is not.
+
+    Raises:
+        AllocationError: names it.
+    """
+    if residual not in RESIDUALS:
+        raise AllocationError(f"no residual mode '{residual}'; choose one of {', '.join(RESIDUALS)}")
+
+
 def prunable_groups(
     channel_map: ChannelMap, residual: str = "internal", skip: Sequence[str] = ()
 ) -> tuple[Group, ...]:
@@ -51,8 +61,7 @@ def prunable_groups(
     Raises:
         AllocationError: an unknown residual mode, or a glob that matches nothing.
     """
-    if residual not in RESIDUALS:
-        raise AllocationError(f"no residual mode '{residual}'; choose one of {', '.join(RESIDUALS)}")
+    check_residual(residual)
     names = [name for group in channel_map.groups for name in dict.fromkeys((group.name, *group.producers))]
     skipped = {name for glob in skip for name in match_names(glob, names, "--skip")}
     return tuple(
@@ -63,6 +72,18 @@ def prunable_groups(
         and (residual == "coupled" or not group.stream)
         and skipped.isdisjoint((group.name, *group.producers))
     )
+
+
+def group_counts(groups: Iterable[Group], removed: Iterable[int]) -> dict[str, tuple[int, int]]:
+    """Per group, how many channels stay when `removed` leave, and how many there are."""
+    gone = frozenset(removed)
+    return {
+        group.name: (
+            len(group.channels) - len(gone.intersection(group.channels.tolist())),
+            len(group.channels),
+        )
+        for group in groups
+    }
 
 
 def channel_scores(channel_map: ChannelMap, group: Group, scores: Scores) -> NDArray[np.float64]:

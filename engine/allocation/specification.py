@@ -18,7 +18,7 @@ from .listed_rates import BlockOf, by_layer_rates, by_rate_list, in_no_block
 from .norm_distance import by_norm_and_distance
 from .plan import Plan
 from .rates import check_rate, parse_layer_rates, parse_rates
-from .selection import RESIDUALS, Scores, Selection, by_rate, prunable_groups
+from .selection import Scores, Selection, by_rate, check_residual, group_counts, prunable_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,7 @@ class Specification:
         Raises:
             AllocationError: names what was given.
         """
-        if self.residual not in RESIDUALS:
-            raise AllocationError(f"no residual mode '{self.residual}'; choose one of {', '.join(RESIDUALS)}")
+        check_residual(self.residual)
         if len(self.ways) != 1:
             options = (
                 "--flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate, "
@@ -221,14 +220,7 @@ class Specification:
 
     def _by_plan(self, channel_map: ChannelMap, plan: Plan | Path) -> Selection:
         removed = plans.apply(plans.given(plan), channel_map)
-        counts = {
-            group.name: (
-                len(group.channels) - len(removed.intersection(group.channels.tolist())),
-                len(group.channels),
-            )
-            for group in channel_map.groups
-        }
-        return Selection(removed, counts)
+        return Selection(removed, group_counts(channel_map.groups, removed))
 
 
 def equal_scores(channel_map: ChannelMap) -> dict[str, np.ndarray]:

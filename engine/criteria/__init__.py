@@ -1,17 +1,18 @@
 """Criteria: one file each, found by file name.
 
 A criterion gives every filter of every convolution a score; filters with small scores leave first. Its module
-states what it `NEEDS`, weights alone or images too, and has one function `score(model, trace, batches,
-seed)`.
+states what it `NEEDS`, weights alone or images too, and has one function: `score(model, trace, seed)`, or of
+images, whose scores are means, `score_sums(model, trace, images_NCHW, labels_N)`.
 """
 
-import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from ...archs.errors import nearest
 from ..errors import CriterionError
+from ..events import Scored, unwatched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,15 +22,25 @@ if TYPE_CHECKING:
     Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-class Criterion(Protocol):
-    """What the module of a criterion offers."""
+class OfWeights(Protocol):
+    """The module of a criterion that looks at weights alone."""
 
-    NEEDS: Literal["weights", "images"]
+    NEEDS: Literal["weights"]
 
-    def score(
-        self, model: "nn.Module", trace: "Trace", batches: "Batches | None", seed: int
+    def score(self, model: "nn.Module", trace: "Trace", seed: int) -> "dict[str, Tensor]":
+        """Per convolution name, scores_F."""
+        ...
+
+
+class OfImages(Protocol):
+    """The module of a criterion whose scores are means over images."""
+
+    NEEDS: Literal["images"]
+
+    def score_sums(
+        self, model: "nn.Module", trace: "Trace", images_NCHW: "Tensor", labels_N: "Tensor"
     ) -> "dict[str, Tensor]":
-        """Scores per convolution name."""
+        """Per convolution name, scores_F by each image of a batch, added up; the model is in eval mode."""
         ...
 
 
@@ -38,7 +49,7 @@ def names() -> list[str]:
     return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
-def get(name: str) -> Criterion:
+def get(name: str) -> OfWeights | OfImages:
     """The criterion called `name`.
 
     Raises:
@@ -46,15 +57,27 @@ def get(name: str) -> Criterion:
     """
     known = names()
     if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean '{nearest[0]}'?" if nearest else f"choose one of {', '.join(known)}"
+        hint = nearest(name, known, otherwise=f"choose one of {', '.join(known)}")
         raise CriterionError(f"no criterion '{name}'; {hint}")
-    return cast(Criterion, importlib.import_module(f".{name.replace('-', '_')}", __package__))
+    return cast(OfWeights | OfImages, importlib.import_module(f".{name.replace('-', '_')}", __package__))
 
 
 def score(
     name: str, model: "nn.Module", trace: "Trace", *, batches: "Batches | None" = None, seed: int = 0
 ) -> "dict[str, Tensor]":
+    """Score every filter as `scoring` does, without the progress."""
+    return unwatched(scoring(name, model, trace, batches=batches, seed=seed))
+
+
+def scoring(
+    name: str,
+    model: "nn.Module",
+    trace: "Trace",
+    *,
+    batches: "Batches | None" = None,
+    total: int = 0,
+    seed: int = 0,
+) -> "Generator[Scored, None, dict[str, Tensor]]":
     """Score every filter of every convolution that makes channels of its own.
 
     Args:
@@ -63,7 +86,11 @@ def score(
         trace: what `engine.graph.trace.trace` found out about it.
         batches: (images_NCHW, labels_N) on the model's device, for criteria that need images; where several
             processes work together, this one's share of them.
+        total: how many batches there are.
         seed: of the criteria that draw numbers.
+
+    Yields:
+        How far it got, once per batch.
 
     Returns:
         Per convolution name, scores_F as float64 on the CPU. Small scores leave first.
@@ -72,9 +99,12 @@ def score(
         CriterionError: an unknown criterion, no images where they are needed, or scores that are not numbers.
     """
     criterion = get(name)
-    if criterion.NEEDS == "images" and batches is None:
+    if criterion.NEEDS == "weights":
+        scores = criterion.score(model, trace, seed)
+    elif batches is None:
         raise CriterionError(f"criterion '{name}' looks at images, and none were given")
-    scores = criterion.score(model, trace, batches, seed)
+    else:
+        scores = yield from _means(criterion, name, model, trace, batches, total)
     scores = {layer: scores_F.detach().double().cpu() for layer, scores_F in scores.items()}
     for layer, scores_F in scores.items():
         if not scores_F.isfinite().all():
@@ -82,3 +112,23 @@ def score(
                 f"criterion '{name}' gives scores that are not finite for '{layer}': check its weights"
             )
     return scores
+
+
+def _means(
+    criterion: OfImages, name: str, model: "nn.Module", trace: "Trace", batches: "Batches", total: int
+) -> "Generator[Scored, None, dict[str, Tensor]]":
+    """The mean of a criterion's scores over all images."""
+    from ..distributed import mean_over_images  # here: `names` costs no torch
+    from ..eval_mode import eval_mode
+
+    sums: dict[str, Tensor] = {}
+    images = 0
+    with eval_mode(model):
+        for done, (images_NCHW, labels_N) in enumerate(batches, 1):
+            for layer, sums_F in criterion.score_sums(model, trace, images_NCHW, labels_N).items():
+                sums[layer] = sums[layer] + sums_F if layer in sums else sums_F
+            images += len(images_NCHW)
+            yield Scored(done, total)
+    if not images:
+        raise CriterionError(f"{name} looks at images, and there are none")
+    return mean_over_images(sums, images)

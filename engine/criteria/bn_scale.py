@@ -49,7 +49,7 @@ def following_bn_weights(channel_map: ChannelMap) -> dict[str, str]:
     return {name: weight for name, weight in followers.items() if weight is not None}
 
 
-def score(model: nn.Module, trace: Trace, batches: object, seed: int) -> dict[str, Tensor]:
+def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
     """Batch normalisation scales of every convolution; see `bn_scales`.
 
     Convolutions that can never be pruned need no normalisation, and have no scores without one.

@@ -44,7 +44,7 @@ def geometric_median_scores(weight_FCHW: Tensor, distance: Distance = "l2") -> T
     return squared_distances_FF.sqrt_().fill_diagonal_(0).sum(1)
 
 
-def score(model: nn.Module, trace: Trace, batches: object, seed: int) -> dict[str, Tensor]:
+def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
     """Geometric median scores (L2) of every convolution's filters; see `geometric_median_scores`."""
     state = model.state_dict()
     return {

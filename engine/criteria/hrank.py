@@ -1,16 +1,14 @@
 """The mean matrix rank of each filter's feature map (Lin et al., CVPR 2020)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..distributed import mean_over_images
 from ..errors import CriterionError
-from ..eval_mode import eval_mode
 from ..filters import scored_layers
 from ..graph.trace import Tap, Trace
 from ..matrix_rank import feature_map_ranks
@@ -67,10 +65,9 @@ def _rank_sums(name: str, maps: Tensor, tap: Tap) -> Tensor:
     return feature_map_ranks(maps_NFHW).sum(0).cpu()
 
 
-def score(
-    model: nn.Module, trace: Trace, batches: Iterable[tuple[Tensor, Tensor]], seed: int
-) -> dict[str, Tensor]:
-    """Score each filter by the mean over images of the matrix rank of its feature map.
+@torch.no_grad()  # not inference mode: it hides the decomposition of composite ops, and with it some taps
+def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
+    """Score each filter by the matrix rank of its feature map, summed over a batch of images.
 
     Lin et al., CVPR 2020, arXiv 2002.10179, Eq. 5; the feature map is the first activation that carries the
     filter.
@@ -78,25 +75,15 @@ def score(
     Departs from the authors' code: one forward pass serves all layers, not one pass per layer.
 
     Raises:
-        CriterionError: no images, maps that are not finite, or a pass that differs from the traced one.
+        CriterionError: maps that are not finite, or a pass that differs from the traced one.
     """
     taps = {layer.name: trace.taps[layer.name] for layer in scored_layers(trace.map)}
-    totals = {name: torch.zeros(len(tap.positions), dtype=torch.int64) for name, tap in taps.items()}
-    images = 0
-    # Not inference mode: it hides the decomposition of composite ops, and with it some taps.
-    with eval_mode(model), torch.no_grad():
-        for images_NCHW, _ in batches:
-            with _TapReader(taps) as reader:
-                model(images_NCHW)
-            missed = taps.keys() - reader.rank_sums.keys()
-            if missed:
-                raise CriterionError(
-                    f"the feature maps of {', '.join(sorted(missed))} did not occur in the forward pass as "
-                    "traced; does the network run different code on each call?"
-                )
-            for name, rank_sums_F in reader.rank_sums.items():
-                totals[name] += rank_sums_F
-            images += len(images_NCHW)
-    if not images:
-        raise CriterionError("hrank looks at images, and there are none")
-    return mean_over_images(totals, images)
+    with _TapReader(taps) as reader:
+        model(images_NCHW)
+    missed = taps.keys() - reader.rank_sums.keys()
+    if missed:
+        raise CriterionError(
+            f"the feature maps of {', '.join(sorted(missed))} did not occur in the forward pass as traced; "
+            "does the network run different code on each call?"
+        )
+    return {name: reader.rank_sums[name] for name in taps}

@@ -22,7 +22,7 @@ def l1_norms(weight_FCHW: Tensor) -> Tensor:
     return weight_FCHW.double().abs().flatten(1).sum(1)
 
 
-def score(model: nn.Module, trace: Trace, batches: object, seed: int) -> dict[str, Tensor]:
+def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
     """L1 norms of every convolution's filters; see `l1_norms`."""
     state = model.state_dict()
     return {

@@ -22,7 +22,7 @@ def l2_norms(weight_FCHW: Tensor) -> Tensor:
     return weight_FCHW.double().flatten(1).norm(dim=1)
 
 
-def score(model: nn.Module, trace: Trace, batches: object, seed: int) -> dict[str, Tensor]:
+def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
     """L2 norms of every convolution's filters; see `l2_norms`."""
     state = model.state_dict()
     return {

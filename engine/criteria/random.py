@@ -28,7 +28,7 @@ def random_scores(filters: int, layer_name: str, seed: int) -> Tensor:
     return torch.from_numpy(generator.random(filters))
 
 
-def score(model: nn.Module, trace: Trace, batches: object, seed: int) -> dict[str, Tensor]:
+def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
     """Random scores for every convolution's filters; see `random_scores`."""
     return {
         layer.name: random_scores(len(layer.out_ids), layer.name, seed) for layer in scored_layers(trace.map)

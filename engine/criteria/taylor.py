@@ -1,6 +1,6 @@
 """How much the loss would change without each filter, to first order (Molchanov et al., CVPR 2019)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,9 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..channels import Layer
-from ..distributed import mean_over_images
 from ..errors import CriterionError
-from ..eval_mode import eval_mode
 from ..filters import scored_layers
 from ..graph.trace import Trace
 
@@ -91,34 +89,27 @@ def _arguments(
     return named["input"], named["weight"], named.get("bias"), rest
 
 
-def score(
-    model: nn.Module, trace: Trace, batches: Iterable[tuple[Tensor, Tensor]], seed: int
-) -> dict[str, Tensor]:
+@torch.enable_grad()
+def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
     """First-order Taylor scores of every convolution's filters, for the cross-entropy loss.
 
-    See `taylor_scores`. Batch normalisation uses its running statistics, so images do not mix.
+    See `taylor_scores`; here summed over a batch. Batch normalisation uses its running statistics, so images
+    do not mix.
 
     Raises:
-        CriterionError: no images, no labels, or a convolution whose weight is not used as it is stored.
+        CriterionError: images without labels, or a convolution whose weight is not used as it is stored.
     """
+    if len(labels_N) != len(images_NCHW):
+        raise CriterionError(
+            f"taylor needs a label for every image, and got {len(labels_N)} for {len(images_NCHW)}"
+        )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     layers = {id(parameters[layer.weight]): layer for layer in scored_layers(trace.map)}
-    totals: dict[str, Tensor] = {}
-    images = 0
-    with eval_mode(model), torch.enable_grad():
-        for images_NCHW, labels_N in batches:
-            if len(labels_N) != len(images_NCHW):
-                raise CriterionError(
-                    f"taylor needs a label for every image, and got {len(labels_N)} for {len(images_NCHW)}"
-                )
-            contributions = _contributions(model, layers, images_NCHW, labels_N)
-            for name, contributions_NF in contributions.items():
-                total_F = taylor_scores(contributions_NF) * len(images_NCHW)
-                totals[name] = totals[name] + total_F if name in totals else total_F
-            images += len(images_NCHW)
-    if not images:
-        raise CriterionError("taylor looks at images, and there are none")
-    return mean_over_images(totals, images)
+    contributions = _contributions(model, layers, images_NCHW, labels_N)
+    return {
+        name: taylor_scores(contributions_NF) * len(images_NCHW)
+        for name, contributions_NF in contributions.items()
+    }
 
 
 def _contributions(

@@ -1,21 +1,23 @@
 """Which channels are masked: chosen by the filters as they are, and tried out before anything is trained."""
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from torch import nn
 
-from .. import criteria, distributed
 from ..allocation.selection import Scores, Selection
 from ..allocation.specification import Specification
 from ..channels import ChannelMap
 from ..data import ImageData
+from ..events import Scored, unwatched
 from ..graph.trace import Trace
-from ..narrowing import narrow_proven
+from ..narrowing import left_alone, narrow_proven
 from ..network import Network
 from ..pruning import Forecast, forecast, select
 from ..residual import view
 from ..score_file import load_scores, skipping_unscored
+from ..scoring import scoring_on
 from .job import GradualJob
 
 
@@ -57,9 +59,9 @@ class Chooser:
 
     def choose(self, model: nn.Module, channel_map: ChannelMap) -> frozenset[int]:
         """The channels that leave by the weights of `model` as they are now."""
-        return self._select(model, channel_map, self._scores(model)).removed
+        return self._select(model, channel_map, unwatched(self._scoring(model))).removed
 
-    def trial(self) -> Trial:
+    def trying(self) -> Generator[Scored, None, Trial]:
         """Choose by the weights at the start, and cut it out of a copy: what cannot be cut out gets pinned.
 
         Raises:
@@ -69,7 +71,7 @@ class Chooser:
         model, size = self.network.model, self.network.input_size
         specification, unscored = self._specification
         seen = view(model, self.traced, size, specification.residual)
-        scores = self._scores(model)
+        scores = yield from self._scoring(model)
         selections: list[Selection] = []
 
         def choose(channel_map: ChannelMap) -> frozenset[int]:
@@ -78,8 +80,8 @@ class Chooser:
 
         narrowed = narrow_proven(seen.model, seen.traced, size, choose, finish=seen.close)
         selection = replace(selections[-1], removed=narrowed.removed)
-        left_alone = (f"left alone: {reason}" for reason in narrowed.misfits)
-        return Trial(narrowed.map, selection, (*selection.notes, *unscored, *seen.notes, *left_alone))
+        notes = (*selection.notes, *unscored, *seen.notes, *left_alone(narrowed.misfits))
+        return Trial(narrowed.map, selection, notes)
 
     @cached_property
     def _specification(self) -> tuple[Specification, tuple[str, ...]]:
@@ -94,21 +96,20 @@ class Chooser:
         specification, _ = self._specification
         return select(replace(self.network, model=model), specification, channel_map, scores)
 
-    def _scores(self, model: nn.Module) -> Scores:
+    def _scoring(self, model: nn.Module) -> Generator[Scored, None, Scores]:
         """The scores of the filters as they are now, or the saved ones."""
         job, config = self.job, self.job.config
         if not job.specification.needs_scores:
             return {}
         if job.scores is not None:
             return load_scores(job.scores, self.traced.map)
-        batches = None
-        if criteria.get(job.criterion).NEEDS == "images":
-            batches = self.data.batches(
-                "train",
-                distributed.share_of(config.batch_size),
-                device=next(model.parameters()).device,
-                shuffle_seed=config.seed,
-                limit=job.limit,
-                shard=distributed.shard(),
-            )
-        return criteria.score(job.criterion, model, self.traced, batches=batches, seed=config.seed)
+        work = scoring_on(
+            self.data,
+            job.criterion,
+            model,
+            self.traced,
+            batch_size=config.batch_size,
+            limit=job.limit,
+            seed=config.seed,
+        )
+        return (yield from work)

@@ -1,6 +1,5 @@
 """Layer by layer: one convolution is masked, the network trains, and the next one's turn comes."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import SGD
 
+from ...archs.errors import nearest
 from ..allocation.selection import Selection
 from ..channels import ChannelMap, Group
 from ..errors import AllocationError
@@ -65,8 +65,7 @@ def _number(start_conv: str, groups: Sequence[Group]) -> int:
             f"--start-conv {start_conv}: {len(groups)} convs of this network may lose filters; "
             f"give a number from 1 to {len(groups)}, or a name"
         )
-    nearest = difflib.get_close_matches(start_conv, number_of, n=1, cutoff=0.0)[0]
-    raise AllocationError(f"no conv '{start_conv}' may lose filters; did you mean '{nearest}'?")
+    raise AllocationError(f"no conv '{start_conv}' may lose filters; {nearest(start_conv, number_of)}")
 
 
 class LayerByLayer(Hooks):

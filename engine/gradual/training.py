@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .. import distributed
+from ..allocation.selection import group_counts
 from ..cost import Cost, Counter, count
 from ..data import ImageData
 from ..devices import resolve_device
@@ -17,14 +17,14 @@ from ..errors import AllocationError
 from ..evaluation import evaluate, evaluating
 from ..events import Accuracy, Event, Note, Saved
 from ..graph.trace import trace
-from ..narrowing import narrow_proven
+from ..narrowing import left_alone, narrow_proven
 from ..network import Network, load_network, save_network
 from ..one_shot import measured
 from ..pruning import Forecast, kept_filters, pinned_layers
 from ..residual import view
 from ..sources import random_network
 from ..training.config import TrainConfig
-from ..training.job import require_finite, without_defaults
+from ..training.job import require_finite, saving, without_defaults
 from ..training.loop import train
 from ..training.runs import Run
 from .choice import Chooser, Trial
@@ -65,6 +65,13 @@ class Prepared:
         if not self.job.by_layers:
             return removed
         return frozenset().union(*(turn.masked(removed) for turn in self.turns))
+
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Per group that takes part, how many channels would stay and how many there are."""
+        forecast = self.forecast
+        groups = [group for group in forecast.map.groups if group.name in forecast.selection.counts]
+        return group_counts(groups, self.leaving)
 
 
 def _whole(job: GradualJob, turns: int) -> TrainConfig:
@@ -160,14 +167,11 @@ def run_gradual(ready: Prepared, run: Run, *, resume: bool = False) -> Generator
         accuracies["before"] = yield from evaluating(
             model, data, batch_size=job.config.eval_batch_size, device=device
         )
-    trial = ready.chooser.trial()
+    trial = yield from ready.chooser.trying()
     for note in trial.notes:
         yield Note(note)
     hooks, config = _schedule(ready, trial)
     outcome: Outcome | None = None
-
-    def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
-        save_network(path, measured(replace(trained, model=model), accuracy, data.info), force=True)
 
     def conclude(after_training: Accuracy) -> Generator[Event, None, Mapping[str, Any]]:
         nonlocal outcome
@@ -178,6 +182,7 @@ def run_gradual(ready: Prepared, run: Run, *, resume: bool = False) -> Generator
         outcome = yield from _narrowed(ready, trial, run.narrow, masked, hooks.masked, accuracies)
         return outcome.facts
 
+    save = saving(trained, data.info)
     yield from train(model, data, config, run, save, hooks=hooks, conclude=conclude, resume=resume)
     assert outcome is not None
     return outcome
@@ -247,22 +252,18 @@ def _narrowed(
     if distributed.is_first():
         save_network(path, thin, force=True)
     yield Saved(path, "narrow")
-    gone = result.map.removal_mask(result.removed)
+    took_part = [group for group in result.map.groups if group.name in trial.selection.counts]
     return Outcome(
         network=thin,
         path=path,
         accuracies={**accuracies, "narrow": accuracy},
         before=ready.forecast.before,
         after=count(seen.traced.map, result.removed),
-        counts={
-            group.name: (int((~gone[group.channels]).sum()), len(group.channels))
-            for group in result.map.groups
-            if group.name in trial.selection.counts
-        },
+        counts=group_counts(took_part, result.removed),
         kept=kept_filters(result.map, result.removed),
         pinned=pinned_layers(trial.map),
         ignored=trial.selection.ignored,
         residual=residual,
         difference=result.difference,
-        notes=(*trial.notes, *(f"left alone: {reason}" for reason in result.misfits)),
+        notes=(*trial.notes, *left_alone(result.misfits)),
     )

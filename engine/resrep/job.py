@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import ImageData
-from ..errors import TrainingError
+from ..errors import AllocationError, TrainingError
 from ..network import Network
 from ..sources import Images
 from ..training.config import TrainConfig
@@ -13,6 +13,7 @@ from ..training.runs import Run
 from ..training.stored import images_of, stored_images, training_of
 from .hooks import Penalty
 
+RESIDUALS = ("internal", "coupled")
 SMALL_IMAGES = 64  # pixels; up to here the authors' settings for CIFAR are taken, above those for ImageNet
 
 
@@ -52,6 +53,17 @@ class ResRepJob:
     residual: str = "internal"
     skip: tuple[str, ...] = ()
     recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a residual mode in which compactors cannot be placed.
+
+        Raises:
+            AllocationError: names it.
+        """
+        if self.residual not in RESIDUALS:
+            raise AllocationError(
+                f"--method resrep knows no --residual {self.residual}; choose {' or '.join(RESIDUALS)}"
+            )
 
     def settings(self, network: Network, data: ImageData) -> dict[str, Any]:
         """All fields, for `config.json`, what was left unsaid filled in."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ...archs.units import Compactor
 from .. import distributed
@@ -20,7 +19,7 @@ from ..events import Accuracy, Event, Saved
 from ..graph.trace import trace
 from ..network import Network, load_network, save_network
 from ..one_shot import measured
-from ..training.job import require_finite, without_defaults
+from ..training.job import require_finite, saving, without_defaults
 from ..training.loop import train
 from ..training.runs import Run
 from .compactors import Site, insert, refused, targets
@@ -154,9 +153,6 @@ def run_resrep(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[
     before = yield from evaluating(model, data, batch_size=job.config.eval_batch_size, device=device)
     outcome: Outcome | None = None
 
-    def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
-        save_network(path, measured(replace(trained, model=model), accuracy, data.info), force=True)
-
     def conclude(after_training: Accuracy) -> Generator[Event, None, Mapping[str, Any]]:
         nonlocal outcome
         accuracies = {"before": before, "trained": after_training}
@@ -166,6 +162,7 @@ def run_resrep(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[
     batch_size = distributed.share_of(job.config.batch_size)
     steps_per_epoch = data.count_batches("train", batch_size, shard=distributed.shard())
     hooks = GradientResetting(ready.compactors, ready.rule, job.penalty, steps_per_epoch)
+    save = saving(trained, data.info)
     yield from train(model, data, job.config, run, save, hooks=hooks, conclude=conclude, resume=resume)
     assert outcome is not None
     return outcome

@@ -15,7 +15,7 @@ from ..data import ImageData
 from ..errors import AllocationError
 from ..events import Event, Note
 from ..graph.trace import Trace, trace
-from ..narrowing import narrow_proven, proven_difference
+from ..narrowing import left_alone, narrow_proven, proven_difference
 from ..network import Network, load_network, save_network
 from ..one_shot import Measuring, Outcome, measuring
 from ..pruning import Pruned, kept_filters
@@ -88,8 +88,8 @@ def run_sketch(
     network.model.to(device)
     traced = trace(network.model, network.input_size)
     pruned = sketch_network(network, job, traced)
-    for reason in pruned.misfits:
-        yield Note(f"left alone: {reason}")
+    for note in left_alone(pruned.misfits):
+        yield Note(note)
     if data is None or not job.recalibration:
         why = "there are no images" if data is None else "--recalibrate is 0"
         yield Note(f"batch norms behind sketched filters are not re-estimated ({why}): finetune before use")

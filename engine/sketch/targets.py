@@ -97,9 +97,11 @@ def widths(
         rated = ((target, rate_at[target.place]) for target in taken)
     else:
         by_block = f"{len(places)}, one per block, or " if len(places) != len(taken) else ""
+        one_rate = len(set(rates)) == 1 and taken
+        alike = f"; the same for all is '[{rates[0]:g}]*{len(taken)}'" if one_rate else ""
         raise AllocationError(
             f"{len(rates)} rates given; with --start-conv {start} this network takes {by_block}{len(taken)}, "
-            "one per convolution that is sketched"
+            f"one per convolution that is sketched{alike}"
         )
     return {target: max(1, int(rate * target.filters)) for target, rate in rated}
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from .. import distributed
-from ..data import ImageData
+from ..data import DataInfo, ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
 from ..events import Accuracy, Event, Finished, Note
@@ -18,6 +18,7 @@ from ..one_shot import measured
 from ..recalibrate import recalibrate
 from ..sources import Images, check_match, random_network
 from .config import TrainConfig
+from .course import Save
 from .loop import train
 from .runs import Run
 from .stored import images_of, path_of, stored_images, training_of
@@ -167,12 +168,18 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
         yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
     said = without_defaults(run.config["training"]) | ({"recipe": job.recipe} if job.recipe else {})
     trained = network.after(job.command, said, accuracy=None)
-
-    def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
-        save_network(path, measured(replace(trained, model=model), accuracy, data.info), force=True)
-
+    save = saving(trained, data.info)
     teacher = ready.teacher.model if ready.teacher else None
     return (yield from train(model, data, job.config, run, save, teacher=teacher, resume=resume))
+
+
+def saving(trained: Network, info: DataInfo) -> Save:
+    """How `train` writes a network down: as `trained` is, with its weights and accuracy of that moment."""
+
+    def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
+        save_network(path, measured(replace(trained, model=model), accuracy, info), force=True)
+
+    return save
 
 
 def without_defaults(training: Mapping[str, Any]) -> dict[str, Any]:

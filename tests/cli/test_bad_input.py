@@ -268,6 +268,13 @@ def test_images_that_do_not_go_with_the_network(command: str, refused, file: Pat
     assert line.endswith("--image-size 16")
 
 
+def test_a_bare_file_of_an_unsaid_image_size(prune, refused, file: Path):
+    assert prune("convert", file, "bare.pth").code == 0
+    line = refused("evaluate", "bare.pth", "--dataset", "digits")
+    assert "'bare.pth' takes 3x32x32; say with --image-size 16 that it is for these, or choose others" in line
+    assert prune("evaluate", "bare.pth", "--dataset", "digits", "--image-size", "16").code == 0
+
+
 def test_folders_of_images_that_are_none(refused, file: Path, tmp_path: Path):
     folder = tmp_path / "images"
     for part in ("train", "train/cat", "val", "val/cat"):

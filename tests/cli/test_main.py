@@ -1,6 +1,7 @@
 """The frame around all commands: help, version, and what becomes of errors."""
 
 import importlib
+import itertools
 import json
 import re
 import subprocess
@@ -66,6 +67,19 @@ def test_help_fits_eighty_columns(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)
+
+
+def test_the_text_of_help_is_folded_by_the_terminal_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    main(["flops", "--help"])
+    text = capsys.readouterr().out.partition("╭─")[0]
+    paragraphs = [p.splitlines() for p in re.split(r"\n\s*\n", text)[2:] if p.strip()]
+    assert any(len(lines) > 1 for lines in paragraphs)
+    for lines in paragraphs:
+        for line, following in itertools.pairwise(lines):
+            assert len(line.rstrip()) + 1 + len(following.split()[0]) > 79, line
 
 
 def test_version(capsys: pytest.CaptureFixture[str]):

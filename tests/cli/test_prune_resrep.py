@@ -99,6 +99,10 @@ def test_an_interrupted_run_goes_on(capsys: pytest.CaptureFixture[str], monkeypa
         ([*START, "--flops", "0.001"], "out of reach: with one channel left behind each of the 2 compactors"),
         ([*START, "--lasso", "0"], "lasso is 0.0; it must be above 0"),
         (
+            [*START, "--residual", "scatter"],
+            "--method resrep knows no --residual scatter; choose internal or coupled",
+        ),
+        (
             ["prune", "--arch", "resnet20", "--method", "resrep"],
             "train one with `prune train-base --arch resnet20`",
         ),

@@ -40,14 +40,9 @@ def test_the_list(prune):
     done = prune("recipes")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
-    assert re.split(r"  +", lines[0]) == [
-        *("recipe", "arch", "data", "residual", "FLOPs", "params", "top-1", "source")
-    ]
+    assert lines[0].split() == ["recipe", "arch", "data", "FLOPs", "params", "top-1"]
     row = next(line for line in lines if line.startswith("hrank/resnet56 "))
-    assert re.split(r"  +", row) == [
-        *("hrank/resnet56", "resnet56", "cifar10", "scatter", "-50.0%", "-42.4%", "93.17%"),
-        "README of lmbxmu/HRank",
-    ]
+    assert row.split() == ["hrank/resnet56", "resnet56", "cifar10", "-50.0%", "-42.4%", "93.17%"]
 
 
 def test_the_list_by_glob_for_machines(prune):

@@ -17,7 +17,6 @@ from prune.engine.surgery import mask, narrow
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 mini_networks = importlib.import_module("mini_networks")
-importlib.import_module("mini_compounds")
 NAMES = list(mini_networks.NAMED)
 
 
@@ -53,7 +52,7 @@ def reloaded(pruned, tmp_path_factory):
     """Logits of every narrow network, computed in a new process from its file alone."""
     folder = tmp_path_factory.mktemp("narrow")
     for name, (_, result) in pruned.items():
-        network = Network(result.model, f"mini_compounds:make_{name}", 5, mini_networks.SIZE)
+        network = Network(result.model, f"mini_networks:make_{name}", 5, mini_networks.SIZE)
         save_network(folder / f"{name}.hdf5", network)
     script = (
         "import json, sys, torch\n"
@@ -64,7 +63,7 @@ def reloaded(pruned, tmp_path_factory):
         "x = torch.linspace(-2, 2, 2 * 3 * 16 * 16, dtype=torch.float64).sin().reshape(2, 3, 16, 16)\n"
         "out = {}\n"
         "for path in Path(sys.argv[1]).glob('*.hdf5'):\n"
-        "    net = load_network(path, f'mini_compounds:make_{path.stem}', input_size=(3, 16, 16))\n"
+        "    net = load_network(path, f'mini_networks:make_{path.stem}', input_size=(3, 16, 16))\n"
         "    out[path.stem] = net.model.double()(x).tolist()\n"
         "print(json.dumps(out))\n"
     )

@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine import criteria
+from prune.engine import criteria, recipes
 from prune.engine.allocation.listed_rates import by_rate_list
 from prune.engine.allocation.norm_distance import by_norm_and_distance
 from prune.engine.allocation.rates import parse_rates
 from prune.engine.allocation.selection import prunable_groups, removal_order
+from prune.engine.allocation.specification import Specification
 from prune.engine.channels import Group
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
 from prune.engine.graph.trace import trace
+from prune.engine.network import new_network
+from prune.engine.pruning import prune_network
 from prune.weights.formats import read_any
 from prune.weights.names import to_ours
+from torch import nn
 
 torch.set_num_threads(1)
 
@@ -116,6 +120,30 @@ def test_l1_norms_select_what_pfec_selects(shared_golden):
         kept = np.sort(removal_order(lone_group(n), scores_F)[n - width :])
         assert kept.tolist() == expected["kept"], expected["module"]
         in_channels = n
+
+
+def test_the_recipe_prunes_as_pfec_does(shared_golden):
+    """Kept filters and narrow weights of the whole network, by the recipe's own settings."""
+    golden = json.loads((shared_golden / "authors" / "pfec_vgg_selection.json").read_text())
+    recipe = recipes.get("fpgm/vgg16-pfec")
+    network = new_network(recipe.arch)
+    state, in_channels = np.random.RandomState(golden["seed"]), 3
+    convs = [module for module in network.model.modules() if isinstance(module, nn.Conv2d)]
+    for conv, expected in zip(convs, golden["convs"], strict=True):
+        n = expected["filters"]
+        normal = state.standard_normal((n, in_channels, 3, 3)) * math.sqrt(2 / (9 * n))
+        weight = (normal * state.uniform(0.5, 1.5, n)[:, None, None, None]).astype(np.float32)
+        conv.weight.data = torch.from_numpy(weight)
+        in_channels = n
+    traced = trace(network.model, network.input_size)
+    scores = criteria.score(recipe.options["criterion"], network.model, traced)
+    pruned = prune_network(network, Specification(**recipe.main.specification), scores, traced=traced)
+    assert list(pruned.kept.values()) == [expected["kept"] for expected in golden["convs"]]
+    narrow = [module.weight for module in pruned.model.modules() if isinstance(module, nn.Conv2d)]
+    for weight_FCHW, expected in zip(narrow, golden["convs"], strict=True):
+        assert list(weight_FCHW.shape) == expected["new_weight_shape"]
+        total = float(weight_FCHW.detach().double().sum())
+        assert total == pytest.approx(expected["new_weight_sum_float64"], abs=1e-9)
 
 
 @pytest.mark.parametrize("theirs", ["resnet_56", "vgg_16_bn", "googlenet"])

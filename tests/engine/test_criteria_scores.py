@@ -8,6 +8,7 @@ from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
 from prune.engine.criteria.l2 import l2_norms
 from prune.engine.errors import CriterionError
+from prune.engine.events import Scored
 from prune.engine.graph.trace import trace
 from torch import nn
 
@@ -118,6 +119,20 @@ def test_batch_size_does_not_matter(name):
     single = scores_of(name, model, [(images[i : i + 1], labels[i : i + 1]) for i in range(len(images))])
     for layer, scores_F in whole.items():
         assert torch.allclose(scores_F, single[layer], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["hrank", "taylor"])
+def test_it_says_how_far_it_got_and_leaves_gradients_alone_in_between(name):
+    model = make_small()
+    traced = trace(model, SIZE)
+    work = criteria.scoring(name, model, traced, batches=make_batches(), total=2)
+    for done in (1, 2):
+        assert next(work) == Scored(done, 2)
+        assert torch.is_grad_enabled()
+    with torch.no_grad(), pytest.raises(StopIteration) as end:
+        next(work)
+    for layer, scores_F in scores_of(name, model).items():
+        assert torch.equal(end.value.value[layer], scores_F)
 
 
 @pytest.mark.parametrize("name", ["hrank", "taylor"])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from prune.engine.allocation.specification import Specification
 from prune.engine.events import Event
 from prune.engine.gradual.job import GradualJob
@@ -50,28 +49,10 @@ MODULE = """
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def randomise(model: nn.Module) -> nn.Module:
-    """Give batch norms constants of their own: where they are 0, a masked filter is silent anyway."""
-    draw = torch.Generator().manual_seed(3)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.weight.data.uniform_(0.5, 1.5, generator=draw)
-            module.bias.data.uniform_(-0.3, 0.3, generator=draw)
-            module.running_mean.uniform_(-0.3, 0.3, generator=draw)
-            module.running_var.uniform_(0.5, 1.5, generator=draw)
-    return model.eval()
-
-
 @pytest.fixture
-def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomise: Callable[[nn.Module], nn.Module]
+) -> Path:
     """A file of the network, made for `digits`, in the current directory."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "gradual_user.py").write_text(textwrap.dedent(MODULE))

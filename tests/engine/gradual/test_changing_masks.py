@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from prune.engine.allocation.specification import Specification
-from prune.engine.events import Accuracy
+from prune.engine.events import Accuracy, unwatched
 from prune.engine.gradual.choice import Chooser
 from prune.engine.gradual.job import GradualJob
 from prune.engine.gradual.soft import ChangingMasks
@@ -145,7 +145,9 @@ def test_state_goes_with_the_checkpoint():
     assert other.net[1].weight[[1, 3]].tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("case", ["resnet20_norm1_dist0.4", "resnet20_norm0.9_dist0.2"])
+@pytest.mark.parametrize(
+    "case", ["resnet20_norm1_dist0.4", "resnet20_norm0.9_dist0.2", "resnet20_norm1_dist0.3"]
+)
 def test_the_first_masks_are_the_authors(case: str, shared_golden: Any, shared_data: Any):
     expected = json.loads((shared_golden / "authors" / "fpgm_selection.json").read_text())[case]
     network = load_network(shared_data / "weights" / "resnet20-12fca82f.th", "resnet20")
@@ -156,7 +158,8 @@ def test_the_first_masks_are_the_authors(case: str, shared_golden: Any, shared_d
         config=TrainConfig(epochs=1, lr=0.1),
         images=Images(),
     )
-    trial = Chooser(job, network, None, trace(network.model, network.input_size)).trial()  # pyright: ignore[reportArgumentType]
+    chooser = Chooser(job, network, None, trace(network.model, network.input_size))  # pyright: ignore[reportArgumentType]
+    trial = unwatched(chooser.trying())
     hooks = ChangingMasks(
         network.model,
         trial.map,

@@ -35,6 +35,15 @@ WAYS: dict[str, dict[str, Any]] = {
         "limit": 1,
         "epochs": 2,
     },
+    "soft on images": {
+        "schedule": "soft",
+        "rate": 0.5,
+        "criterion": "hrank",
+        "limit": 1,
+        "epochs": 2,
+        "precision": "bf16",
+        "channels_last": True,
+    },
 }
 
 
@@ -109,14 +118,16 @@ def ends(folder: Path) -> list[str]:
         ("soft", "internal"),
         ("soft every second", "coupled"),
         ("hard", "scatter"),
+        ("soft on images", "scatter"),
         ("layer by layer", "internal"),
         ("layer by layer", "coupled"),
+        ("layer by layer", "scatter"),
     ],
 )
 def test_resuming_after_any_epoch_ends_the_same(
     tmp_path: Path, make_job: MakeJob, run, interrupt, resume, way: str, residual: str
 ):
-    settings = WAYS[way] | ({"epochs": 1} if residual == "coupled" and way == "layer by layer" else {})
+    settings = WAYS[way] | ({"epochs": 1} if residual != "internal" and way == "layer by layer" else {})
     job = make_job(**settings, residual=residual)
     straight, _ = run(job, tmp_path / "straight")
     for done in range(prepare(job).config.epochs + 1):

@@ -1,7 +1,7 @@
 """Networks as training leaves them, and a small one in a module of its own, as a user would bring it."""
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from prune.engine.resrep.hooks import Penalty
 from prune.engine.resrep.job import ResRepJob
 from prune.engine.sources import Images
 from prune.engine.training.config import TrainConfig
-from torch import nn
 
 MODULE = """
     from torch import nn
@@ -27,14 +26,6 @@ MODULE = """
             nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, num_classes),
         )
 """
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -73,23 +64,6 @@ def make_job(base: Path) -> Callable[..., ResRepJob]:
         )
 
     return make
-
-
-@pytest.fixture
-def randomise() -> Callable[[nn.Module], nn.Module]:
-    """Gives batch norms affine maps and statistics of their own: on fresh ones even wrong indices pass."""
-
-    def randomise(model: nn.Module) -> nn.Module:
-        draw = torch.Generator().manual_seed(3)
-        for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.weight.data.uniform_(0.5, 1.5, generator=draw)
-                module.bias.data.uniform_(-0.3, 0.3, generator=draw)
-                module.running_mean.uniform_(-0.3, 0.3, generator=draw)
-                module.running_var.uniform_(0.5, 1.5, generator=draw)
-        return model.eval()
-
-    return randomise
 
 
 @pytest.fixture

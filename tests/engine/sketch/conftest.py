@@ -1,6 +1,6 @@
 """What the authors' own code made of a ResNet-56, and that network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,6 @@ import pytest
 import torch
 from prune.engine.network import Network, load_network
 from torch import nn
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -32,19 +24,14 @@ def resnet56(shared_data: Path) -> Network:
 
 
 @pytest.fixture
-def randomise() -> Callable[[nn.Module], nn.Module]:
-    """Gives batch norms affine maps and statistics of their own, and biases values."""
+def randomise(randomise: Callable[[nn.Module], nn.Module]) -> Callable[[nn.Module], nn.Module]:
+    """Gives biases of convolutions values of their own, too."""
 
-    def randomise(model: nn.Module) -> nn.Module:
+    def with_biases(model: nn.Module) -> nn.Module:
         draw = torch.Generator().manual_seed(3)
         for module in model.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.weight.data.uniform_(0.5, 1.5, generator=draw)
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
                 module.bias.data.uniform_(-0.3, 0.3, generator=draw)
-                module.running_mean.uniform_(-0.3, 0.3, generator=draw)
-                module.running_var.uniform_(0.5, 1.5, generator=draw)
-            elif isinstance(module, nn.Conv2d) and module.bias is not None:
-                module.bias.data.uniform_(-0.3, 0.3, generator=draw)
-        return model.eval()
+        return randomise(model)
 
-    return randomise
+    return with_biases

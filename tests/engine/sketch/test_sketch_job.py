@@ -21,7 +21,6 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 mini_networks = importlib.import_module("mini_networks")
-importlib.import_module("mini_compounds")
 CPU = torch.device("cpu")
 
 
@@ -37,7 +36,7 @@ def finish(events):
 
 
 def mini(name: str) -> Network:
-    return Network(mini_networks.build(name), f"mini_compounds:make_{name}", 5, mini_networks.SIZE)
+    return Network(mini_networks.build(name), f"mini_networks:make_{name}", 5, mini_networks.SIZE)
 
 
 @pytest.mark.parametrize("name", mini_networks.NAMED)

@@ -17,7 +17,6 @@ from prune.engine.sketch.targets import targets, widths
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 mini_networks = importlib.import_module("mini_networks")
-importlib.import_module("mini_compounds")
 
 IMAGE_SIDE = {"resnet50": 64, "mobilenet_v1": 64}  # pixels, for networks of larger images
 
@@ -201,6 +200,7 @@ def test_what_is_no_target_may_be_skipped_too():
             {"keep_rate": "[0.5]*13"},
             "13 rates given; with --start-conv 1 this network takes 12, one per convolution that is sketched",
         ),
+        ("vgg16_bn", {"keep_rate": "[0.5]"}, "the same for all is '[0.5]*12'"),
         ("resnet20", {"keep_rate": "[0.5]*9", "start": "10"}, "the last place with something to sketch is 9"),
         ("resnet20", {"keep_rate": "[0.5]*9", "start": "stage1"}, "--start-conv 'stage1' matches no layer"),
         ("resnet20", {"keep_rate": "[0.5]*9", "skip": ["nothing"]}, "--skip 'nothing' matches no layer"),

@@ -76,14 +76,6 @@ def blob_training(
     )
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def blobs() -> Callable[..., Blobs]:
     return Blobs
