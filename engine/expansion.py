@@ -3,24 +3,17 @@
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..archs.units import Expand
+from . import slots
 
 KEY = ".expand.index"
 
 
 def place(model: nn.Module, unit: str, expand: Expand) -> None:
-    """Let `expand` act on the stream that a `Merge` takes, or on what any other module returns.
-
-    A `Merge` has a slot for it. Any other module applies it in a forward hook, which copies, state dicts and
-    torch.export keep.
-    """
-    module: Any = model.get_submodule(unit)
-    if not hasattr(module, "expand"):
-        module.register_module("expand", None)
-        module.register_forward_hook(_expand)
-    module.expand = expand
+    """Let `expand` act on the stream that a `Merge` takes, or on what any other module returns."""
+    slots.place(model, unit, "expand", expand)
 
 
 def place_stored(model: nn.Module, names: Iterable[str]) -> None:
@@ -33,11 +26,7 @@ def place_stored(model: nn.Module, names: Iterable[str]) -> None:
 
 def placed(model: nn.Module) -> dict[str, Expand]:
     """Unit -> its expansion, in the order of the modules."""
-    return {
-        name: expand
-        for name, module in model.named_modules()
-        if isinstance(expand := getattr(module, "expand", None), Expand)
-    }
+    return slots.placed(model, "expand", Expand)
 
 
 def take_away(model: nn.Module, unit: str) -> None:
@@ -53,7 +42,3 @@ def nothing_instead(model: nn.Module, unit: str) -> None:
     setattr(model.get_submodule(owner), slot, nn.Identity())
     if isinstance(expand, Expand):
         place(model, unit, expand)
-
-
-def _expand(module: Any, _: tuple[Tensor, ...], out_NCHW: Tensor) -> Tensor:
-    return out_NCHW if module.expand is None else module.expand(out_NCHW)

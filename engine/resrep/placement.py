@@ -6,21 +6,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...archs.units import Compactor
+from .. import slots
 
 KEY = ".compactor.pwc.weight"
 
 
 def place(model: nn.Module, unit: str, compactor: Compactor) -> None:
-    """Let `compactor` act on whatever the module called `unit` returns, and be part of it.
-
-    A `ConvBN` has a slot for it. Any other module applies it in a forward hook, which copies, state dicts and
-    torch.export keep.
-    """
-    module: Any = model.get_submodule(unit)
-    if not hasattr(module, "compactor"):
-        module.register_module("compactor", None)
-        module.register_forward_hook(_compact)
-    module.compactor = compactor
+    """Let `compactor` act on whatever the module called `unit` returns, and be part of it."""
+    slots.place(model, unit, "compactor", compactor)
 
 
 def place_stored(model: nn.Module, state: Mapping[str, Tensor], ties: Mapping[str, str]) -> None:
@@ -44,11 +37,7 @@ def place_stored(model: nn.Module, state: Mapping[str, Tensor], ties: Mapping[st
 
 def placed(model: nn.Module) -> dict[str, Compactor]:
     """Unit -> its compactor, in the order of the modules; units of one stream may share theirs."""
-    return {
-        name: compactor
-        for name, module in model.named_modules()
-        if isinstance(compactor := getattr(module, "compactor", None), Compactor)
-    }
+    return slots.placed(model, "compactor", Compactor)
 
 
 def take_away(model: nn.Module, units: Iterable[str] | None = None) -> nn.Module:
@@ -57,7 +46,3 @@ def take_away(model: nn.Module, units: Iterable[str] | None = None) -> nn.Module
         module: Any = model.get_submodule(unit)
         module.compactor = None
     return model
-
-
-def _compact(module: Any, _: tuple[Tensor, ...], out_NCHW: Tensor) -> Tensor:
-    return out_NCHW if module.compactor is None else module.compactor(out_NCHW)
