@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from prune.engine.matrix_rank import feature_map_ranks
-from prune.engine.network import load_network, new_network
-from prune.engine.sources import Images
+from prune.engine.algebra.matrix_rank import feature_map_ranks
+from prune.engine.network.network import load_network, new_network
+from prune.engine.network.sources import Images
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from prune.engine.cost import Counter
+from prune.engine.compactors.sites import insert, targets
 from prune.engine.devices import resolve_device, synchronize
+from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
-from prune.engine.network import new_network
-from prune.engine.resrep.compactors import insert, targets
-from prune.engine.resrep.hooks import GradientResetting, Penalty
-from prune.engine.resrep.masks import MaskRule
+from prune.engine.masking.rule import MaskRule
+from prune.engine.network.network import new_network
+from prune.engine.schedules.gradient_resetting import GradientResetting, Penalty
 from prune.engine.training.optimizer import build_sgd, set_rate
 
 ROUNDS = 15

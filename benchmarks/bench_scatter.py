@@ -14,10 +14,10 @@ from functools import partial
 
 import torch
 from prune.archs.units import Merge
-from prune.engine.allocation.specification import Specification, equal_scores
+from prune.engine.allocations.specification import Specification, equal_scores
 from prune.engine.graph.trace import trace
-from prune.engine.network import new_network
-from prune.engine.pruning import prune_network
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.network.network import new_network
 from torch import Tensor
 
 SHAPES = ((16, 32), (32, 16), (64, 8), (256, 56), (512, 28), (1024, 14), (2048, 7))  # channels, height

@@ -13,10 +13,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import torch
+from prune.engine.algebra.frequent_directions import frequent_directions
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, new_network
-from prune.engine.sketch.frequent_directions import frequent_directions
-from prune.engine.sketch.targets import targets
+from prune.engine.network.network import Network, load_network, new_network
+from prune.engine.sketching.targets import targets
 from torch import Tensor
 
 ROUNDS = 3

@@ -7,10 +7,10 @@ import time
 from itertools import pairwise
 
 import torch
-from prune.engine.allocation.specification import Specification, equal_scores
+from prune.engine.allocations.specification import Specification, equal_scores
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import narrow_proven
-from prune.engine.network import new_network
+from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.network.network import new_network
 
 ARCHS = ["resnet56", "torchvision:resnet50", "torchvision:densenet121", "torchvision:vgg16_bn"]
 

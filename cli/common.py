@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..engine.data import ImageData
-    from ..engine.sources import Images, Source
+    from ..engine.network.sources import Images, Source
 
 
 def start(threads: int | None, device: str) -> "torch.device":
@@ -21,8 +21,8 @@ def start(threads: int | None, device: str) -> "torch.device":
     import torch
 
     from ..engine.devices import resolve_device
-    from ..engine.distributed import launched
     from ..engine.errors import EngineError
+    from ..engine.processes.distributed import launched
 
     if launched():
         raise EngineError("this command runs in one process; start it without torchrun")
@@ -35,7 +35,7 @@ def start_together(
     context: typer.Context, threads: int | None, device: str, nproc: int | None
 ) -> "torch.device":
     """As `start`, for a command that several processes can share; --nproc sees those through and leaves."""
-    from ..engine.distributed import launched
+    from ..engine.processes.distributed import launched
 
     if nproc is not None and nproc > 1 and not launched():
         raise typer.Exit(launch(context.obj, nproc))
@@ -52,7 +52,7 @@ def find(
     seed: int = 0,
 ) -> "Source":
     """Find the network and say which one it is."""
-    from ..engine.sources import find_network
+    from ..engine.network.sources import find_network
 
     source = find_network(file, arch, images, num_classes=num_classes, seed=seed)
     if source.trained:
@@ -67,7 +67,7 @@ def find(
 
 def images_of(options: dict[str, Any]) -> "Images":
     """The images that a command's local variables describe."""
-    from ..engine.sources import Images
+    from ..engine.network.sources import Images
 
     described = (options[name] for name in ("dataset", "data_dir", "image_size", "download"))
     return Images(*described, workers=options["workers"] or 0)

@@ -10,7 +10,7 @@ from . import units
 from .show import Out
 
 if TYPE_CHECKING:
-    from ..engine.resrep.folding import Folded
+    from ..engine.compactors.folding import Folded
 
 
 def command(
@@ -116,7 +116,7 @@ def _facts(folded: "Folded") -> dict[str, object]:
 
 def _show_folded(show: Out, folded: "Folded") -> None:
     """Widths, proof and whatever was odd."""
-    from ..engine.resrep.folding import NOTICEABLE
+    from ..engine.compactors.folding import NOTICEABLE
 
     if folded.widths:
         columns = {"layer": str, "before": units.count, "after": units.count}

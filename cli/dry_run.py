@@ -11,9 +11,9 @@ from .prune_tables import show_costs, show_groups
 from .show import Out
 
 if TYPE_CHECKING:
-    from ..engine.allocation.specification import Specification
-    from ..engine.cost import Cost
+    from ..engine.allocations.specification import Specification
     from ..engine.data import ImageData
+    from ..engine.graph.cost import Cost
     from ..engine.training.config import TrainConfig
 
 
@@ -72,8 +72,8 @@ def folder_of(folder: Path | None, name: str) -> Path:
     Raises:
         TrainingError: no folder can be made in runs/.
     """
-    from ..engine.sources import RUNS
-    from ..engine.training.runs import check_runs
+    from ..engine.network.sources import RUNS
+    from ..engine.runs.runs import check_runs
 
     if folder is None:
         check_runs(RUNS)
@@ -115,7 +115,7 @@ def _rate_words(config: "TrainConfig") -> str:
 
 
 def _steps_per_epoch(config: "TrainConfig", data: "ImageData") -> int:
-    from ..engine import distributed
+    from ..engine.processes import distributed
 
     batch_size = distributed.share_of(config.batch_size)
     return data.count_batches("train", batch_size, shard=distributed.shard())

@@ -12,7 +12,7 @@ from .flops import cost_facts
 from .show import Format, Out
 
 if TYPE_CHECKING:
-    from ..engine.comparison import Measured
+    from ..engine.measure.comparison import Measured
 
 COLUMNS: dict[str, Format] = {
     "file": str,
@@ -55,8 +55,8 @@ def command(
     --dataset or --data-dir say otherwise. With several files, a second table holds them against the first.
     """
     show = Out(json, quiet)
-    from ..engine.comparison import measure_networks
-    from ..engine.network import load_network
+    from ..engine.measure.comparison import measure_networks
+    from ..engine.network.network import load_network
 
     wanted = images_of(locals())
     where = start(threads, device)

@@ -71,7 +71,7 @@ def command(
     folder, in runs/ unless --out says otherwise; interrupted, it goes on with --resume FOLDER.
     """
     show = Out(json, quiet)
-    from ..engine.training.job import TrainingJob
+    from ..engine.jobs.training import TrainingJob
 
     start_together(context, threads, device, nproc)
     if resume is not None:

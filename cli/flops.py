@@ -13,7 +13,7 @@ from .specify import specification
 from .typed import option, typed
 
 if TYPE_CHECKING:
-    from ..engine.cost import Cost
+    from ..engine.graph.cost import Cost
 
 COLUMNS: dict[str, Format] = {
     "layer": str,
@@ -67,11 +67,11 @@ def command(
         show_recipes(show, recipe)
         return
     wanted = specification(locals())
-    from ..engine.cost import count
     from ..engine.errors import EngineError
+    from ..engine.graph.cost import count
     from ..engine.graph.trace import trace
-    from ..engine.network import load_network, new_network
-    from ..engine.pruning import forecast
+    from ..engine.narrowing.pruning import forecast
+    from ..engine.network.network import load_network, new_network
 
     if file is not None:
         network = load_network(file, arch, input_size=image_size)

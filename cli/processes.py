@@ -34,7 +34,7 @@ def launch(words: Sequence[str], count: int) -> int:
         ProcessError: a process was killed.
         KeyboardInterrupt: Ctrl-C, before the first process could say how far it is.
     """
-    from ..engine import distributed
+    from ..engine.processes import distributed
 
     store = distributed.keep_store()
     spawn = multiprocessing.get_context("spawn")
@@ -84,7 +84,7 @@ def _interrupt(first: SpawnProcess, store: "Store") -> int:
 
 
 def _way_back(store: "Store") -> str:
-    from ..engine.distributed import WAY_BACK
+    from ..engine.processes.distributed import WAY_BACK
 
     return f"; {store.get(WAY_BACK).decode()}" if store.check([WAY_BACK]) else ""
 
@@ -120,8 +120,8 @@ def speaks(error: BaseException) -> bool:
     """
     if "RANK" not in os.environ:
         return True
-    from ..engine.distributed import LAUNCHER, first_to
     from ..engine.errors import ProcessError
+    from ..engine.processes.distributed import LAUNCHER, first_to
 
     return not (isinstance(error, ProcessError) and LAUNCHER in os.environ) and first_to("fail")
 
@@ -129,7 +129,7 @@ def speaks(error: BaseException) -> bool:
 def part() -> None:
     """Leave the other processes, if there are any, after all went well."""
     if "RANK" in os.environ:
-        from ..engine.distributed import leave
+        from ..engine.processes.distributed import leave
 
         leave()
 
@@ -141,7 +141,7 @@ def take_part(device: str, threads: int | None) -> "torch.device":
     """
     import torch
 
-    from ..engine import distributed
+    from ..engine.processes import distributed
 
     if distributed.launched():
         signal.signal(signal.SIGINT, _interrupt_once if is_first() else signal.SIG_IGN)
@@ -162,7 +162,7 @@ def _interrupt_once(*_: object) -> None:
 
 def _warn_once(message: Warning | str, *_: object) -> None:
     """Python's own warnings: each from the process that is the first to have it."""
-    from ..engine.distributed import first_to
+    from ..engine.processes.distributed import first_to
 
     if first_to(f"warn: {message}"):
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
@@ -182,7 +182,7 @@ def end(code: int) -> NoReturn:
 
 def _work(number: int, count: int, port: int, words: list[str]) -> None:
     """One process: run the command line as torchrun would."""
-    from ..engine.distributed import LAUNCHER
+    from ..engine.processes.distributed import LAUNCHER
     from .main import main
 
     threading.Thread(target=_end_with_launcher, args=(number,), daemon=True).start()

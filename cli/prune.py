@@ -125,7 +125,7 @@ def command(
 def _go_on(context: typer.Context, options: dict[str, Any]) -> None:
     """Resume a run the way it was begun."""
     keep_settings(context)
-    from ..engine.training.runs import Run
+    from ..engine.runs.runs import Run
 
     if Run.open(options["resume"]).config.get("method") == "resrep":
         from .prune_resrep import prune_resrep as go

@@ -16,9 +16,9 @@ from .show import Out
 from .training import begin_run, check_folder, run_name, see_through, training_config
 
 if TYPE_CHECKING:
-    from ..engine.gradual.job import GradualJob
-    from ..engine.gradual.training import Outcome, Prepared
-    from ..engine.sources import Images
+    from ..engine.jobs.gradual import Outcome, Prepared
+    from ..engine.jobs.gradual_job import GradualJob
+    from ..engine.network.sources import Images
 
 
 def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
@@ -26,9 +26,9 @@ def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
     show = Out(options["json"], options["quiet"])
     start_together(context, options["threads"], options["device"], options["nproc"])
     from ..engine.errors import TrainingError
-    from ..engine.gradual.job import GradualJob
-    from ..engine.gradual.training import prepare, run_gradual
-    from ..engine.training.runs import Run
+    from ..engine.jobs.gradual import prepare, run_gradual
+    from ..engine.jobs.gradual_job import GradualJob
+    from ..engine.runs.runs import Run
 
     folder, force, resume = options["out"], options["force"], options["resume"]
     if resume is not None:
@@ -53,7 +53,7 @@ def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
 
 def _job(show: Out, options: dict[str, Any]) -> "GradualJob":
     """What the options ask for; without --epochs, as long as the authors train."""
-    from ..engine.gradual.job import GradualJob
+    from ..engine.jobs.gradual_job import GradualJob
 
     if options["scratch"] and options["file"] is not None:
         raise typer.BadParameter("--scratch starts from random weights; leave out FILE")
@@ -95,7 +95,7 @@ def _start(show: Out, options: dict[str, Any], images: "Images") -> Path:
 
 def _preview(show: Out, ready: "Prepared", folder: Path) -> None:
     """What the run would come to: how many leave is known without scores."""
-    from ..engine.cost import count
+    from ..engine.graph.cost import count
 
     show_dry_run(
         show,

@@ -14,17 +14,17 @@ from .show import Out
 from .specify import limits, specification
 
 if TYPE_CHECKING:
-    from ..engine.allocation.specification import Specification
-    from ..engine.network import Network
-    from ..engine.one_shot import OneShot, Outcome
+    from ..engine.allocations.specification import Specification
+    from ..engine.jobs.one_shot import OneShot, Outcome
+    from ..engine.network.network import Network
 
 
 def prune_one_shot(context: typer.Context, options: dict[str, Any]) -> None:
     """Do it with the command's local variables."""
     show = Out(options["json"], options["quiet"])
-    from ..engine.allocation import plan as plans
-    from ..engine.network import save_network
-    from ..engine.one_shot import OneShot, run_one_shot
+    from ..engine.jobs.one_shot import OneShot, run_one_shot
+    from ..engine.network.network import save_network
+    from ..engine.selection import plan as plans
     from ..weights.files import check_distinct, check_output
     from ..weights.formats import check_any
 
@@ -72,8 +72,8 @@ def _preview(show: Out, network: "Network", job: "OneShot", path: Path) -> None:
     """What `run_one_shot` would come to: how many leave is known without scores."""
     from ..engine import criteria
     from ..engine.graph.trace import trace
-    from ..engine.pruning import forecast
-    from ..engine.score_file import load_scores
+    from ..engine.narrowing.pruning import forecast
+    from ..engine.scores.score_file import load_scores
 
     criteria.get(job.criterion)
     traced = trace(network.model, network.input_size)
@@ -93,7 +93,7 @@ def _preview(show: Out, network: "Network", job: "OneShot", path: Path) -> None:
 
 def wanted_or_half(show: Out, options: dict[str, Any]) -> "Specification":
     """What the options ask for; half of the MACs where they do not say."""
-    from ..engine.allocation.specification import Specification
+    from ..engine.allocations.specification import Specification
 
     wanted = specification(options)
     if wanted is None:

@@ -16,8 +16,8 @@ from .show import Out
 from .training import begin_run, check_folder, run_name, see_through
 
 if TYPE_CHECKING:
-    from ..engine.resrep.job import ResRepJob
-    from ..engine.resrep.training import Outcome, Prepared
+    from ..engine.jobs.resrep import Outcome, Prepared
+    from ..engine.jobs.resrep_job import ResRepJob
 
 
 def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
@@ -25,9 +25,9 @@ def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
     show = Out(options["json"], options["quiet"])
     start_together(context, options["threads"], options["device"], options["nproc"])
     from ..engine.errors import TrainingError
-    from ..engine.resrep.job import ResRepJob
-    from ..engine.resrep.training import prepare, run_resrep
-    from ..engine.training.runs import Run
+    from ..engine.jobs.resrep import prepare, run_resrep
+    from ..engine.jobs.resrep_job import ResRepJob
+    from ..engine.runs.runs import Run
 
     folder, force, resume = options["out"], options["force"], options["resume"]
     if resume is not None:
@@ -62,7 +62,7 @@ def _say_aim(show: Out, ready: "Prepared") -> None:
 def _job(show: Out, options: dict[str, Any]) -> "ResRepJob":
     """The authors' settings for images of that size, but for what the options say."""
     from ..engine.errors import EngineError
-    from ..engine.resrep.job import ResRepJob, published
+    from ..engine.jobs.resrep_job import ResRepJob, published
 
     images = images_of(options)
     source = find(show, options["file"], options["arch"], images)
@@ -95,7 +95,7 @@ def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 def _show(show: Out, outcome: "Outcome", ready: "Prepared") -> None:
     """The facts, once for machines and once as tables."""
-    from ..engine.resrep.folding import THRESHOLD
+    from ..engine.compactors.folding import THRESHOLD
 
     before, after, folded = outcome.before, outcome.after, outcome.folded
     arch, residual = outcome.network.arch, ready.job.residual

@@ -14,17 +14,17 @@ from .recipe_option import hold_against_recipe
 from .show import Out
 
 if TYPE_CHECKING:
-    from ..engine.network import Network
-    from ..engine.one_shot import Outcome
-    from ..engine.sketch.job import Sketch
+    from ..engine.jobs.one_shot import Outcome
+    from ..engine.jobs.sketch import Sketch
+    from ..engine.network.network import Network
 
 
 def prune_sketch(context: typer.Context, options: dict[str, Any]) -> None:
     """Do it with the command's local variables."""
     show = Out(options["json"], options["quiet"])
-    from ..engine.allocation.specification import Specification
-    from ..engine.network import save_network
-    from ..engine.sketch.job import run_sketch
+    from ..engine.allocations.specification import Specification
+    from ..engine.jobs.sketch import run_sketch
+    from ..engine.network.network import save_network
     from ..weights.files import check_distinct
     from ..weights.formats import check_any
 
@@ -55,7 +55,7 @@ def _job(context: typer.Context, options: dict[str, Any]) -> "Sketch":
     Raises:
         typer.BadParameter: no rates, or a residual mode that makes no sense here.
     """
-    from ..engine.sketch.job import Sketch
+    from ..engine.jobs.sketch import Sketch
 
     if options["keep_rate"] is None:
         raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=context)
@@ -78,9 +78,9 @@ def _job(context: typer.Context, options: dict[str, Any]) -> "Sketch":
 
 def _preview(show: Out, network: "Network", job: "Sketch", path: Path) -> None:
     """What `run_sketch` would come to."""
-    from ..engine.cost import count
+    from ..engine.graph.cost import count
     from ..engine.graph.trace import trace
-    from ..engine.sketch.job import sketchable
+    from ..engine.jobs.sketch import sketchable
 
     channel_map = trace(network.model, network.input_size).map
     plan = sketchable(network, job, channel_map)

@@ -7,8 +7,8 @@ from . import units
 from .show import Format, Out
 
 if TYPE_CHECKING:
-    from ..engine.cost import Cost
     from ..engine.events import Accuracy
+    from ..engine.graph.cost import Cost
 
 GROUP_COLUMNS: dict[str, Format] = {
     "layer": str,

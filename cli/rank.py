@@ -47,12 +47,13 @@ def command(
     --limit batches of training images. The scores are saved for `prune prune --scores`.
     """
     show = Out(json, quiet)
-    from ..engine import criteria, distributed
+    from ..engine import criteria
     from ..engine.graph.trace import trace
-    from ..engine.score_file import save_scores
-    from ..engine.scoring import scoring_on
-    from ..engine.sources import RUNS
-    from ..engine.training.runs import check_runs, next_run_folder
+    from ..engine.network.sources import RUNS
+    from ..engine.processes import distributed
+    from ..engine.runs.runs import check_runs, next_run_folder
+    from ..engine.scores.score_file import save_scores
+    from ..engine.scores.scoring import scoring_on
     from ..weights.files import check_distinct, check_output
 
     criterion = criterion or "hrank"

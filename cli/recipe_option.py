@@ -10,9 +10,9 @@ import typer
 from .typed import typed
 
 if TYPE_CHECKING:
-    from ..engine.allocation.specification import Specification
-    from ..engine.cost import Cost
-    from ..engine.network import Network
+    from ..engine.allocations.specification import Specification
+    from ..engine.graph.cost import Cost
+    from ..engine.network.network import Network
     from ..engine.recipes import Recipe
     from .show import Out
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..engine.allocation.specification import Specification
+    from ..engine.allocations.specification import Specification
 
 
 LIMITS = ("skip", "residual", "distance", "ranking", "round_to", "min_channels", "max_rate")
@@ -17,8 +17,8 @@ def specification(options: dict[str, Any]) -> "Specification | None":
     Raises:
         AllocationError: options that exclude each other, or deps that cannot be read.
     """
-    from ..engine.allocation.deps import read_deps
-    from ..engine.allocation.specification import Specification
+    from ..engine.allocations.deps import read_deps
+    from ..engine.allocations.specification import Specification
 
     ways = ("compress_rate", "keep_rate", "rate", "rate_norm", "rate_dist", "flops", "params", "plan")
     given = _given(options, ways)

@@ -67,7 +67,7 @@ def command(
     FOLDER.
     """
     show = Out(json, quiet)
-    from ..engine.training.job import TrainingJob
+    from ..engine.jobs.training import TrainingJob
 
     start_together(context, threads, device, nproc)
     if resume is not None:

@@ -15,10 +15,10 @@ from .typed import option, typed
 if TYPE_CHECKING:
     from ..engine.data import ImageData
     from ..engine.events import Finished
-    from ..engine.network import Network
+    from ..engine.jobs.training import Prepared, TrainingJob
+    from ..engine.network.network import Network
+    from ..engine.runs.runs import Run
     from ..engine.training.config import TrainConfig
-    from ..engine.training.job import Prepared, TrainingJob
-    from ..engine.training.runs import Run
 
 TRAINING_OPTIONS = (
     "batch_size",
@@ -61,7 +61,7 @@ def train_and_show(
     out: Out, job: "TrainingJob", folder: Path | None, force: bool, *, dry_run: bool = False
 ) -> None:
     """Begin a run, in a new folder if none is given, and see it through; or only say what it would be."""
-    from ..engine.training.job import prepare, run_training
+    from ..engine.jobs.training import prepare, run_training
 
     check_folder(folder, [job.start, job.like, job.teacher], force)
     ready = prepare(job)
@@ -80,8 +80,8 @@ def check_folder(folder: Path | None, inputs: Sequence[Path | None], force: bool
         WeightsError: it is an input too.
         TrainingError: it is in use, or is a file.
     """
-    from ..engine.distributed import from_first
-    from ..engine.training.runs import Run
+    from ..engine.processes.distributed import from_first
+    from ..engine.runs.runs import Run
     from ..weights.files import check_distinct
 
     if folder is not None:
@@ -96,15 +96,15 @@ def run_name(what: str, network: "Network", data: "ImageData") -> str:
 
 def begin_run(folder: Path | None, name: str, settings: dict[str, Any], force: bool) -> "Run":
     """Write down what a new run is to do, in the folder that was named or in the next one of `name`."""
-    from ..engine.distributed import from_first
-    from ..engine.sources import RUNS
-    from ..engine.training.runs import Run, next_run_folder
+    from ..engine.network.sources import RUNS
+    from ..engine.processes.distributed import from_first
+    from ..engine.runs.runs import Run, next_run_folder
 
     return from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
 
 
 def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
-    from ..engine.cost import count
+    from ..engine.graph.cost import count
     from ..engine.graph.trace import trace
 
     network = ready.network
@@ -115,8 +115,8 @@ def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
 def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
     """Go on with an interrupted run, with the settings it was begun with; others are refused."""
     from ..engine.errors import TrainingError
-    from ..engine.training.job import TrainingJob, prepare, run_training
-    from ..engine.training.runs import Run
+    from ..engine.jobs.training import TrainingJob, prepare, run_training
+    from ..engine.runs.runs import Run
 
     keep_settings(context)
     run = Run.open(folder)
@@ -144,8 +144,8 @@ def _go_on(command: str, folder: Path) -> str:
 
 def see_through(out: Out, events: Any, folder: Path, command: str) -> Any:
     """Show a run's progress and return its result; if it is cut short, say how to go on."""
-    from ..engine.distributed import leave_word
     from ..engine.errors import ProcessError
+    from ..engine.processes.distributed import leave_word
 
     leave_word(_go_on(command, folder))
     try:

@@ -11,21 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from ..archs import registry
-from . import cost, criteria, evaluation, score_file, sources
-from . import recalibrate as norms
-from .allocation import plan as plans
-from .allocation.keywords import Settings, refuse_without_effect, settings_for, specification_of
-from .allocation.plan import Plan
-from .allocation.specification import Specification
-from .batches import Images, batches_of
-from .blank import without_initialisation
+from . import criteria
+from .allocations.specification import Specification
 from .data import ImageData
 from .errors import AllocationError, FitError
 from .events import Accuracy
+from .graph import cost
 from .graph import trace as graph
 from .graph.trace import Trace
-from .network import Network, load_network, logits_width, save_network
-from .pruning import Pruned, prune_network
+from .jobs.keywords import Settings, refuse_without_effect, settings_for, specification_of
+from .measure import evaluation
+from .measure import recalibrate as norms
+from .modules.blank import without_initialisation
+from .narrowing.pruning import Pruned, prune_network
+from .network import sources
+from .network.batches import Images, batches_of
+from .network.network import Network, load_network, logits_width, save_network
+from .scores import score_file
+from .selection import plan as plans
+from .selection.plan import Plan
 
 Scores = Mapping[str, Tensor]
 
@@ -158,7 +162,7 @@ def plan(
         scores: per convolution name, scores_F, or a file or folder of them, which may leave out some: those
             stay whole; those of l1 by default.
         layers: how much leaves, layer by layer: a dictionary from names or globs to shares removed, or a list
-            of dictionaries as torch.ao's pruners and NNI take them; see `engine.allocation.layer_settings`.
+            of dictionaries as torch.ao's pruners and NNI take them; see `engine.selection.layer_settings`.
         wanted: how much leaves, said in another way, and its limits: the fields of `Specification`.
 
     Raises:

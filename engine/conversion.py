@@ -9,17 +9,17 @@ from torch import Tensor
 
 from ..weights import formats, names
 from ..weights.store import WeightFile
-from .channels import ChannelMap, Role
-from .cost import count
+from .compactors.folding import TOLERANCE, Folded, fold
 from .errors import EngineError, ProofError
+from .graph.channels import ChannelMap, Role
+from .graph.cost import count
+from .graph.residual import View, view
 from .graph.trace import trace
-from .narrowing import narrow_proven
-from .network import Network, load_network, to_weight_file
-from .official import PREFIX, official_weights
-from .residual import View, view
-from .resrep.folding import TOLERANCE, Folded, fold
-from .resrep.placement import placed
-from .surgery import ZERO_CHANNEL
+from .modules.placement import placed
+from .narrowing.narrowing import narrow_proven
+from .narrowing.surgery import ZERO_CHANNEL
+from .network.network import Network, load_network, to_weight_file
+from .network.official import PREFIX, official_weights
 
 EXTENSIONS = {"deploy": ".hdf5", "hdf5": ".hdf5", "pth": ".pth", "safetensors": ".safetensors"}
 

@@ -60,7 +60,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @functools.cache
     def of(arch: str) -> Path:
-        from prune.engine.network import new_network, save_network
+        from prune.engine.network.network import new_network, save_network
 
         path = folder / f"{arch.replace(':', '-')}.hdf5"
         save_network(path, new_network(arch))

@@ -26,7 +26,7 @@ def build(num_classes):
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network for the digits, in the file that the examples name."""
     import prune
-    from prune.engine.network import new_network
+    from prune.engine.network.network import new_network
 
     path = tmp_path_factory.mktemp("readme") / "base.hdf5"
     prune.save(path, new_network("resnet20", input_size=(3, 16, 16)))

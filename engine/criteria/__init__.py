@@ -118,8 +118,8 @@ def _means(
     criterion: OfImages, name: str, model: "nn.Module", trace: "Trace", batches: "Batches", total: int
 ) -> "Generator[Scored, None, dict[str, Tensor]]":
     """The mean of a criterion's scores over all images."""
-    from ..distributed import mean_over_images  # here: `names` costs no torch
-    from ..eval_mode import eval_mode
+    from ..modules.eval_mode import eval_mode
+    from ..processes.distributed import mean_over_images  # here: `names` costs no torch
 
     sums: dict[str, Tensor] = {}
     images = 0

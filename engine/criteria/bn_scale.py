@@ -3,9 +3,9 @@
 import numpy as np
 from torch import Tensor, nn
 
-from ..channels import ChannelMap, Layer, Role
 from ..errors import CriterionError
-from ..filters import scored_layers
+from ..graph.channels import ChannelMap, Layer, Role
+from ..graph.filters import scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"

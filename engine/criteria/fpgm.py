@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..filters import filters_of, scored_layers
+from ..graph.filters import filters_of, scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..algebra.matrix_rank import feature_map_ranks
 from ..errors import CriterionError
-from ..filters import scored_layers
+from ..graph.filters import scored_layers
 from ..graph.trace import Tap, Trace
-from ..matrix_rank import feature_map_ranks
 
 NEEDS = "images"
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..filters import filters_of, scored_layers
+from ..graph.filters import filters_of, scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..filters import scored_layers
+from ..graph.filters import scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"

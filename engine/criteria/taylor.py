@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..channels import Layer
 from ..errors import CriterionError
-from ..filters import scored_layers
+from ..graph.channels import Layer
+from ..graph.filters import scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "images"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..channels import NO_ID, Ids
+from .channels import NO_ID, Ids
 
 
 class IdPool:

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from ...archs.units import Expand, PadShortcut
-from ..channels import NO_ID, Ids, IndexTensor, Role
+from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
 from .rules_elementwise import elementwise, prelu
 from .rules_layers import batch_norm, convolution, linear, transposed_convolution

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from ..channels import NO_ID, Ids, Role
+from .channels import NO_ID, Ids, Role
 from .ids import Value, no_ids
 from .walk import Arguments, Walk, identified, op_name, values_in
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from ..channels import Ids, Layer, Role
+from .channels import Ids, Layer, Role
 from .ids import Value, along
 from .walk import Arguments, Walk
 

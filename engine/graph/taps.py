@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..channels import ChannelMap, Ids
+from .channels import ChannelMap, Ids
 from .walk import NodeRecord
 
 ACTIVATIONS = frozenset(

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
-from ..channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from ..errors import TraceError
+from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .taps import Tap, find_taps
 from .walk import NodeRecord, Walk
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
-from ..channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
+from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .ids import IdPool, Value, along, no_ids
 
 Arguments = dict[str, Any]

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from ...archs import registry
-from ..allocation.selection import Selection
-from ..allocation.specification import Specification, equal_scores
-from ..blank import without_initialisation
-from ..channels import ChannelMap
-from ..cost import Cost, count
-from ..filters import scored_layers
+from ..allocations.specification import Specification, equal_scores
+from ..graph.channels import ChannelMap
+from ..graph.cost import Cost, count
+from ..graph.filters import scored_layers
+from ..graph.residual import view
 from ..graph.trace import Trace, trace
-from ..network import Network, new_network
-from ..residual import view
+from ..modules.blank import without_initialisation
+from ..network.network import Network, new_network
+from ..selection.selection import Selection
 from .counts import COUNTS, Count, Narrowed, full
 from .printed import prints_amount, prints_drop
 from .recipe import Recipe, Variant

@@ -1,10 +1,10 @@
 """Holding what came out against the recipe it was made by."""
 
 from ...archs import registry
-from ..allocation.specification import Specification
-from ..cost import Cost
+from ..allocations.specification import Specification
 from ..errors import RecipeError
-from ..network import Network
+from ..graph.cost import Cost
+from ..network.network import Network
 from .account import specification_of
 from .recipe import Recipe
 

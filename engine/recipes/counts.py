@@ -1,4 +1,4 @@
-"""What each paper's own program counts, where the true narrow network is `engine.cost`'s.
+"""What each paper's own program counts, where the true narrow network is `engine.graph.cost`'s.
 
 Every published table has its conventions, and its program has its slips; both are repeated here so that a
 printed number can be recomputed. They read the channel map and the ids that left, so they count any network.
@@ -12,11 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from ..allocation.selection import Selection
-from ..channels import Layer
-from ..cost import count
+from ..graph.channels import Layer
+from ..graph.cost import count
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
+from ..selection.selection import Selection
 
 
 @dataclass(frozen=True)

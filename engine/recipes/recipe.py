@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 
-from ..allocation.rates import parse_rates
 from ..errors import RecipeError
+from ..selection.rates import parse_rates
 from .printed import read_amount, read_percent
 
 _RATE_LISTS = ("compress_rate", "keep_rate")
@@ -63,7 +63,7 @@ class Variant:
     """One reading of a row.
 
     Attributes:
-        specification: fields of `engine.allocation.specification.Specification`.
+        specification: fields of `engine.allocations.specification.Specification`.
         macs, params: of the truly narrow network; None where the paper does not say its widths.
     """
 

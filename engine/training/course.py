@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import distributed
 from ..data.base import ImageData
 from ..devices import resolve_device
 from ..errors import TrainingError
-from ..evaluation import check_fit, evaluating
 from ..events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
-from ..synchronised_norm import synchronised_norms
+from ..measure.evaluation import check_fit, evaluating
+from ..processes import distributed
+from ..processes.synchronised_norm import synchronised_norms
+from ..runs.runs import Run, WatchedRun
 from .checkpoint import (
     Checkpoint,
     Progress,
@@ -31,7 +32,6 @@ from .hooks import Hooks
 from .losses import classification_loss, distillation_loss
 from .optimizer import LrSchedule, build_sgd, set_rate
 from .precision import Precision, choose_precision
-from .runs import Run, WatchedRun
 from .tally import Tally
 
 REPORT_STEPS = 50  # losses stay on the device for at most so many steps

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .. import distributed
 from ..data.base import ImageData
 from ..errors import ProcessError, TrainingError
 from ..events import Event, Finished
+from ..processes import distributed
+from ..runs.runs import Run
 from .config import TrainConfig
 from .course import Conclude, Course, Save
 from .hooks import Hooks
-from .runs import Run
 
 __all__ = ["Conclude", "Hooks", "Interrupted", "Save", "TrainConfig", "train"]
 
@@ -48,8 +48,9 @@ def train(
     and then kept; fix both where separate runs must agree. The global random state is seeded while this runs,
     and restored when it ends or is closed.
 
-    With several processes (see `engine.distributed`) each calls this, with the same weights. Each trains on
-    its share of every batch, the first writes the files, and all get the same events but for their times.
+    With several processes (see `engine.processes.distributed`) each calls this, with the same weights. Each
+    trains on its share of every batch, the first writes the files, and all get the same events but for their
+    times.
 
     Args:
         save: writes a network to a path, replacing what is there; its tensors may lie on any device, in any

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..distributed import add_up, processes
+from ..processes.distributed import add_up, processes
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation.specification import Specification
-from prune.engine.cost import count
+from prune.engine.allocations.specification import Specification
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import new_network
-from prune.engine.pruning import forecast
+from prune.engine.narrowing.pruning import forecast
+from prune.engine.network.network import new_network
 
 torch.set_num_threads(1)
 

@@ -7,15 +7,21 @@ import pytest
 import torch
 from prune.archs.registry import ArchError, get, names
 from prune.archs.units import ConvBN
-from prune.engine import recognition
-from prune.engine.allocation.specification import Specification, equal_scores
-from prune.engine.cost import count
+from prune.engine.allocations.specification import Specification, equal_scores
 from prune.engine.errors import FitError
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, new_network, save_network, to_weight_file
-from prune.engine.pruning import prune_network
-from prune.engine.recognition import recognise
-from prune.engine.surgery import mask
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.narrowing.surgery import mask
+from prune.engine.network.network import (
+    Network,
+    load_network,
+    new_network,
+    recognition,
+    save_network,
+    to_weight_file,
+)
+from prune.engine.network.recognition import recognise
 from prune.weights import store
 from torch import nn
 

@@ -302,7 +302,7 @@ def test_what_exists_is_refused_before_any_work(
     Path("mine.hdf5").write_text("mine")
     Path("run").mkdir()
     Path("run/best.hdf5").write_text("mine")
-    for work in ("prune.engine.network.load_network", "prune.engine.sources.load_network"):
+    for work in ("prune.engine.network.network.load_network", "prune.engine.network.sources.load_network"):
         monkeypatch.setattr(work, None)  # whoever loads a network now fails otherwise
     assert re.search("exists; name another|is not empty; resume it", refused(*words.split()))
 
@@ -488,7 +488,7 @@ def test_ctrl_c_before_the_first_step_can_go_on_too(prune, file: Path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("prune.engine.training.job.recalibrate", interrupted)
+        patch.setattr("prune.engine.jobs.training.recalibrate", interrupted)
         ended = prune("finetune", file, "--epochs", "1", "--out", "run", "--precision", "fp32")
     assert ended == (130, "", "interrupted; go on with: prune finetune --resume run\n")
     assert prune("finetune", "--resume", "run", "--quiet").code == 0

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from prune.engine.network import load_network
-from prune.engine.sources import Images, find_network
+from prune.engine.network.network import load_network
+from prune.engine.network.sources import Images, find_network
 
 SHORT = ("--batch-size", 64, "--lr", "0.02", "--precision", "fp32", "--threads", 1)
 SOFT = ("--schedule", "soft", "--rate-dist", 0.4, "--epochs", 2, *SHORT)
@@ -181,7 +181,7 @@ def test_two_processes_hold_the_same_masks(tmp_path: Path, schedule: str):
     words += ["--schedule", schedule, "--criterion", "taylor", "--limit", "1", "--epochs", "2"]
     words += ["--batch-size", "128", "--precision", "fp32", "--nproc", "2", "--out", "run", "--json"]
     make = (
-        "from prune.engine.network import new_network, save_network; "
+        "from prune.engine.network.network import new_network, save_network; "
         "save_network('base.hdf5', new_network('tiny_arch:tiny', num_classes=10, input_size=(3, 16, 16)))"
     )
     for command in (["-c", make], ["-m", "prune", *words]):

@@ -10,8 +10,8 @@ import pytest
 import torch
 from prune.cli import prune, prune_ways
 from prune.cli.main import main
-from prune.engine.network import load_network, new_network, save_network
-from prune.engine.resrep.hooks import Penalty
+from prune.engine.network.network import load_network, new_network, save_network
+from prune.engine.schedules.gradient_resetting import Penalty
 
 MODULE = """
     from torch import nn

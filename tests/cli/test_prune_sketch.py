@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from prune.engine.network import load_network, new_network, save_network
+from prune.engine.network.network import load_network, new_network, save_network
 
 SKETCH = ("prune", "base.hdf5", "--method", "sketch")
 RATES = ("--keep-rate", "[0.5]*9")

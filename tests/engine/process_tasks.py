@@ -7,22 +7,22 @@ from typing import Any
 
 import torch
 from prune.cli.processes import end
-from prune.engine import distributed
-from prune.engine.cost import Counter
+from prune.engine.compactors.sites import insert, targets
 from prune.engine.data.base import DataInfo
 from prune.engine.data.memory import MemoryData
 from prune.engine.errors import TrainingError
-from prune.engine.evaluation import evaluate
 from prune.engine.events import EpochDone, Event, MasksSet
+from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
-from prune.engine.recalibrate import recalibrate
-from prune.engine.resrep.compactors import insert, targets
-from prune.engine.resrep.hooks import GradientResetting, Penalty
-from prune.engine.resrep.masks import MaskRule
-from prune.engine.synchronised_norm import synchronised_norms
+from prune.engine.masking.rule import MaskRule
+from prune.engine.measure.evaluation import evaluate
+from prune.engine.measure.recalibrate import recalibrate
+from prune.engine.processes import distributed
+from prune.engine.processes.synchronised_norm import synchronised_norms
+from prune.engine.runs.runs import Run
+from prune.engine.schedules.gradient_resetting import GradientResetting, Penalty
 from prune.engine.training.hooks import Hooks
 from prune.engine.training.loop import TrainConfig, train
-from prune.engine.training.runs import Run
 from torch import Tensor, nn
 
 BATCH = 32

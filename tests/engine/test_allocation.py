@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from prune.engine.allocation.listed_rates import by_layer_rates, by_rate_list
-from prune.engine.allocation.selection import (
+from prune.engine.allocations.listed_rates import by_layer_rates, by_rate_list
+from prune.engine.errors import AllocationError
+from prune.engine.graph.channels import Group
+from prune.engine.graph.trace import trace
+from prune.engine.selection.selection import (
     by_rate,
     channel_scores,
     combine_scores,
     prunable_groups,
     removal_order,
 )
-from prune.engine.channels import Group
-from prune.engine.errors import AllocationError
-from prune.engine.graph.trace import trace
 from torch import nn
 
 torch.set_num_threads(1)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 from prune.engine import criteria
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.conversion import convert
 from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network, save_network
-from prune.engine.pruning import prune_network
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.network.network import load_network, save_network
 from prune.weights.formats import write_any
 
 sys.path.insert(0, str(Path(__file__).parent))

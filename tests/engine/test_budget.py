@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation.budget import Limits, RemovalOrder, by_budget, first_length
-from prune.engine.allocation.selection import prunable_groups
-from prune.engine.cost import Counter
+from prune.engine.allocations.budget import Limits, RemovalOrder, by_budget, first_length
 from prune.engine.errors import AllocationError
+from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
+from prune.engine.selection.selection import prunable_groups
 
 torch.set_num_threads(1)
 

@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from prune.engine.checks import structure_misfit, value_difference
 from prune.engine.errors import ProofError, TraceError
-from prune.engine.fit import fit
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import narrow_proven
-from prune.engine.surgery import mask, narrow
+from prune.engine.modules.fit import fit
+from prune.engine.narrowing.checks import structure_misfit, value_difference
+from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.narrowing.surgery import mask, narrow
 from torch import nn
 
 SIZE = (3, 8, 8)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import narrow_proven
-from prune.engine.network import Network, save_network
-from prune.engine.surgery import mask, narrow
+from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.narrowing.surgery import mask, narrow
+from prune.engine.network.network import Network, save_network
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -57,7 +57,7 @@ def reloaded(pruned, tmp_path_factory):
     script = (
         "import json, sys, torch\n"
         "from pathlib import Path\n"
-        "from prune.engine.network import load_network\n"
+        "from prune.engine.network.network import load_network\n"
         "torch.set_num_threads(1)\n"
         "sys.path.insert(0, sys.argv[2])\n"
         "x = torch.linspace(-2, 2, 2 * 3 * 16 * 16, dtype=torch.float64).sin().reshape(2, 3, 16, 16)\n"
@@ -108,8 +108,8 @@ def test_what_can_shrink_shrinks_and_what_cannot_says_why(name, pruned):
 @pytest.mark.parametrize("name", ["Plain", "DenseConcat", "Grouped", "ReusedModule", "LiteralPad"])
 def test_a_shifted_index_is_found_out(name, monkeypatch):
     """The proofs must be able to fail: consumers cut one off are caught by the values, not by a crash."""
-    from prune.engine import narrowing
     from prune.engine.errors import ProofError
+    from prune.engine.narrowing.narrowing import narrowing
 
     def shifted(state, channel_map, removed):
         cut = narrow(state, channel_map, removed)

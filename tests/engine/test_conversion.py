@@ -4,11 +4,11 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.conversion import convert, dead_channels
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, save_network
-from prune.engine.surgery import mask
+from prune.engine.narrowing.surgery import mask
+from prune.engine.network.network import Network, load_network, save_network
 from prune.weights.formats import write_any
 from torch import nn
 

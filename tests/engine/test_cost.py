@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation.listed_rates import by_rate_list
-from prune.engine.allocation.rates import parse_rates
-from prune.engine.allocation.selection import prunable_groups
-from prune.engine.cost import Counter, count
+from prune.engine.allocations.listed_rates import by_rate_list
+from prune.engine.graph.cost import Counter, count
 from prune.engine.graph.trace import trace
+from prune.engine.selection.rates import parse_rates
+from prune.engine.selection.selection import prunable_groups
 from torch import nn
 
 torch.set_num_threads(1)

@@ -10,17 +10,17 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria, recipes
-from prune.engine.allocation.listed_rates import by_rate_list
-from prune.engine.allocation.norm_distance import by_norm_and_distance
-from prune.engine.allocation.rates import parse_rates
-from prune.engine.allocation.selection import prunable_groups, removal_order
-from prune.engine.allocation.specification import Specification
-from prune.engine.channels import Group
+from prune.engine.allocations.listed_rates import by_rate_list
+from prune.engine.allocations.norm_distance import by_norm_and_distance
+from prune.engine.allocations.specification import Specification
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
+from prune.engine.graph.channels import Group
 from prune.engine.graph.trace import trace
-from prune.engine.network import new_network
-from prune.engine.pruning import prune_network
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.network.network import new_network
+from prune.engine.selection.rates import parse_rates
+from prune.engine.selection.selection import prunable_groups, removal_order
 from prune.weights.formats import read_any
 from prune.weights.names import to_ours
 from torch import nn

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from prune.cli.main import main
-from prune.engine.allocation.deps import by_deps, read_deps
-from prune.engine.allocation.specification import Specification, equal_scores
-from prune.engine.cost import count
+from prune.engine.allocations.deps import by_deps, read_deps
+from prune.engine.allocations.specification import Specification, equal_scores
 from prune.engine.errors import AllocationError
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network, new_network, to_weight_file
-from prune.engine.pruning import prune_network
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.network.network import load_network, new_network, to_weight_file
 from prune.weights import store
 
 torch.set_num_threads(1)

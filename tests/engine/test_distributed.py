@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from prune.engine import distributed
 from prune.engine.errors import ProcessError
+from prune.engine.processes import distributed
 from torch import Tensor
 
 SCRIPT = Path(__file__).with_name("process_tasks.py")

@@ -9,8 +9,8 @@ import torch
 from prune.archs import registry
 from prune.archs.units import ConvBN
 from prune.engine.errors import FitError
-from prune.engine.fit import fit
-from prune.engine.network import Network, load_network, save_network
+from prune.engine.modules.fit import fit
+from prune.engine.network.network import Network, load_network, save_network
 from prune.weights.store import read
 from torch import nn
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune.engine.allocation.specification import Specification, equal_scores
+from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.compactors.folding import fold
 from prune.engine.errors import EngineError
-from prune.engine.fresh import fresh_like
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, new_network, save_network
-from prune.engine.pruning import prune_network
-from prune.engine.resrep.folding import fold
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.network.fresh import fresh_like
+from prune.engine.network.network import Network, load_network, new_network, save_network
 from torch import nn
 
 

@@ -1,8 +1,8 @@
 """Settings per layer, as torch.ao's pruners and NNI take them."""
 
 import pytest
-from prune.engine.allocation.layer_settings import read_layer_settings
 from prune.engine.errors import AllocationError
+from prune.engine.selection.layer_settings import read_layer_settings
 
 LAYERS = {"stem": "Conv2d", "body.0": "Conv2d", "body.1": "Conv2d", "up": "ConvTranspose2d"}
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from prune.engine.matrix_rank import feature_map_ranks
+from prune.engine.algebra.matrix_rank import feature_map_ranks
 
 torch.set_num_threads(1)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.archs.errors import ArchError
-from prune.engine.network import Network, load_network, new_network, save_network
+from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.weights.store import WeightFile, read, write
 from torch import nn
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from prune.engine.allocation.norm_distance import by_norm_and_distance
-from prune.engine.allocation.selection import prunable_groups
+from prune.engine.allocations.norm_distance import by_norm_and_distance
 from prune.engine.errors import AllocationError
 from prune.engine.graph.trace import trace
+from prune.engine.selection.selection import prunable_groups
 from torch import nn
 
 torch.set_num_threads(1)

@@ -3,10 +3,10 @@ import json
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation import plan
-from prune.engine.allocation.selection import by_rate, prunable_groups
 from prune.engine.errors import AllocationError
 from prune.engine.graph.trace import trace
+from prune.engine.selection import plan
+from prune.engine.selection.selection import by_rate, prunable_groups
 from prune.weights.errors import OutputExists, UnreadableFile
 
 torch.set_num_threads(1)

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocation.selection import channel_scores, removal_order
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.errors import CriterionError
-from prune.engine.filters import scored_layers
+from prune.engine.graph.filters import scored_layers
 from prune.engine.graph.trace import trace
-from prune.engine.network import new_network
-from prune.engine.one_shot import OneShot, run_one_shot
-from prune.engine.rank_folder import load_rank_folder
-from prune.engine.score_file import load_scores
+from prune.engine.jobs.one_shot import OneShot, run_one_shot
+from prune.engine.network.network import new_network
+from prune.engine.scores.rank_folder import load_rank_folder
+from prune.engine.scores.score_file import load_scores
+from prune.engine.selection.selection import channel_scores, removal_order
 
 torch.set_num_threads(1)
 

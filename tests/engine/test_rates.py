@@ -2,8 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
-from prune.engine.allocation.rates import match_layer_rates, parse_layer_rates, parse_rates
 from prune.engine.errors import AllocationError
+from prune.engine.selection.rates import match_layer_rates, parse_layer_rates, parse_rates
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "golden" / "published.json"
 

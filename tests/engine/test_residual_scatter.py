@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 from prune.archs.units import Merge
-from prune.engine import expansion
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.conversion import convert
-from prune.engine.cost import count
 from prune.engine.criteria import score
+from prune.engine.graph.cost import count
+from prune.engine.graph.residual import COPIES, view
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, new_network, save_network
-from prune.engine.pruning import Pruned, forecast, prune_network
-from prune.engine.residual import COPIES, view
+from prune.engine.modules import expansion
+from prune.engine.narrowing.pruning import Pruned, forecast, prune_network
+from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.weights import formats
 from torch import Tensor, nn
 
@@ -89,7 +89,7 @@ def test_a_scattered_network_equals_the_masked_one_and_loads_alone(arch: str, si
     code = f"""
 import sys, torch, numpy
 torch.set_num_threads(1)
-from prune.engine.network import load_network
+from prune.engine.network.network import load_network
 network = load_network(r"{path}")
 images = torch.randn(2, *network.input_size, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
@@ -179,8 +179,8 @@ def test_folding_keeps_the_expansions_of_other_networks(tmp_path: Path):
 
 def test_a_shifted_index_is_found(monkeypatch: pytest.MonkeyPatch):
     """The value proof must notice a branch that goes to the wrong channels of its stream."""
-    from prune.engine import surgery
     from prune.engine.errors import ProofError
+    from prune.engine.narrowing.narrowing import surgery
 
     right = surgery._renumbered
 

@@ -3,7 +3,7 @@ import torch
 from prune.archs import registry
 from prune.engine.errors import CriterionError
 from prune.engine.graph.trace import trace
-from prune.engine.score_file import load_scores, save_scores, unscored
+from prune.engine.scores.score_file import load_scores, save_scores, unscored
 from prune.weights.store import read
 
 torch.set_num_threads(1)

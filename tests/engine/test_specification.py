@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prune.archs import registry
-from prune.engine.allocation.plan import plan_of, write
-from prune.engine.allocation.specification import Specification, equal_scores
+from prune.engine.allocations.specification import Specification, equal_scores
 from prune.engine.errors import AllocationError
 from prune.engine.graph.trace import trace
+from prune.engine.selection.plan import plan_of, write
 
 
 @pytest.fixture(scope="module")

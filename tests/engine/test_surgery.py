@@ -6,10 +6,10 @@ import torch
 from prune.archs import registry
 from prune.archs.units import ConvBN, PadShortcut
 from prune.engine import criteria
-from prune.engine.fit import fit
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import narrow_proven
-from prune.engine.surgery import mask, narrow
+from prune.engine.modules.fit import fit
+from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.narrowing.surgery import mask, narrow
 from torch import nn
 
 NAMES = registry.names()

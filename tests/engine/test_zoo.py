@@ -4,12 +4,12 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria
-from prune.engine.allocation.specification import Specification
-from prune.engine.cost import count
+from prune.engine.allocations.specification import Specification
 from prune.engine.errors import AllocationError
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, save_network
-from prune.engine.pruning import prune_network
+from prune.engine.narrowing.pruning import prune_network
+from prune.engine.network.network import Network, load_network, save_network
 from torch import nn
 
 FAMILIES = {

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.events import Event
-from prune.engine.gradual.job import GradualJob
-from prune.engine.gradual.training import Outcome, prepare, run_gradual
-from prune.engine.network import new_network, save_network
-from prune.engine.sources import Images
+from prune.engine.jobs.gradual import Outcome, prepare, run_gradual
+from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.network.network import new_network, save_network
+from prune.engine.network.sources import Images
+from prune.engine.runs.runs import Run
 from prune.engine.training.config import TrainConfig
-from prune.engine.training.runs import Run
 from torch import nn
 
 ARCH = "gradual_user:Net"

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.events import Accuracy, unwatched
-from prune.engine.gradual.choice import Chooser
-from prune.engine.gradual.job import GradualJob
-from prune.engine.gradual.soft import ChangingMasks
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network
-from prune.engine.sources import Images
-from prune.engine.surgery import mask
+from prune.engine.jobs.gradual_choice import Chooser
+from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.narrowing.surgery import mask
+from prune.engine.network.network import load_network
+from prune.engine.network.sources import Images
+from prune.engine.schedules.changing_masks import ChangingMasks
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.optimizer import build_sgd, set_rate
 from torch import nn

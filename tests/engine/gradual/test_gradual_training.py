@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from prune.engine.allocation import plan as plans
-from prune.engine.allocation.specification import Specification
-from prune.engine.cost import count
+from prune.engine.allocations.specification import Specification
 from prune.engine.errors import CriterionError, DataError, EngineError, TrainingError
-from prune.engine.evaluation import evaluate
 from prune.engine.events import EpochDone, MasksSet
-from prune.engine.gradual.job import GradualJob
-from prune.engine.gradual.training import prepare
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network
-from prune.engine.training.runs import Run
+from prune.engine.jobs.gradual import prepare
+from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.measure.evaluation import evaluate
+from prune.engine.network.network import load_network
+from prune.engine.runs.runs import Run
+from prune.engine.selection import plan as plans
 from prune.weights.store import sha256
 
 MakeJob = Callable[..., GradualJob]

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prune.engine.allocation.selection import Selection
 from prune.engine.errors import AllocationError, TrainingError
 from prune.engine.events import ConvMasked, EpochDone, Note
-from prune.engine.gradual.job import GradualJob
-from prune.engine.gradual.layerwise import LayerByLayer, turns
-from prune.engine.gradual.training import prepare
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network
-from prune.engine.surgery import mask
+from prune.engine.jobs.gradual import prepare
+from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.narrowing.surgery import mask
+from prune.engine.network.network import load_network
+from prune.engine.schedules.layer_by_layer import LayerByLayer, turns
+from prune.engine.selection.selection import Selection
 from prune.engine.training.checkpoint import read_checkpoint
 from prune.engine.training.optimizer import build_sgd, set_rate
 

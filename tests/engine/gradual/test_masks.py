@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from prune.engine.gradual.job import GradualJob
-from prune.engine.gradual.masks import (
+from prune.engine.graph.trace import trace
+from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.masking.rows import (
     masked_filters,
     masked_producers,
     silence,
@@ -13,9 +14,8 @@ from prune.engine.gradual.masks import (
     zero_momentum,
     zero_weights,
 )
-from prune.engine.graph.trace import trace
-from prune.engine.network import load_network
-from prune.engine.surgery import mask
+from prune.engine.narrowing.surgery import mask
+from prune.engine.network.network import load_network
 from prune.engine.training.optimizer import build_sgd, set_rate
 from torch import nn
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch.nn.functional as F
-from prune.engine.allocation.specification import Specification, equal_scores
+from prune.engine.allocations.specification import Specification, equal_scores
 from prune.engine.graph.trace import trace
 from prune.engine.recipes.counts import COUNTS, Count, Narrowed, full
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ def test_nothing_gone_is_the_full_network(halved, way):
 
 
 def test_authors_formulas_are_off_in_known_places():
-    from prune.engine.network import new_network
+    from prune.engine.network.network import new_network
 
     network = new_network("resnet18")
     traced = trace(network.model, network.input_size)

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from prune.archs import registry
 from prune.engine import recipes
-from prune.engine.allocation.specification import Specification
+from prune.engine.allocations.specification import Specification
 from prune.engine.data import names as data_names
 from prune.engine.errors import AllocationError, RecipeError
 from prune.engine.recipes.account import specification_of
@@ -152,13 +152,13 @@ def test_printed_numbers_are_read_with_their_last_digit():
 
 @pytest.fixture(scope="module")
 def full_resnet20():
-    from prune.engine.network import new_network
+    from prune.engine.network.network import new_network
 
     return new_network("resnet20", seed=0)
 
 
 def _narrowed(network, recipe, **changes):
-    from prune.engine.pruning import prune_network
+    from prune.engine.narrowing.pruning import prune_network
 
     specification = replace(specification_of(recipe.main), **changes)
     return specification, prune_network(network, specification, {})

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prune.engine.network import new_network, save_network
-from prune.engine.resrep.compactors import Site
-from prune.engine.resrep.hooks import Penalty
-from prune.engine.resrep.job import ResRepJob
-from prune.engine.sources import Images
+from prune.engine.compactors.sites import Site
+from prune.engine.jobs.resrep_job import ResRepJob
+from prune.engine.network.network import new_network, save_network
+from prune.engine.network.sources import Images
+from prune.engine.schedules.gradient_resetting import Penalty
 from prune.engine.training.config import TrainConfig
 
 MODULE = """

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from prune.archs import registry
 from prune.archs.units import Compactor
+from prune.engine.compactors.sites import insert, refused, targets
 from prune.engine.errors import AllocationError, EngineError
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network, new_network, save_network
-from prune.engine.resrep.compactors import insert, refused, targets
-from prune.engine.resrep.placement import placed, take_away
+from prune.engine.modules.placement import placed, take_away
+from prune.engine.network.network import load_network, new_network, save_network
 from prune.engine.training.optimizer import build_sgd
 from torch import nn
 

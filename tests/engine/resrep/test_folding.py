@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from prune.archs.units import Compactor
 from prune.cli.main import app
+from prune.engine.compactors import folding
+from prune.engine.compactors.folding import fold
+from prune.engine.compactors.sites import insert, targets
 from prune.engine.errors import EngineError, ProofError
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, load_network, new_network, save_network
-from prune.engine.resrep import folding
-from prune.engine.resrep.compactors import insert, targets
-from prune.engine.resrep.folding import fold
-from prune.engine.resrep.placement import place
+from prune.engine.modules.placement import place
+from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.weights.store import read
 from torch import nn
 from typer.testing import CliRunner

@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from prune.engine.cost import Counter, count
+from prune.engine.compactors.folding import fold
+from prune.engine.compactors.sites import insert, targets
+from prune.engine.graph.cost import Counter, count
 from prune.engine.graph.trace import trace
-from prune.engine.network import new_network
-from prune.engine.resrep.compactors import insert, targets
-from prune.engine.resrep.folding import fold
-from prune.engine.resrep.hooks import GradientResetting, Penalty
-from prune.engine.resrep.masks import MaskRule
+from prune.engine.masking.rule import MaskRule
+from prune.engine.network.network import new_network
+from prune.engine.schedules.gradient_resetting import GradientResetting, Penalty
 from prune.engine.training.optimizer import build_sgd
 
 STEPS = 4

@@ -8,12 +8,18 @@ import torch
 import torch.nn.functional as F
 from prune.archs import registry
 from prune.archs.units import Compactor
-from prune.engine.channels import NO_ID
 from prune.engine.errors import TrainingError
-from prune.engine.fit import fit
-from prune.engine.resrep.hooks import GradientResetting, Penalty, active_rows, reset_gradients, set_masks
-from prune.engine.resrep.masks import MaskRule
-from prune.engine.resrep.placement import place_stored, placed
+from prune.engine.graph.channels import NO_ID
+from prune.engine.masking.rule import MaskRule
+from prune.engine.modules.fit import fit
+from prune.engine.modules.placement import place_stored, placed
+from prune.engine.schedules.gradient_resetting import (
+    GradientResetting,
+    Penalty,
+    active_rows,
+    reset_gradients,
+    set_masks,
+)
 from prune.engine.training.optimizer import build_sgd, set_rate
 
 LASSO = 1e-4

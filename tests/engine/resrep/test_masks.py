@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from prune.engine.channels import NO_ID
 from prune.engine.errors import AllocationError
-from prune.engine.resrep.masks import MaskRule
+from prune.engine.graph.channels import NO_ID
+from prune.engine.masking.rule import MaskRule
 
 Widths = NDArray[np.int64]
 

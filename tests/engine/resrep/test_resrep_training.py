@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prune.engine.cost import count
 from prune.engine.errors import AllocationError, TrainingError
-from prune.engine.evaluation import evaluate
 from prune.engine.events import EpochDone, Event, MasksSet
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import load_network
-from prune.engine.resrep.hooks import active_rows
-from prune.engine.resrep.job import ResRepJob, published
-from prune.engine.resrep.placement import placed
-from prune.engine.resrep.training import Outcome, prepare, run_resrep
+from prune.engine.jobs.resrep import Outcome, prepare, run_resrep
+from prune.engine.jobs.resrep_job import ResRepJob, published
+from prune.engine.measure.evaluation import evaluate
+from prune.engine.modules.placement import placed
+from prune.engine.network.network import load_network
+from prune.engine.runs.runs import Run
+from prune.engine.schedules.gradient_resetting import active_rows
 from prune.engine.training.checkpoint import read_checkpoint
-from prune.engine.training.runs import Run
 
 MakeJob = Callable[..., ResRepJob]
 TIMES = {"seconds", "images_per_s", "finished_at", "folder"}

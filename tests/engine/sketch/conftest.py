@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prune.engine.network import Network, load_network
+from prune.engine.network.network import Network, load_network
 from torch import nn
 
 

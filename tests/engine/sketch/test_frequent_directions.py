@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from prune.engine.sketch.frequent_directions import PROCEDURES, frequent_directions, sketch_channels
+from prune.engine.algebra.frequent_directions import PROCEDURES, frequent_directions, sketch_channels
 from torch import Tensor
 
 

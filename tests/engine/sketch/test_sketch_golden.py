@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prune.engine.fit import fit
+from prune.engine.algebra.frequent_directions import frequent_directions, sketch_channels
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, new_network
-from prune.engine.sketch.frequent_directions import frequent_directions, sketch_channels
-from prune.engine.sketch.job import Sketch, sketch_network
-from prune.engine.sketch.targets import targets, widths
-from prune.engine.sketch.transfer import sketch_weights
+from prune.engine.jobs.sketch import Sketch, sketch_network
+from prune.engine.modules.fit import fit
+from prune.engine.network.network import Network, new_network
+from prune.engine.sketching.targets import targets, widths
+from prune.engine.transfers.sketch import sketch_weights
 from prune.weights import names
 from torch import Tensor
 

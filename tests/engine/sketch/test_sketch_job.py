@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from prune.engine.algebra.frequent_directions import PROCEDURES, frequent_directions, sketch_channels
 from prune.engine.errors import AllocationError, ProofError
 from prune.engine.events import Note
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, new_network
-from prune.engine.sketch import job as jobs
-from prune.engine.sketch.frequent_directions import PROCEDURES, frequent_directions, sketch_channels
-from prune.engine.sketch.job import Sketch, run_sketch, sketch_network
-from prune.engine.sketch.targets import targets
-from prune.engine.sketch.transfer import sketch_weights
-from prune.engine.sources import Images
+from prune.engine.jobs import sketch as jobs
+from prune.engine.jobs.sketch import Sketch, run_sketch, sketch_network
+from prune.engine.network.network import Network, new_network
+from prune.engine.network.sources import Images
+from prune.engine.sketching.targets import targets
+from prune.engine.transfers.sketch import sketch_weights
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

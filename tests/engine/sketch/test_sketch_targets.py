@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune.engine.channels import ChannelMap
-from prune.engine.cost import count
 from prune.engine.errors import AllocationError
+from prune.engine.graph.channels import ChannelMap
+from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.network import Network, new_network
-from prune.engine.sketch.job import Sketch, sketch_network, sketchable
-from prune.engine.sketch.targets import targets, widths
+from prune.engine.jobs.sketch import Sketch, sketch_network, sketchable
+from prune.engine.network.network import Network, new_network
+from prune.engine.sketching.targets import targets, widths
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 mini_networks = importlib.import_module("mini_networks")

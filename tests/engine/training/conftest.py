@@ -10,9 +10,9 @@ import torch
 from prune.engine.data.base import DataInfo
 from prune.engine.data.memory import MemoryData
 from prune.engine.events import Accuracy, Event
+from prune.engine.runs.runs import Run
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.loop import train
-from prune.engine.training.runs import Run
 from torch import nn
 
 BATCH = 32

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from prune.engine.errors import DataError
-from prune.engine.evaluation import evaluate
+from prune.engine.measure.evaluation import evaluate
 from torch import nn
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from prune.engine.errors import TrainingError
 from prune.engine.events import EpochDone, MasksSet
+from prune.engine.jobs.training import without_defaults
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.hooks import Hooks
-from prune.engine.training.job import without_defaults
 from prune.engine.training.optimizer import LrSchedule
 
 

@@ -7,7 +7,7 @@ import torch
 from prune.engine import devices
 from prune.engine.devices import resolve_device
 from prune.engine.errors import EngineError
-from prune.engine.latency import MIN_REPEATS, measure
+from prune.engine.measure.latency import MIN_REPEATS, measure
 from torch import nn
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from prune.engine.errors import DataError
-from prune.engine.recalibrate import recalibrate
+from prune.engine.measure.recalibrate import recalibrate
 from torch import nn
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prune.engine.errors import TrainingError
 from prune.engine.events import Note, RunStarted
-from prune.engine.training.runs import Run, newest_base, next_run_folder
+from prune.engine.runs.runs import Run, newest_base, next_run_folder
 from prune.weights.files import atomic_write
 
 BASE = {"command": "train-base", "arch": "resnet20", "dataset": "digits"}

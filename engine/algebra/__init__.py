@@ -1,0 +1,1 @@
+"""Linear algebra that criteria and transfers rest on; knows nothing of networks."""

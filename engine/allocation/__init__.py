@@ -1,1 +1,0 @@
-"""How many channels leave each layer, and which: rates, budgets, plans."""

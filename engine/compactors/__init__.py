@@ -1,0 +1,1 @@
+"""Where compactors can go in a network, and how they are folded away again."""

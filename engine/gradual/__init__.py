@@ -1,1 +1,0 @@
-"""Filters that leave while the network trains: layer by layer, or masked again and again."""

@@ -1,0 +1,144 @@
+"""How a network looks to pruning under a residual mode: with `scatter`, every branch has channels of its own.
+
+The trick is in the network, not in the engine: where a residual addition says explicitly to which channels of
+the stream its branch goes, the branch's channels are no longer the stream's, and surgery shortens the index
+like any other tensor.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from ...archs.units import Expand, Merge
+from ..modules import expansion
+from .rules_elementwise import RESIDUAL_OPS
+from .trace import Trace, blank_images, trace
+from .walk import NodeRecord
+
+COPIES = "each branch narrowed by scatter is copied once to the full width of its stream before it is added"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A network as pruning sees it.
+
+    Attributes:
+        model: computes the same; with `scatter` a copy that says where every branch goes.
+        traced: its trace.
+        merges: name of each residual addition that was given an index -> width of its stream.
+        expansions: names of the modules that were given an expansion.
+        notes: what a user should know about it.
+    """
+
+    model: nn.Module
+    traced: Trace
+    merges: Mapping[str, int] = field(default_factory=dict)
+    expansions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def close(self, model: nn.Module) -> nn.Module:
+        """Take out of a narrowed copy of `model`, in place, what stayed without effect; returns it."""
+        for name, width in self.merges.items():
+            merge = model.get_submodule(name)
+            assert isinstance(merge, Merge)
+            if _is_trivial(merge.index, width):
+                merge.index = None
+        for name in self.expansions:
+            expand = expansion.placed(model)[name]
+            if _is_trivial(expand.index, len(expand.index)):
+                expansion.take_away(model, name)
+        return model
+
+
+def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual: str) -> View:
+    """The network under a residual mode.
+
+    Args:
+        model: left as it is.
+        traced: its trace for images of `input_size`.
+        residual: `internal` and `coupled` see the network as it is; in `scatter` a layer whose outputs are
+            added into a stream may lose filters alone. Layers whose outputs go elsewhere too stay tied to the
+            stream, unless a `Merge` receives them.
+    """
+    if residual != "scatter":
+        return View(model, traced)
+    opened = copy.deepcopy(model)
+    widths = _stream_widths(opened, input_size)
+    merges: dict[str, int] = {}
+    expansions: list[str] = []
+    for name, width in widths.items():
+        merge = opened.get_submodule(name)
+        assert isinstance(merge, Merge)
+        if merge.index is None:
+            merge.index = torch.arange(width, device=_device(model))
+            merges[name] = width
+        if merge.expand is None:
+            expansions.append(name)
+    branches = [name for name in _lone_branches(opened, traced) if name not in expansion.placed(opened)]
+    widths |= {name: _width(traced, name) for name in branches}
+    for name in (*expansions, *branches):
+        expansion.place(opened, name, Expand(widths[name]).to(_device(model)))
+    return View(
+        opened,
+        trace(opened, input_size),
+        merges,
+        (*expansions, *branches),
+        (COPIES,) if branches else (),
+    )
+
+
+def _stream_widths(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, int]:
+    """The name of every `Merge` -> the channels of its stream, seen in one pass."""
+    widths: dict[str, int] = {}
+
+    def watch(name: str, module: nn.Module) -> RemovableHandle:
+        def note(_: nn.Module, __: object, out_NCHW: torch.Tensor) -> None:
+            widths[name] = out_NCHW.shape[1]
+
+        return module.register_forward_hook(note)
+
+    hooks = [watch(name, m) for name, m in model.named_modules() if isinstance(m, Merge)]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(blank_images(model, input_size))
+    model.train(training)
+    for hook in hooks:
+        hook.remove()
+    return widths
+
+
+def _lone_branches(model: nn.Module, traced: Trace) -> list[str]:
+    """Modules whose whole output goes into one residual addition that is no `Merge`, and nowhere else."""
+    made = {record.name: record for record in traced.records}
+    readers = Counter(source for record in traced.records for source in record.inputs)
+    calls = Counter(record.module for record in traced.records)
+    found: list[str] = []
+    for record in traced.records:
+        if record.op not in RESIDUAL_OPS or _is_merge(model, record):
+            continue
+        for source in (made[name] for name in record.inputs if name in made):
+            alone = readers[source.name] == 1 and calls[source.module] == 1
+            if alone and source.op in ("batch_norm", "conv2d") and source.module:
+                found.append(source.module)
+    return list(dict.fromkeys(found))
+
+
+def _is_merge(model: nn.Module, record: NodeRecord) -> bool:
+    return isinstance(model.get_submodule(record.module), Merge)
+
+
+def _width(traced: Trace, module: str) -> int:
+    return next(record.value.shape[1] for record in traced.records if record.module == module)
+
+
+def _is_trivial(index: torch.Tensor | None, width: int) -> bool:
+    return index is not None and index.tolist() == list(range(width))
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters(), torch.zeros(())).device

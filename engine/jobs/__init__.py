@@ -1,0 +1,1 @@
+"""Whole jobs, from settings to a result: prune, train, finetune."""

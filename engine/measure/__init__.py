@@ -1,0 +1,1 @@
+"""What a network does: accuracy, latency, and batch norms estimated anew."""

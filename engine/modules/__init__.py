@@ -1,0 +1,1 @@
+"""What is done to the modules of any network: fitted to shapes, left blank, given guests."""

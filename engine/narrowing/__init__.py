@@ -1,0 +1,1 @@
+"""From channels that leave to a proven narrow network."""

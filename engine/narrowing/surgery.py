@@ -1,0 +1,62 @@
+"""Pruning is slicing named tensors: the same few lines for every network and every method."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..graph.channels import ChannelMap, IndexTensor, Role
+
+ZERO_CHANNEL = -1  # in an index tensor: this channel is all zeros
+
+
+def narrow(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterable[int]) -> dict[str, Tensor]:
+    """Cut the removed channels out of every tensor.
+
+    Args:
+        state: a full state dict; index tensors may be absent where they are trivial.
+        removed: channel ids.
+    Returns:
+        New tensors throughout, in the same order; index tensors that the removal touches are appended.
+    """
+    gone = channel_map.removal_mask(removed)
+    cut = {name: _cut(tensor, name, channel_map, gone) for name, tensor in state.items()}
+    for index in channel_map.indices:
+        if gone[index.own_ids].any() or gone[index.target_ids].any():
+            cut[index.name] = torch.from_numpy(_renumbered(index, gone))
+    return cut
+
+
+def mask(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterable[int]) -> dict[str, Tensor]:
+    """Zero the removed channels where they are produced; consumers and shapes stay as they are.
+
+    A padding shortcut produces channels too: where it would copy into a removed one, it gives zeros instead.
+    """
+    gone = channel_map.removal_mask(removed)
+    masked = {name: tensor.clone() for name, tensor in state.items()}
+    for name, tensor in masked.items():
+        for axis in channel_map.axes_of(name):
+            rows = np.flatnonzero(gone[axis.ids])
+            if axis.role is Role.PRODUCES and len(rows):
+                tensor.index_fill_(axis.dim, torch.from_numpy(rows).to(tensor.device), 0)
+    for index in channel_map.indices:
+        if channel_map.axes_of(index.name)[0].role is Role.SELECTS and gone[index.own_ids].any():
+            masked[index.name] = torch.from_numpy(np.where(gone[index.own_ids], ZERO_CHANNEL, index.values))
+    return masked
+
+
+def _cut(tensor: Tensor, name: str, channel_map: ChannelMap, gone: np.ndarray) -> Tensor:
+    for axis in channel_map.axes_of(name):
+        kept = np.flatnonzero(~gone[axis.ids])
+        if len(kept) < len(axis.ids):
+            tensor = tensor.index_select(axis.dim, torch.from_numpy(kept).to(tensor.device))
+    return tensor.clone()
+
+
+def _renumbered(index: IndexTensor, gone: np.ndarray) -> np.ndarray:
+    """The values after the removal: entries that stay, pointing to where their targets now stand."""
+    alive = ~gone[index.target_ids]
+    new_position = np.where(alive, np.cumsum(alive) - 1, ZERO_CHANNEL)
+    kept = index.values[~gone[index.own_ids]]
+    return np.where(kept == ZERO_CHANNEL, ZERO_CHANNEL, new_position[kept])

@@ -1,0 +1,1 @@
+"""Networks with everything needed to use them: found, built, loaded, recognised, filled anew."""

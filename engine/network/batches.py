@@ -1,0 +1,64 @@
+"""Batches of images out of whatever holds some: a data set, a loader, a list, one tensor."""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import ImageData
+from ..data.base import Batch
+from ..errors import DataError
+from .network import Network
+from .sources import check_match
+
+Images = ImageData | Tensor | Iterable[Tensor | tuple[Tensor, Tensor]]
+
+
+def batches_of(
+    images: Images, network: Network, *, limit: int | None = None, batch_size: int = 128, seed: int = 0
+) -> Iterator[Batch]:
+    """Batches for a network, on the device and in the number format of its weights.
+
+    Args:
+        images: normalised as the network wants them: images_NCHW, or what yields images_NCHW or tuples that
+            begin with (images_NCHW, labels_N), as a DataLoader does; or a data set, whose training images
+            are read shuffled.
+        limit: at most so many batches.
+        batch_size: of data sets and lone tensors; a loader has its own.
+        seed: of the order of a data set.
+
+    Returns:
+        (images_NCHW, labels_N); without labels, labels_N is empty.
+
+    Raises:
+        DataError: on the way, images that are not floats, or not of the size that the network takes.
+    """
+    like = next(network.model.parameters(), torch.zeros(()))
+    if isinstance(images, ImageData):
+        check_match(network, images)
+        batches = images.batches("train", batch_size, device=like.device, shuffle_seed=seed, limit=limit)
+    else:
+        chunks = images.split(batch_size) if isinstance(images, Tensor) and images.dim() == 4 else images
+        batches = (_batch(item, network) for item in islice(chunks, limit))
+    for images_NCHW, labels_N in batches:
+        yield images_NCHW.to(like), labels_N.to(like.device)
+
+
+def _batch(item: Any, network: Network) -> Batch:
+    images_NCHW, *rest = item if isinstance(item, tuple | list) and item else (item,)
+    labels_N = rest[0] if rest else torch.empty(0, dtype=torch.int64)
+    if not isinstance(images_NCHW, Tensor) or not isinstance(labels_N, Tensor):
+        kinds = " and ".join(type(part).__name__ for part in (images_NCHW, *rest[:1]))
+        raise DataError(f"a batch is made of {kinds}; give tensors, images_NCHW or (images_NCHW, labels_N)")
+    shape, wanted = tuple(images_NCHW.shape), tuple(network.input_size)
+    if shape[1:] != wanted:
+        raise DataError(
+            f"a batch has shape {shape}; this network takes (images, {', '.join(map(str, wanted))})"
+        )
+    if not images_NCHW.is_floating_point():
+        raise DataError(
+            f"a batch is of {images_NCHW.dtype}; give floats, normalised as the network was trained on them"
+        )
+    return images_NCHW, labels_N

@@ -1,0 +1,75 @@
+"""Fresh random weights for a network of any widths, drawn as its arch draws them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...archs import registry
+from ..errors import EngineError
+from .network import Network
+
+Fill = Callable[[Tensor], Any]
+
+
+def fresh_like(network: Network, seed: int) -> Network:
+    """The same network, as wide in every layer, with seeded random weights and no past.
+
+    The arch is built once at full width, and what it does to fill each parameter is done to the narrow one:
+    so a scale that depends on the number of channels is that of the narrow layer.
+
+    Args:
+        network: its model is the one that is filled anew.
+    Raises:
+        EngineError: a parameter that the arch does not fill, as BN folded away leaves them.
+    """
+    with torch.random.fork_rng(devices=[]):
+        with _recorded() as fills:
+            full = registry.get(network.arch).build(network.num_classes)
+        fill_of = {name: fills.get(parameter) for name, parameter in full.named_parameters()}
+        torch.manual_seed(seed)
+        for name, parameter in network.model.named_parameters():
+            fill = fill_of.get(name)
+            if fill is None:
+                raise EngineError(
+                    f"'{network.origin}' has a '{name}' that {network.arch} does not fill when it is built "
+                    "(is its BN folded away?); name the file from before that"
+                )
+            fill(parameter)
+    for module in network.model.modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase):
+            module.reset_running_stats()
+    return replace(
+        network,
+        accuracy=None,
+        history=(),
+        origin=f"random weights, seed {seed}, widths of {network.origin}",
+        sha256=None,
+    )
+
+
+@contextmanager
+def _recorded() -> Iterator[dict[Tensor, Fill]]:
+    """While this lasts: per parameter, what of `nn.init` was last done to all of it."""
+    fills: dict[Tensor, Fill] = {}
+    names = [n for n in vars(nn.init) if n.endswith("_") and not n.startswith("_")]
+    originals = {name: getattr(nn.init, name) for name in names}
+
+    def recording(fill: Callable[..., Any]) -> Callable[..., Any]:
+        def record(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+            result = fill(tensor, *args, **kwargs)
+            fills[tensor] = lambda parameter: fill(parameter, *args, **kwargs)
+            return result
+
+        return record
+
+    for name, fill in originals.items():
+        setattr(nn.init, name, recording(fill))
+    try:
+        yield fills
+    finally:
+        for name, fill in originals.items():
+            setattr(nn.init, name, fill)

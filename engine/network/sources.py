@@ -1,0 +1,165 @@
+"""Which network and which images a command works on, where the user left something unsaid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...archs import registry
+from ..data import ImageData, open_data
+from ..errors import DataError, EngineError
+from ..processes.distributed import first_of_machine_goes_first
+from ..runs.runs import newest_base
+from .network import Network, load_network, new_network
+
+DEFAULT_DATASET = "digits"
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Images:
+    """How a user describes images; see `engine.data.open_data`."""
+
+    dataset: str | None = None
+    data_dir: Path | None = None
+    image_size: int | None = None
+    download: bool = False
+    workers: int = 0
+
+    def name_for(self, network: Network | None = None) -> str:
+        """The data set: the one named, a folder's, the one the network was last measured on, or `digits`."""
+        measured_on = (network.accuracy or {}).get("dataset") if network else None
+        return self.dataset or ("imagefolder" if self.data_dir else None) or measured_on or DEFAULT_DATASET
+
+    def open(self, network: Network | None = None) -> ImageData:
+        """Open the images, normalised as the network wants them, and check that the two go together.
+
+        Raises:
+            DataError: no such images, or of another size or number of classes than the network's.
+        """
+        wanted = (network.normalization or {}) if network else {}
+        with first_of_machine_goes_first():
+            data = open_data(
+                self.name_for(network),
+                self.data_dir,
+                image_size=self.image_size,
+                mean=wanted.get("mean"),
+                std=wanted.get("std"),
+                download=self.download,
+                workers=self.workers,
+            )
+        if network is not None:
+            check_match(network, data)
+        return data
+
+    def open_for_all(self, networks: Sequence[Network]) -> list[ImageData]:
+        """Open the same images for several networks, once per normalisation: those the first is meant for.
+
+        Raises:
+            DataError: as `open`, for the first network that the images do not go with.
+        """
+        shared = replace(self, dataset=self.name_for(networks[0]))
+        opened: dict[str, ImageData] = {}
+        chosen: list[ImageData] = []
+        for network in networks:
+            normalization = repr(network.normalization)
+            if normalization not in opened:
+                opened[normalization] = shared.open(network)
+            check_match(network, opened[normalization])
+            chosen.append(opened[normalization])
+        return chosen
+
+
+def check_match(network: Network, data: ImageData) -> None:
+    """Make sure that images and classes are those the network was made for.
+
+    Raises:
+        DataError: names both sizes, or both numbers of classes.
+    """
+    info = data.info
+    if tuple(info.input_size) != tuple(network.input_size):
+        have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
+        bare = network.sha256 is not None and not network.history  # its arch's size was taken for its own
+        advice = (
+            f"say with --image-size {info.input_size[-1]} that it is for these, or choose others"
+            if bare and info.input_size[0] == network.input_size[0]
+            else "choose other images"
+        )
+        raise DataError(
+            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; {advice} with --dataset "
+            f"and --data-dir, or resize a folder of images with --image-size {network.input_size[-1]}"
+        )
+    if info.num_classes != network.num_classes:
+        raise DataError(
+            f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} "
+            "apart; choose the images it was made for with --dataset and --data-dir"
+        )
+
+
+def random_network(
+    arch: str | None, images: Images, *, num_classes: int | None, seed: int
+) -> tuple[Network, ImageData]:
+    """A network with seeded random weights, made for these images.
+
+    Raises:
+        EngineError: no arch is named.
+        ArchError: there is no such arch.
+        DataError: no such images, or of another number of classes or another size than asked for.
+    """
+    if arch is None:
+        raise EngineError("a network with random weights needs the name of its arch; give --arch")
+    data = images.open()
+    info = data.info
+    if num_classes not in (None, info.num_classes):
+        raise DataError(
+            f"--num-classes {num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
+        )
+    network = new_network(arch, num_classes=info.num_classes, input_size=info.input_size, seed=seed)
+    check_match(network, data)
+    return network, data
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network, the words that say where its weights come from, and whether they mean anything."""
+
+    network: Network
+    weights: str
+    trained: bool
+
+
+def find_network(
+    path: Path | None, arch: str | None, images: Images, *, num_classes: int | None, seed: int
+) -> Source:
+    """The network of a file, or the newest base run of an arch and data set, or seeded random weights.
+
+    Raises:
+        EngineError: neither a file nor an arch was given, or the file has another number of classes.
+    """
+    if path is not None:
+        network = load_network(path, arch, input_size=images.image_size)
+        if num_classes not in (None, network.num_classes):
+            raise EngineError(
+                f"'{path}' tells {network.num_classes} classes apart, "
+                f"not the {num_classes} of --num-classes; "
+                "leave that out"
+            )
+        return Source(network, str(path), trained=True)
+    if arch is None:
+        raise EngineError("give a weight file, or the name of a network with --arch")
+    name = registry.get(arch).name
+    base = newest_base(RUNS, name, images.name_for())
+    if base is not None:
+        return Source(
+            load_network(base), f"{base}, the newest base of {name} on {images.name_for()}", trained=True
+        )
+    info = images.open().info
+    made_for = registry.get(arch).input_size
+    # A network for grey images cannot take coloured ones of any size, so it keeps its own.
+    fits = made_for is None or made_for[0] == info.input_size[0]
+    network = new_network(
+        name,
+        num_classes=num_classes or info.num_classes,
+        input_size=info.input_size if fits else made_for,
+        seed=seed,
+    )
+    return Source(network, f"random weights, seed {seed}", trained=False)

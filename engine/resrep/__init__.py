@@ -1,1 +1,0 @@
-"""ResRep: compactors on any network, their training, and folding them into a narrow one."""

@@ -1,0 +1,1 @@
+"""When filters leave: a file per schedule."""

@@ -1,0 +1,1 @@
+"""Scores of filters: made by criteria on images, read from files and published folders, and written."""

@@ -1,0 +1,1 @@
+"""What allocations are made of: groups that take part, orders of removal, rates, plans."""

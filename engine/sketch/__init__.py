@@ -1,1 +1,0 @@
-"""FilterSketch: a layer's filters are replaced by fewer ones that sketch them."""

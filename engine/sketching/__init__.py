@@ -1,0 +1,1 @@
+"""Which convolutions a sketch can replace."""
