@@ -188,7 +188,7 @@ def test_two_processes_hold_the_same_masks(tmp_path: Path, schedule: str):
         done = subprocess.run(
             [sys.executable, "-W", "error", *command],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
             capture_output=True,
             text=True,
             timeout=240,
