@@ -1,45 +1,14 @@
-"""What several commands do first: choose threads and device, find the network, open its images."""
+"""What several commands do first: find the network, open its images."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 from . import units
-from .processes import launch, take_part
 from .show import Out
 
 if TYPE_CHECKING:
-    import torch
-
     from ..engine.data import ImageData
     from ..engine.network.sources import Images, Source
-
-
-def start(threads: int | None, device: str) -> "torch.device":
-    """Set the number of CPU threads and find the device, for a command that runs in one process."""
-    import torch
-
-    from ..engine.devices import resolve_device
-    from ..engine.errors import EngineError
-    from ..engine.processes.distributed import launched
-
-    if launched():
-        raise EngineError("this command runs in one process; start it without torchrun")
-    if threads:
-        torch.set_num_threads(threads)
-    return resolve_device(device)
-
-
-def start_together(
-    context: typer.Context, threads: int | None, device: str, nproc: int | None
-) -> "torch.device":
-    """As `start`, for a command that several processes can share; --nproc sees those through and leaves."""
-    from ..engine.processes.distributed import launched
-
-    if nproc is not None and nproc > 1 and not launched():
-        raise typer.Exit(launch(context.obj, nproc))
-    return take_part(device, threads)
 
 
 def find(
@@ -63,14 +32,6 @@ def find(
             "train one with `prune train-base`, or name a file"
         )
     return source
-
-
-def images_of(options: dict[str, Any]) -> "Images":
-    """The images that a command's local variables describe."""
-    from ..engine.network.sources import Images
-
-    described = (options[name] for name in ("dataset", "data_dir", "image_size", "download"))
-    return Images(*described, workers=options["workers"] or 0)
 
 
 def measurable(images: "Images", source: "Source") -> bool:

@@ -7,12 +7,14 @@ import typer
 
 from . import options as opt
 from . import units
+from .grouped import grouped
 from .show import Out
 
 if TYPE_CHECKING:
     from ..engine.compactors.folding import Folded
 
 
+@grouped
 def command(
     source: Annotated[
         Path,
@@ -59,8 +61,8 @@ def command(
         ),
     ] = "coupled",
     force: opt.Force = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
+    *,
+    output: opt.Work,
 ) -> None:
     """Turn a weight file into another: fold, narrow or change its format.
 
@@ -69,7 +71,7 @@ def command(
     state dict. Names of known checkpoints (torchvision's ResNets, akamaster's, and those of HRank, HRankPlus,
     FilterSketch and FPGM) are translated, their archs recognised and their widths kept.
     """
-    show = Out(json, quiet)
+    show = output.show()
     from ..engine.conversion import convert
     from ..weights.formats import check_any, write_any
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .flops import cost_facts
+from .cost_facts import cost_facts
 from .prune_tables import show_costs, show_groups
 from .show import Out
 

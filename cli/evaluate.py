@@ -7,9 +7,9 @@ import typer
 
 from . import options as opt
 from . import units
-from .common import images_of, start
-from .flops import cost_facts
-from .show import Format, Out
+from .cost_facts import cost_facts
+from .grouped import grouped
+from .show import Format
 
 if TYPE_CHECKING:
     from ..engine.measure.comparison import Measured
@@ -32,41 +32,37 @@ CHANGE_COLUMNS: dict[str, Format] = {
 BATCH_SIZES = (1, 128)  # one answer soon, and many answers
 
 
+@grouped
 def command(
     files: opt.Files,
     arch: opt.Arch = None,
-    dataset: opt.Dataset = None,
-    data_dir: opt.DataDir = None,
-    download: opt.Download = False,
-    image_size: opt.ImageSize = None,
+    *,
+    images: opt.Images,
     latency: Annotated[
         bool, typer.Option("--latency", help="Time forward passes too, of 1 image and of 128.")
     ] = False,
     eval_batch_size: opt.EvalBatchSize = None,
-    workers: opt.Workers = None,
-    device: opt.Device = "auto",
-    threads: opt.Threads = None,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
+    machine: opt.Machine,
+    output: opt.Work,
 ) -> None:
     """Measure accuracy and latency of networks side by side.
 
     Top-1 and, from 10 classes up, top-5 on the test images: those the first file was last measured on, unless
     --dataset or --data-dir say otherwise. With several files, a second table holds them against the first.
     """
-    show = Out(json, quiet)
+    show = output.show()
     from ..engine.measure.comparison import measure_networks
     from ..engine.network.network import load_network
 
-    wanted = images_of(locals())
-    where = start(threads, device)
-    networks = {file: load_network(file, arch, input_size=image_size) for file in files}
-    images = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
-    info, tested = images[files[0]].info, images[files[0]].size("test")
+    wanted = images.images()
+    where = machine.start()
+    networks = {file: load_network(file, arch, input_size=images.image_size) for file in files}
+    opened = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
+    info, tested = opened[files[0]].info, opened[files[0]].size("test")
     show.note(f"images: {info.name}, {units.count(tested)} to test on, {units.shape(info.input_size)}")
     events = measure_networks(
         networks,
-        images,
+        opened,
         batch_size=eval_batch_size or 256,
         device=where,
         latency=BATCH_SIZES if latency else (),

@@ -1,19 +1,15 @@
 """`prune flops`: count multiply-accumulates and parameters, layer by layer."""
 
-from typing import TYPE_CHECKING, Any
-
 import typer
 
 from . import options as opt
 from . import units
+from .cost_facts import cost_facts
 from .flops_recipe import show_recipes
+from .grouped import grouped
 from .prune_tables import note_ignored
-from .show import Format, Out
-from .specify import specification
+from .show import Format
 from .typed import option, typed
-
-if TYPE_CHECKING:
-    from ..engine.graph.cost import Cost
 
 COLUMNS: dict[str, Format] = {
     "layer": str,
@@ -27,6 +23,7 @@ COLUMNS: dict[str, Format] = {
 }
 
 
+@grouped
 def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
@@ -34,23 +31,9 @@ def command(
     recipe: opt.CountedRecipe = None,
     num_classes: opt.NumClasses = None,
     image_size: opt.ImageSize = None,
-    compress_rate: opt.CompressRate = None,
-    keep_rate: opt.KeepRate = None,
-    rate: opt.Rate = None,
-    layer_rate: opt.LayerRate = None,
-    rate_norm: opt.RateNorm = None,
-    rate_dist: opt.RateDist = None,
-    distance: opt.Distance = None,
-    flops: opt.Flops = None,
-    params: opt.Params = None,
-    skip: opt.Skip = None,
-    residual: opt.Residual = None,
-    round_to: opt.RoundTo = None,
-    min_channels: opt.MinChannels = None,
-    max_rate: opt.MaxRate = None,
-    deps: opt.Deps = None,
-    plan: opt.Plan = None,
-    json: opt.Json = False,
+    *,
+    amount: opt.Amount,
+    output: opt.Results,
 ) -> None:
     """Count multiply-accumulates and parameters, layer by layer.
 
@@ -61,12 +44,12 @@ def command(
     With --recipe, a published row is counted in three ways side by side: as it was printed, as its paper's
     program counts, and as the network truly is; --recipe all does so for all rows, and explains the errors.
     """
-    show = Out(json)
+    show = output.show()
     if recipe is not None:
         _refuse_beside_recipe(context)
         show_recipes(show, recipe)
         return
-    wanted = specification(locals())
+    wanted = amount.allocation()
     from ..engine.errors import EngineError
     from ..engine.graph.cost import count
     from ..engine.graph.trace import trace
@@ -124,26 +107,3 @@ def _refuse_beside_recipe(context: typer.Context) -> None:
     for name in typed(context):
         if name not in ("recipe", "json"):
             raise typer.BadParameter(f"{option(name)} has no effect with --recipe; leave it out", ctx=context)
-
-
-def cost_facts(arch: str, cost: "Cost", baseline: "Cost") -> dict[str, Any]:
-    """The stable keys under which every command states what a network costs."""
-    return {
-        "arch": arch,
-        "macs": cost.macs,
-        "params": cost.params,
-        "baseline": {"macs": baseline.macs, "params": baseline.params},
-        "layers": [
-            {
-                "name": layer.name,
-                "in": layer.in_,
-                "out": layer.out,
-                "kernel": layer.kernel,
-                "stride": layer.stride,
-                "out_hw": layer.out_hw,
-                "macs": layer.macs,
-                "params": layer.params,
-            }
-            for layer in cost.layers
-        ],
-    }

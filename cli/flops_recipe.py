@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import units
+from .cost_facts import cost_facts
 from .show import Format, Out
 
 if TYPE_CHECKING:
@@ -71,8 +72,6 @@ def show_recipes(show: Out, name: str) -> None:
 
 
 def _show_one(show: Out, account: "Account") -> None:
-    from .flops import cost_facts
-
     recipe, main = account.recipe, account.readings[0]
     cost = cost_facts(recipe.arch, main.cost or account.cost, account.cost)
     show.json({**cost, "recipe": _facts(account)})

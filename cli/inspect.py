@@ -9,6 +9,7 @@ import typer
 from ..weights import stats
 from . import options as opt
 from . import units
+from .grouped import grouped
 from .show import Format, Out
 
 HASH_DIGITS = 12  # enough to tell a parent's sha256 by
@@ -25,6 +26,7 @@ TENSOR_COLUMNS: dict[str, Format] = {
 }
 
 
+@grouped
 def command(
     file: opt.File,
     diff: Annotated[
@@ -36,14 +38,15 @@ def command(
             "--filter", metavar="GLOB", help="Only tensors it matches: 'stage1.*'.", show_default=False
         ),
     ] = "*",
-    json: opt.Json = False,
+    *,
+    output: opt.Results,
 ) -> None:
     """Show the names, shapes and statistics of a weight file.
 
     HDF5 files are read without torch. The statistics are those of the numbers as they are read, float32 or
     int64; zeros is the share that is exactly zero.
     """
-    out = Out(json)
+    out = output.show()
     if diff is None:
         _show(out, stats.describe(file), pattern)
     else:

@@ -1,15 +1,11 @@
-"""The command `prune`: finds the command asked for, runs it, and turns errors into one line and an exit code.
+"""The command `prune`: finds the command asked for, runs it, turns errors into one line and an exit code."""
 
-A command is a file `cli/<name>.py` with one function, `command`. The file is imported when the command runs
-or shows its own help, never before: `prune --help` must not pay for torch.
-"""
-
-import importlib
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -17,18 +13,8 @@ from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from . import processes
-
-COMMANDS = {
-    "train-base": "Train a base network.",
-    "rank": "Score every filter of a network.",
-    "prune": "Choose filters, remove them and write the narrow network.",
-    "finetune": "Train a narrow network further.",
-    "convert": "Turn a weight file into another: fold, narrow or change its format.",
-    "inspect": "Show the names, shapes and statistics of a weight file.",
-    "flops": "Count multiply-accumulates and parameters, layer by layer.",
-    "recipes": "List the published rows that can be run, or show one of them.",
-    "evaluate": "Measure accuracy and latency of networks side by side.",
-}
+from .commands import COMMANDS, load
+from .spelling import as_typed
 
 _PACKAGE = __name__.removesuffix(".cli.main")
 
@@ -49,9 +35,9 @@ class LazyCommand(TyperCommand):
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Open the context of the real command, which then runs in this one's place."""
         assert self.name is not None
-        module = importlib.import_module(f".{self.name.replace('-', '_')}", __package__)
+        command = load(self.name)
         single = typer.Typer(add_completion=False)
-        single.command(self.name, help=_unfolded(module.command.__doc__))(module.command)
+        single.command(self.name, help=_unfolded(command.__doc__ or ""))(command)
         return typer.main.get_command(single).make_context(*args, **kwargs)
 
 
@@ -102,9 +88,10 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         group = typer.main.get_command(app)
         words = list(sys.argv[1:] if args is None else args)
-        with group.make_context("prune", list(words), obj=words) as context:  # the words are for --nproc
+        several = partial(processes.launch, main, words)  # for --nproc
+        with group.make_context("prune", list(words), obj=several) as context:
             group.invoke(context)
-        processes.part()
+        processes.leave_together()
         sys.stdout.flush()
     except typer.Exit as leave:
         return leave.exit_code
@@ -153,4 +140,4 @@ def _one_line_of(message: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(as_typed(text), file=sys.stderr)

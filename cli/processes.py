@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     import torch
     from torch.distributed.distributed_c10d import Store
 
+Run = Callable[[Sequence[str]], int]
+
 GRACE = 10.0  # seconds to finish what is being written, once another process has failed
 
 
-def launch(words: Sequence[str], count: int) -> int:
+def launch(run: Run, words: Sequence[str], count: int) -> int:
     """Run a command line in `count` processes.
 
+    Args:
+        run: runs the words of a command line and returns its exit code; new processes must be able to
+            import it.
+        words: the command line.
+        count: how many processes.
     Returns:
         The exit code of the first process that failed, which has said why; else 0.
 
@@ -38,7 +45,9 @@ def launch(words: Sequence[str], count: int) -> int:
 
     store = distributed.keep_store()
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_work, args=(n, count, store.port, list(words))) for n in range(count)]
+    workers = [
+        spawn.Process(target=_work, args=(run, list(words), n, count, store.port)) for n in range(count)
+    ]
     try:
         with _ctrl_c_ignored():  # and so by the processes started here, until they are ready for it
             for worker in workers:
@@ -126,8 +135,8 @@ def speaks(error: BaseException) -> bool:
     return not (isinstance(error, ProcessError) and LAUNCHER in os.environ) and first_to("fail")
 
 
-def part() -> None:
-    """Leave the other processes, if there are any, after all went well."""
+def leave_together() -> None:
+    """Leave the other processes, if there are any, when all of them are done."""
     if "RANK" in os.environ:
         from ..engine.processes.distributed import leave
 
@@ -180,10 +189,9 @@ def end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _work(number: int, count: int, port: int, words: list[str]) -> None:
+def _work(run: Run, words: list[str], number: int, count: int, port: int) -> None:
     """One process: run the command line as torchrun would."""
     from ..engine.processes.distributed import LAUNCHER
-    from .main import main
 
     threading.Thread(target=_end_with_launcher, args=(number,), daemon=True).start()
     os.environ |= {
@@ -194,7 +202,7 @@ def _work(number: int, count: int, port: int, words: list[str]) -> None:
         LAUNCHER: str(port),
         "TORCH_CPP_LOG_LEVEL": "ERROR",  # or else a store that is gone is told with a stack of C++ frames
     }
-    end(main(words))
+    end(run(words))
 
 
 def _end_with_launcher(number: int) -> None:

@@ -20,6 +20,7 @@ from ..engine.events import (
     Tested,
 )
 from . import units
+from .spelling import as_typed
 
 
 def draw(console: Console, events: Iterable[Event]) -> Any:
@@ -78,7 +79,7 @@ def describe(event: Event) -> str:
         case Saved() if event.what != "best":  # of the best there may be one an epoch, whose line says so
             return f"saved {event.path}"
         case Note():
-            return event.text
+            return as_typed(event.text)
         case _:
             return ""
 

@@ -1,19 +1,20 @@
 """`prune prune --schedule layer-by-layer|soft|hard`: masks in training, and a narrow network at its end."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from . import units
-from .common import find, images_of, start_together
+from .common import find
+from .cost_facts import cost_facts
 from .dry_run import folder_of, show_dry_run
-from .flops import cost_facts
 from .prune_one_shot import refuse_scoring_without_effect, wanted_or_half
 from .prune_tables import SUMMARY_COLUMNS, cost_cells, note_ignored, show_groups
+from .prune_ways import Asked
 from .recipe_option import hold_against_recipe
 from .show import Out
-from .training import begin_run, check_folder, run_name, see_through, training_config
+from .training import begin_run, check_folder, run_name, see_through
 
 if TYPE_CHECKING:
     from ..engine.jobs.gradual import Outcome, Prepared
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
     from ..engine.network.sources import Images
 
 
-def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
-    """Begin a run with the command's local variables, or go on with one, and see it through."""
-    show = Out(options["json"], options["quiet"])
-    start_together(context, options["threads"], options["device"], options["nproc"])
+def prune_gradually(asked: Asked) -> None:
+    """Begin a run as it was asked, or go on with one, and see it through."""
+    show = asked.output.show()
+    asked.machines.start_together(asked.context)
     from ..engine.errors import TrainingError
     from ..engine.jobs.gradual import prepare, run_gradual
     from ..engine.jobs.gradual_job import GradualJob
     from ..engine.runs.runs import Run
 
-    folder, force, resume = options["out"], options["force"], options["resume"]
+    folder, force, resume = asked.folder.out, asked.folder.force, asked.folder.resume
     if resume is not None:
         run = Run.open(resume)
         job = GradualJob.of_run(run)
@@ -38,12 +39,12 @@ def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
             raise TrainingError(f"{resume} is finished: its networks are {run.final} and {run.narrow}")
         ready = prepare(job)
     else:
-        job = _job(show, options)
+        job = _job(show, asked)
         check_folder(folder, [job.start, job.scores], force)
         ready = prepare(job)
-        hold_against_recipe(context, show, ready.network, job.specification, ready.forecast.after)
+        hold_against_recipe(asked.context, show, ready.network, job.specification, ready.forecast.after)
         name = run_name(job.schedule, ready.network, ready.data)
-        if options["dry_run"]:
+        if asked.folder.dry_run:
             _preview(show, ready, folder_of(folder, name))
             return
         run = begin_run(folder, name, job.settings(ready.network, ready.data), force)
@@ -51,40 +52,49 @@ def prune_gradually(context: typer.Context, options: dict[str, Any]) -> None:
     _show(show, outcome)
 
 
-def _job(show: Out, options: dict[str, Any]) -> "GradualJob":
+def _job(show: Out, asked: Asked) -> "GradualJob":
     """What the options ask for; without --epochs, as long as the authors train."""
     from ..engine.jobs.gradual_job import GradualJob
 
-    if options["scratch"] and options["file"] is not None:
+    if asked.schedule.scratch and asked.file is not None:
         raise typer.BadParameter("--scratch starts from random weights; leave out FILE")
-    wanted = wanted_or_half(show, options)
-    refuse_scoring_without_effect(wanted, options["criterion"], options["scores"])
-    images = images_of(options)
-    scratch, by_layers = options["scratch"], options["schedule"] == "layer-by-layer"
-    config = training_config(options, epochs=15 if by_layers else 200, lr=0.1 if scratch else 0.01)
-    given = {name: options[name] for name in ("criterion", "limit", "prune_every") if options[name]}
+    wanted = wanted_or_half(show, asked)
+    refuse_scoring_without_effect(wanted, asked.scoring.criterion, asked.scoring.scores)
+    images = asked.images.images()
+    scratch, by_layers = asked.schedule.scratch, asked.schedule.schedule == "layer-by-layer"
+    config = asked.training.config(
+        epochs=15 if by_layers else 200,
+        lr=0.1 if scratch else 0.01,
+        seed=asked.machines.seed,
+        device=asked.machines.device,
+    )
+    given = {
+        "criterion": asked.scoring.criterion,
+        "limit": asked.scoring.limit,
+        "prune_every": asked.schedule.prune_every,
+    }
     return GradualJob(
-        schedule=options["schedule"],
+        schedule=asked.schedule.schedule,
         specification=wanted,
         config=config,
         images=images,
-        start=None if scratch else _start(show, options, images),
-        arch=options["arch"] if scratch or options["file"] is not None else None,
-        num_classes=options["num_classes"],
-        scores=options["scores"],
-        start_conv=options["start_conv"],
-        recipe=options["recipe"],
-        **given,
+        start=None if scratch else _start(show, asked, images),
+        arch=asked.network.arch if scratch or asked.file is not None else None,
+        num_classes=asked.num_classes,
+        scores=asked.scoring.scores,
+        start_conv=asked.schedule.start_conv,
+        recipe=asked.network.recipe,
+        **{name: value for name, value in given.items() if value is not None},
     )
 
 
-def _start(show: Out, options: dict[str, Any], images: "Images") -> Path:
+def _start(show: Out, asked: Asked, images: "Images") -> Path:
     """The file of the trained network."""
     from ..engine.errors import EngineError
 
-    source = find(show, options["file"], options["arch"], images, num_classes=options["num_classes"])
+    source = find(show, asked.file, asked.network.arch, images, num_classes=asked.num_classes)
     if not source.trained:
-        arch, schedule = source.network.arch, options["schedule"]
+        arch, schedule = source.network.arch, asked.schedule.schedule
         scratch = "" if schedule == "layer-by-layer" else ", or start from random weights with --scratch"
         raise EngineError(
             f"--schedule {schedule} starts from a trained network, and there is none of {arch}; train one "

@@ -1,17 +1,17 @@
 """`prune prune --schedule one-shot`: score, remove at once, prove, measure, and write one file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from .common import find, images_of, measurable, open_images, start
+from .common import find, measurable, open_images
+from .cost_facts import cost_facts
 from .dry_run import show_dry_run
-from .flops import cost_facts
 from .prune_tables import note_ignored, show_costs, show_groups
+from .prune_ways import Asked
 from .recipe_option import hold_against_recipe
 from .show import Out
-from .specify import limits, specification
 
 if TYPE_CHECKING:
     from ..engine.allocations.specification import Specification
@@ -19,45 +19,45 @@ if TYPE_CHECKING:
     from ..engine.network.network import Network
 
 
-def prune_one_shot(context: typer.Context, options: dict[str, Any]) -> None:
-    """Do it with the command's local variables."""
-    show = Out(options["json"], options["quiet"])
+def prune_one_shot(asked: Asked) -> None:
+    """Do it as it was asked."""
+    show = asked.output.show()
     from ..engine.jobs.one_shot import OneShot, run_one_shot
     from ..engine.network.network import save_network
     from ..engine.selection import plan as plans
     from ..weights.files import check_distinct, check_output
     from ..weights.formats import check_any
 
-    wanted = wanted_or_half(show, options)
-    file, scores, force, plan_out = (options[name] for name in ("file", "scores", "force", "plan_out"))
-    refuse_scoring_without_effect(wanted, options["criterion"], scores)
+    wanted = wanted_or_half(show, asked)
+    file, scores, force, plan_out = asked.file, asked.scoring.scores, asked.folder.force, asked.plan_out
+    refuse_scoring_without_effect(wanted, asked.scoring.criterion, scores)
     job = OneShot(
         specification=wanted,
-        criterion=options["criterion"] or "l1",
+        criterion=asked.scoring.criterion or "l1",
         scores=scores,
-        limit=options["limit"] or 5,
-        recalibration=options["recalibrate"],
-        batch_size=options["batch_size"] or 128,
-        eval_batch_size=options["eval_batch_size"] or 256,
-        seed=options["seed"],
-        recipe=options["recipe"],
+        limit=asked.scoring.limit or 5,
+        recalibration=asked.recalibrate,
+        batch_size=asked.training.batch_size or 128,
+        eval_batch_size=asked.training.eval_batch_size or 256,
+        seed=asked.machines.seed,
+        recipe=asked.network.recipe,
     )
-    path = options["out"] or beside(file, options["arch"])
+    path = asked.folder.out or beside(file, asked.network.arch)
     check_any(path, force)
     if plan_out is not None:
         check_output(plan_out, force)
-    check_distinct([path, plan_out], [file, scores, options["plan"]])
-    images = images_of(options)
-    where = start(options["threads"], options["device"])
+    check_distinct([path, plan_out], [file, scores, asked.amount.plan])
+    images = asked.images.images()
+    where = asked.machines.start()
     source = find(
-        show, file, options["arch"], images, num_classes=options["num_classes"], seed=options["seed"]
+        show, file, asked.network.arch, images, num_classes=asked.num_classes, seed=asked.machines.seed
     )
     data = open_images(show, images, source) if measurable(images, source) or job.needs_images else None
-    if options["dry_run"]:
+    if asked.folder.dry_run:
         _preview(show, source.network, job, path)
         return
     outcome = show.progress(run_one_shot(source.network, job, data, where))
-    hold_against_recipe(context, show, outcome.network, wanted, outcome.pruned.after)
+    hold_against_recipe(asked.context, show, outcome.network, wanted, outcome.pruned.after)
 
     save_network(path, outcome.network, force=force)
     if plan_out is not None:
@@ -91,14 +91,13 @@ def _preview(show: Out, network: "Network", job: "OneShot", path: Path) -> None:
     )
 
 
-def wanted_or_half(show: Out, options: dict[str, Any]) -> "Specification":
+def wanted_or_half(show: Out, asked: Asked) -> "Specification":
     """What the options ask for; half of the MACs where they do not say."""
-    from ..engine.allocations.specification import Specification
-
-    wanted = specification(options)
+    wanted = asked.amount.allocation()
     if wanted is None:
         show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
-        wanted = Specification(**limits(options), flops=0.5)
+        wanted = asked.amount.allocation(flops=0.5)
+        assert wanted is not None
     return wanted
 
 

@@ -2,16 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import typer
+from typing import TYPE_CHECKING
 
 from . import units
-from .common import find, images_of, start_together
+from .common import find
+from .cost_facts import cost_facts
 from .dry_run import folder_of, show_dry_run
-from .flops import cost_facts
 from .prune_tables import SUMMARY_COLUMNS, cost_cells, show_groups
-from .prune_ways import PENALTY
+from .prune_ways import Asked
 from .show import Out
 from .training import begin_run, check_folder, run_name, see_through
 
@@ -19,17 +17,29 @@ if TYPE_CHECKING:
     from ..engine.jobs.resrep import Outcome, Prepared
     from ..engine.jobs.resrep_job import ResRepJob
 
+# Of what a training can be told, what ResRep's does not say itself.
+LISTENED_TO = (
+    "epochs",
+    "lr",
+    "weight_decay",
+    "batch_size",
+    "eval_batch_size",
+    "precision",
+    "sync_bn",
+    "augment",
+)
 
-def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
-    """Begin a run with the command's local variables, or go on with one, and see it through."""
-    show = Out(options["json"], options["quiet"])
-    start_together(context, options["threads"], options["device"], options["nproc"])
+
+def prune_resrep(asked: Asked) -> None:
+    """Begin a run as it was asked, or go on with one, and see it through."""
+    show = asked.output.show()
+    asked.machines.start_together(asked.context)
     from ..engine.errors import TrainingError
     from ..engine.jobs.resrep import prepare, run_resrep
     from ..engine.jobs.resrep_job import ResRepJob
     from ..engine.runs.runs import Run
 
-    folder, force, resume = options["out"], options["force"], options["resume"]
+    folder, force, resume = asked.folder.out, asked.folder.force, asked.folder.resume
     if resume is not None:
         run = Run.open(resume)
         job = ResRepJob.of_run(run)
@@ -37,11 +47,11 @@ def prune_resrep(context: typer.Context, options: dict[str, Any]) -> None:
             raise TrainingError(f"{resume} is finished: its networks are {run.final} and {run.deploy}")
         ready = prepare(job)
     else:
-        job = _job(show, options)
+        job = _job(show, asked)
         check_folder(folder, [job.start], force)
         ready = prepare(job)
         name = run_name("resrep", ready.network, ready.data)
-        if options["dry_run"]:
+        if asked.folder.dry_run:
             _say_aim(show, ready)
             arch, path = ready.network.arch, folder_of(folder, name)
             show_dry_run(show, arch, path, before=ready.before, config=job.config, data=ready.data)
@@ -59,38 +69,36 @@ def _say_aim(show: Out, ready: "Prepared") -> None:
     )
 
 
-def _job(show: Out, options: dict[str, Any]) -> "ResRepJob":
+def _job(show: Out, asked: Asked) -> "ResRepJob":
     """The authors' settings for images of that size, but for what the options say."""
     from ..engine.errors import EngineError
     from ..engine.jobs.resrep_job import ResRepJob, published
 
-    images = images_of(options)
-    source = find(show, options["file"], options["arch"], images)
+    images = asked.images.images()
+    source = find(show, asked.file, asked.network.arch, images)
     if not source.trained:
         raise EngineError(
             f"ResRep starts from a trained network, and there is none of {source.network.arch}; train one "
             f"with `prune train-base --arch {source.network.arch}`, or name a file"
         )
     config, penalty = published(source.network.input_size)
-    training = _given(options, ("epochs", "lr", "weight_decay", "batch_size", "eval_batch_size", "precision"))
-    training |= _given(options, ("sync_bn",)) | {"seed": options["seed"], "device": options["device"]}
-    masks = _given(options, PENALTY)
-    if options["flops"] is not None:
-        masks["flops_target"] = options["flops"]
+    said = asked.training.settings()
+    training = {name: said[name] for name in LISTENED_TO if name in said}
+    masks = asked.masks.settings()
+    if asked.amount.flops is not None:
+        masks["flops_target"] = asked.amount.flops
     return ResRepJob(
         start=Path(source.network.origin),
-        config=dataclasses.replace(config, augment=not options["no_augment"], **training),
+        config=dataclasses.replace(
+            config, seed=asked.machines.seed, device=asked.machines.device, **training
+        ),
         penalty=dataclasses.replace(penalty, **masks),
         images=images,
-        arch=options["arch"] if options["file"] is not None else None,
-        residual=options["residual"] or "internal",
-        skip=tuple(options["skip"] or ()),
-        recipe=options["recipe"],
+        arch=asked.network.arch if asked.file is not None else None,
+        residual=asked.amount.residual or "internal",
+        skip=tuple(asked.amount.skip or ()),
+        recipe=asked.network.recipe,
     )
-
-
-def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: options[name] for name in names if options[name] is not None}
 
 
 def _show(show: Out, outcome: "Outcome", ready: "Prepared") -> None:

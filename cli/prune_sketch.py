@@ -1,15 +1,16 @@
 """`prune prune --method sketch`: fewer filters that sketch the old ones, measured, in one file."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from .common import find, images_of, measurable, open_images, start
+from .common import find, measurable, open_images
+from .cost_facts import cost_facts
 from .dry_run import show_dry_run
-from .flops import cost_facts
 from .prune_one_shot import beside
 from .prune_tables import show_costs, show_groups
+from .prune_ways import Asked
 from .recipe_option import hold_against_recipe
 from .show import Out
 
@@ -19,37 +20,37 @@ if TYPE_CHECKING:
     from ..engine.network.network import Network
 
 
-def prune_sketch(context: typer.Context, options: dict[str, Any]) -> None:
-    """Do it with the command's local variables."""
-    show = Out(options["json"], options["quiet"])
+def prune_sketch(asked: Asked) -> None:
+    """Do it as it was asked."""
+    show = asked.output.show()
     from ..engine.allocations.specification import Specification
     from ..engine.jobs.sketch import run_sketch
     from ..engine.network.network import save_network
     from ..weights.files import check_distinct
     from ..weights.formats import check_any
 
-    job = _job(context, options)
-    file, arch, force = options["file"], options["arch"], options["force"]
-    path = options["out"] or beside(file, arch)
+    job = _job(asked)
+    file, arch, force = asked.file, asked.network.arch, asked.folder.force
+    path = asked.folder.out or beside(file, arch)
     check_any(path, force)
     check_distinct([path], [file])
-    images = images_of(options)
-    where = start(options["threads"], options["device"])
-    source = find(show, file, arch, images, seed=options["seed"])
-    if options["dry_run"]:
+    images = asked.images.images()
+    where = asked.machines.start()
+    source = find(show, file, arch, images, seed=asked.machines.seed)
+    if asked.folder.dry_run:
         _preview(show, source.network, job, path)
         return
     data = open_images(show, images, source) if measurable(images, source) else None
     outcome = show.progress(run_sketch(source.network, job, data, where))
     wanted = Specification(keep_rate=job.keep_rate, skip=job.skip)
-    hold_against_recipe(context, show, outcome.network, wanted, outcome.pruned.after)
+    hold_against_recipe(asked.context, show, outcome.network, wanted, outcome.pruned.after)
 
     save_network(path, outcome.network, force=force)
     _show(show, outcome, job, path)
     show.saved(path)
 
 
-def _job(context: typer.Context, options: dict[str, Any]) -> "Sketch":
+def _job(asked: Asked) -> "Sketch":
     """The job that the options describe.
 
     Raises:
@@ -57,21 +58,24 @@ def _job(context: typer.Context, options: dict[str, Any]) -> "Sketch":
     """
     from ..engine.jobs.sketch import Sketch
 
-    if options["keep_rate"] is None:
-        raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=context)
-    if options["residual"] not in (None, "internal"):
+    if asked.amount.keep_rate is None:
+        raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=asked.context)
+    if asked.amount.residual not in (None, "internal"):
         raise typer.BadParameter(
-            f"--residual {options['residual']} has no effect with --method sketch; leave it out", ctx=context
+            f"--residual {asked.amount.residual} has no effect with --method sketch; leave it out",
+            ctx=asked.context,
         )
-    named = {name: options[name] for name in ("procedure", "weight_norm", "start_conv") if options[name]}
+    named = asked.sketching.settings()
+    if asked.schedule.start_conv is not None:
+        named["start_conv"] = asked.schedule.start_conv
     return Sketch(
-        keep_rate=options["keep_rate"],
-        skip=tuple(options["skip"] or ()),
-        recalibration=options["recalibrate"],
-        batch_size=options["batch_size"] or 128,
-        eval_batch_size=options["eval_batch_size"] or 256,
-        seed=options["seed"],
-        recipe=options["recipe"],
+        keep_rate=asked.amount.keep_rate,
+        skip=tuple(asked.amount.skip or ()),
+        recalibration=asked.recalibrate,
+        batch_size=asked.training.batch_size or 128,
+        eval_batch_size=asked.training.eval_batch_size or 256,
+        seed=asked.machines.seed,
+        recipe=asked.network.recipe,
         **named,
     )
 

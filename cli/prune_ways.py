@@ -1,8 +1,11 @@
 """The ways `prune prune` can go, and which of its options each one listens to."""
 
+from dataclasses import dataclass, fields
+from pathlib import Path
+
 import typer
 
-from .training import TRAINING_OPTIONS
+from . import options as opt
 from .typed import option, typed
 
 EVERYWHERE = (
@@ -19,7 +22,7 @@ TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn"
 PENALTY = ("lasso", "mask_after", "mask_interval", "granularity")
 
 ONE_SHOT = (*SCORES, *AMOUNTS, "plan_out", "recalibrate", "num_classes")
-GRADUAL = (*SCORES, *AMOUNTS, *TRAINING, *TRAINING_OPTIONS, "num_classes")
+GRADUAL = (*SCORES, *AMOUNTS, *TRAINING, *(field.name for field in fields(opt.Training)), "num_classes")
 WAYS = {
     "--schedule one-shot": ONE_SHOT,
     "--schedule layer-by-layer": (*GRADUAL, "start_conv"),
@@ -28,6 +31,29 @@ WAYS = {
     "--method sketch": ("keep_rate", "procedure", "weight_norm", "start_conv", "recalibrate"),
     "--method resrep": ("flops", *PENALTY, *TRAINING),
 }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that one `prune prune` was asked for."""
+
+    context: typer.Context
+    file: Path | None
+    network: opt.Network
+    method: str
+    schedule: opt.Schedule
+    scoring: opt.ScoringOrScores
+    amount: opt.RankedAmount
+    plan_out: Path | None
+    sketching: opt.Sketching
+    recalibrate: int
+    images: opt.Images
+    num_classes: int | None
+    masks: opt.Masks
+    training: opt.Training
+    machines: opt.Machines
+    folder: opt.FileOrRunFolder
+    output: opt.Work
 
 
 def check_way(context: typer.Context, method: str, schedule: str) -> None:

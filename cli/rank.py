@@ -6,8 +6,8 @@ import typer
 
 from . import options as opt
 from . import units
-from .common import find, images_of, open_images, start_together
-from .show import Out
+from .common import find, open_images
+from .grouped import grouped
 
 COLUMNS = {
     "conv": str,
@@ -18,27 +18,20 @@ COLUMNS = {
 }
 
 
+@grouped
 def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
-    criterion: opt.Criterion = None,
-    dataset: opt.Dataset = None,
-    data_dir: opt.DataDir = None,
-    download: opt.Download = False,
-    image_size: opt.ImageSize = None,
+    *,
+    scoring: opt.Scoring,
+    images: opt.Images,
     num_classes: opt.NumClasses = None,
-    limit: opt.Limit = None,
     batch_size: opt.BatchSize = None,
-    workers: opt.Workers = None,
-    device: opt.Device = "auto",
-    threads: opt.Threads = None,
-    nproc: opt.Nproc = None,
-    seed: opt.Seed = 0,
+    machines: opt.Machines,
     out: opt.OutFile = None,
     force: opt.Force = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
+    output: opt.Work,
 ) -> None:
     """Score every filter of a network.
 
@@ -46,7 +39,7 @@ def command(
     seeded random weights. The default criterion is hrank: the mean rank of each filter's feature maps over
     --limit batches of training images. The scores are saved for `prune prune --scores`.
     """
-    show = Out(json, quiet)
+    show = output.show()
     from ..engine import criteria
     from ..engine.graph.trace import trace
     from ..engine.network.sources import RUNS
@@ -56,27 +49,27 @@ def command(
     from ..engine.scores.scoring import scoring_on
     from ..weights.files import check_distinct, check_output
 
-    criterion = criterion or "hrank"
+    criterion = scoring.criterion or "hrank"
     needs_images = criteria.get(criterion).NEEDS == "images"
     if out is not None:
         check_distinct([out], [file])
         check_output(out, force)
     else:
         check_runs(RUNS)
-    images = images_of(locals())
-    where = start_together(context, threads, device, nproc)
-    source = find(show, file, arch, images, num_classes=num_classes, seed=seed)
+    wanted = images.images()
+    where = machines.start_together(context)
+    source = find(show, file, arch, wanted, num_classes=num_classes, seed=machines.seed)
     network = source.network
     network.model.to(where)
-    data = open_images(show, images, source) if needs_images else None
+    data = open_images(show, wanted, source) if needs_images else None
     work = scoring_on(
         data,
         criterion,
         network.model,
         trace(network.model, network.input_size),
         batch_size=batch_size or 128,
-        limit=limit or 5,
-        seed=seed,
+        limit=scoring.limit or 5,
+        seed=machines.seed,
     )
     scores = show.progress(work)
     if not distributed.is_first():
@@ -88,7 +81,7 @@ def command(
         "criterion": criterion,
         "dataset": None if data is None else data.info.name,
         "weights": source.weights,
-        "seed": seed,
+        "seed": machines.seed,
     }
     save_scores(path, scores, meta, force=force)
     rows = [[name, len(s), s.min().item(), s.mean().item(), s.max().item()] for name, s in scores.items()]

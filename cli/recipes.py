@@ -10,6 +10,7 @@ from ..engine.recipes import Recipe
 from ..engine.recipes.recipe import Published, Training, Variant
 from . import options as opt
 from . import units
+from .grouped import grouped
 from .show import Format, Out
 
 COLUMNS: dict[str, Format] = {
@@ -22,6 +23,7 @@ COLUMNS: dict[str, Format] = {
 }
 
 
+@grouped
 def command(
     glob: Annotated[
         str,
@@ -29,7 +31,8 @@ def command(
             metavar="NAME|GLOB", help="One recipe, or those it matches: 'fpgm/*'.", show_default=False
         ),
     ] = "*",
-    json: opt.Json = False,
+    *,
+    output: opt.Results,
 ) -> None:
     """List the published rows that can be run, or show one of them.
 
@@ -37,7 +40,7 @@ def command(
     training. Run it with prune train-base, prune prune and prune finetune --recipe NAME; hold it against its
     paper with prune flops --recipe NAME.
     """
-    out = Out(json)
+    out = output.show()
     found = recipes.matching(glob)
     if glob in recipes.names():
         _show(out, found[0])

@@ -17,6 +17,7 @@ from rich.text import Text
 from ..engine.events import Event
 from . import processes, units
 from .progress import draw
+from .spelling import as_typed
 
 Format = Callable[[Any], str]
 
@@ -85,12 +86,12 @@ class Out:
     def note(self, text: str) -> None:
         """Say something about the work."""
         if not self.quiet:
-            self._stderr.print(text)
+            self._stderr.print(as_typed(text))
 
     def warning(self, text: str) -> None:
         """Say something the user should look at."""
         if processes.is_first():
-            self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
+            self._stderr.print(Text.assemble(("warning: ", "yellow"), as_typed(text)))
 
     def saved(self, path: str | PathLike[str]) -> None:
         """Say that a file or a folder was written."""

@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 
 from . import options as opt
-from .common import images_of, start_together
+from .grouped import grouped
 from .recipe_option import check_recipe
-from .show import Out
-from .training import resume_and_show, train_and_show, training_config
+from .training import resume_and_show, train_and_show
 
 
+@grouped
 def command(
     context: typer.Context,
-    arch: opt.Arch = None,
-    recipe: opt.Recipe = None,
+    *,
+    network: opt.Network,
     like: Annotated[
         Path | None,
         typer.Option(
@@ -26,38 +26,12 @@ def command(
             show_default=False,
         ),
     ] = None,
-    dataset: opt.Dataset = None,
-    data_dir: opt.DataDir = None,
-    download: opt.Download = False,
-    image_size: opt.ImageSize = None,
+    images: opt.Images,
     num_classes: opt.NumClasses = None,
-    epochs: opt.Epochs = None,
-    lr: opt.Lr = None,
-    batch_size: opt.BatchSize = None,
-    eval_batch_size: opt.EvalBatchSize = None,
-    workers: opt.Workers = None,
-    momentum: opt.Momentum = None,
-    weight_decay: opt.WeightDecay = None,
-    decay_rule: opt.DecayRule = None,
-    nesterov: opt.Nesterov = None,
-    lr_schedule: opt.LrSchedule = None,
-    milestones: opt.Milestones = None,
-    gamma: opt.Gamma = None,
-    warmup_epochs: opt.WarmupEpochs = None,
-    label_smoothing: opt.LabelSmoothing = None,
-    no_augment: opt.NoAugment = None,
-    precision: opt.Precision = None,
-    sync_bn: opt.SyncBn = None,
-    device: opt.Device = "auto",
-    threads: opt.Threads = None,
-    nproc: opt.Nproc = None,
-    seed: opt.Seed = 0,
-    out: opt.OutFolder = None,
-    resume: opt.Resume = None,
-    dry_run: opt.DryRun = False,
-    force: opt.Force = False,
-    json: opt.Json = False,
-    quiet: opt.Quiet = False,
+    training: opt.Training,
+    machines: opt.Machines,
+    folder: opt.RunFolder,
+    output: opt.Work,
 ) -> None:
     """Train a base network.
 
@@ -66,21 +40,21 @@ def command(
     runs/ unless --out says otherwise, with best.hdf5 and final.hdf5; interrupted, it goes on with --resume
     FOLDER.
     """
-    show = Out(json, quiet)
+    show = output.show()
     from ..engine.jobs.training import TrainingJob
 
-    start_together(context, threads, device, nproc)
-    if resume is not None:
-        resume_and_show(show, resume, "train-base", context)
+    machines.start_together(context)
+    if folder.resume is not None:
+        resume_and_show(show, folder.resume, "train-base", context)
         return
-    check_recipe(context, like, arch)
+    check_recipe(context, like, network.arch)
     job = TrainingJob(
         command="train-base",
-        config=training_config(locals(), epochs=100, lr=0.1),
-        images=images_of(locals()),
-        arch=arch,
+        config=training.config(epochs=100, lr=0.1, seed=machines.seed, device=machines.device),
+        images=images.images(),
+        arch=network.arch,
         like=like,
         num_classes=num_classes,
-        recipe=recipe,
+        recipe=network.recipe,
     )
-    train_and_show(show, job, out, force, dry_run=dry_run)
+    train_and_show(show, job, folder)

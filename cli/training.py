@@ -1,4 +1,4 @@
-"""What commands that train share: from options to settings, and from events to a summary."""
+"""What commands that train share: from the folder of a run, new or resumed, to a summary."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import typer
 
 from . import units
 from .dry_run import folder_of, show_dry_run
+from .options import RunFolder
 from .show import Out
 from .typed import option, typed
 
@@ -18,58 +19,21 @@ if TYPE_CHECKING:
     from ..engine.jobs.training import Prepared, TrainingJob
     from ..engine.network.network import Network
     from ..engine.runs.runs import Run
-    from ..engine.training.config import TrainConfig
-
-TRAINING_OPTIONS = (
-    "batch_size",
-    "eval_batch_size",
-    "momentum",
-    "weight_decay",
-    "decay_rule",
-    "nesterov",
-    "lr_schedule",
-    "milestones",
-    "gamma",
-    "warmup_epochs",
-    "label_smoothing",
-    "precision",
-    "sync_bn",
-)
 
 ALLOWED_WITH_RESUME = ("resume", "threads", "nproc", "json", "quiet")
 
 
-def training_config(options: dict[str, Any], *, epochs: int, lr: float, **more: Any) -> "TrainConfig":
-    """A training's settings from a command's local variables, the engine's defaults where it has none."""
-    from ..engine.training.config import TrainConfig
-
-    given = {name: options[name] for name in TRAINING_OPTIONS if options[name] is not None}
-    if "milestones" in given:
-        given.setdefault("lr_schedule", "multistep")
-    return TrainConfig(
-        epochs=options["epochs"] or epochs,
-        lr=options["lr"] if options["lr"] is not None else lr,
-        augment=not options["no_augment"],
-        seed=options["seed"],
-        device=options["device"],
-        **more,
-        **given,
-    )
-
-
-def train_and_show(
-    out: Out, job: "TrainingJob", folder: Path | None, force: bool, *, dry_run: bool = False
-) -> None:
+def train_and_show(out: Out, job: "TrainingJob", folder: RunFolder) -> None:
     """Begin a run, in a new folder if none is given, and see it through; or only say what it would be."""
     from ..engine.jobs.training import prepare, run_training
 
-    check_folder(folder, [job.start, job.like, job.teacher], force)
+    check_folder(folder.out, [job.start, job.like, job.teacher], folder.force)
     ready = prepare(job)
     name = run_name(job.command, ready.network, ready.data)
-    if dry_run:
-        _preview(out, ready, folder_of(folder, name))
+    if folder.dry_run:
+        _preview(out, ready, folder_of(folder.out, name))
         return
-    run = begin_run(folder, name, job.settings(ready.network, ready.data), force)
+    run = begin_run(folder.out, name, job.settings(ready.network, ready.data), folder.force)
     _show(out, see_through(out, run_training(ready, run), run.folder, job.command), run.folder)
 
 
@@ -118,7 +82,7 @@ def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context
     from ..engine.jobs.training import TrainingJob, prepare, run_training
     from ..engine.runs.runs import Run
 
-    keep_settings(context)
+    refuse_changed_settings(context)
     run = Run.open(folder)
     begun_by = run.config.get("command", command)
     if begun_by != command:
@@ -129,7 +93,7 @@ def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context
     _show(out, see_through(out, run_training(prepare(job), run, resume=True), folder, command), folder)
 
 
-def keep_settings(context: typer.Context) -> None:
+def refuse_changed_settings(context: typer.Context) -> None:
     """Refuse options that would change a run that is resumed."""
     for name in typed(context):
         if name not in ALLOWED_WITH_RESUME:

@@ -1,51 +1,130 @@
 """Shared options say what the engine does: choices and defaults are held against it."""
 
 import re
-from typing import Any, get_args
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
-from prune.cli import options, parse
+from prune.cli import options
+from prune.cli.options import parse
+from prune.engine.allocations.deps import read_deps
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.optimizer import DECAY_RULES, LR_SCHEDULES
 from prune.engine.training.precision import PRECISIONS
 
 ENGINE_DEFAULTS = TrainConfig(epochs=2, lr=0.1)
+TRAINING = get_type_hints(options.Training, include_extras=True)
 
 
-def help_of(option: Any) -> str:
-    return get_args(option)[1].help
+def help_of(option: str) -> str:
+    return get_args(TRAINING[option])[1].help
 
 
 @pytest.mark.parametrize(
     ("option", "choices"),
-    [(options.DecayRule, DECAY_RULES), (options.LrSchedule, LR_SCHEDULES), (options.Precision, PRECISIONS)],
+    [("decay_rule", DECAY_RULES), ("lr_schedule", LR_SCHEDULES), ("precision", PRECISIONS)],
 )
-def test_choices_are_the_engines(option: Any, choices: tuple[str, ...]):
-    literal = get_args(get_args(option)[0])[0]
+def test_choices_are_the_engines(option: str, choices: tuple[str, ...]):
+    literal = get_args(get_args(TRAINING[option])[0])[0]
     assert get_args(literal) == choices
 
 
 @pytest.mark.parametrize(
-    ("option", "field"),
+    "option",
     [
-        (options.BatchSize, "batch_size"),
-        (options.EvalBatchSize, "eval_batch_size"),
-        (options.Momentum, "momentum"),
-        (options.WeightDecay, "weight_decay"),
-        (options.DecayRule, "decay_rule"),
-        (options.LrSchedule, "lr_schedule"),
-        (options.Gamma, "gamma"),
-        (options.WarmupEpochs, "warmup_epochs"),
-        (options.LabelSmoothing, "label_smoothing"),
-        (options.Precision, "precision"),
+        "batch_size",
+        "eval_batch_size",
+        "momentum",
+        "weight_decay",
+        "decay_rule",
+        "lr_schedule",
+        "gamma",
+        "warmup_epochs",
+        "label_smoothing",
+        "precision",
     ],
 )
-def test_the_help_names_the_engines_default(option: Any, field: str):
+def test_the_help_names_the_engines_default(option: str):
     named = re.search(r"Default: (\S+)\.$", help_of(option))
     assert named
-    default = getattr(ENGINE_DEFAULTS, field)
+    default = getattr(ENGINE_DEFAULTS, option)
     assert type(default)(named[1]) == default
+
+
+def test_what_is_left_unsaid_is_the_engines():
+    config = options.Training().config(epochs=2, lr=0.1, seed=0, device="auto")
+    assert config == ENGINE_DEFAULTS
+
+
+def test_what_is_said_of_a_training_wins():
+    said = options.Training(epochs=3, lr=0.0625, milestones=(1, 2), no_augment=True, sync_bn=True)
+    config = said.config(epochs=2, lr=0.1, seed=7, device="cpu", distill_alpha=0.25)
+    assert config == TrainConfig(
+        epochs=3,
+        lr=0.0625,
+        lr_schedule="multistep",
+        milestones=(1, 2),
+        augment=False,
+        sync_bn=True,
+        seed=7,
+        device="cpu",
+        distill_alpha=0.25,
+    )
+
+
+def test_a_schedule_that_is_said_stays_beside_milestones():
+    said = options.Training(milestones=(1,), lr_schedule="cosine")
+    assert said.settings()["lr_schedule"] == "cosine"
+
+
+def test_every_setting_of_a_training_is_the_engines():
+    known = {field.name for field in fields(TrainConfig)}
+    values = dict.fromkeys(TRAINING, 1)
+    assert options.Training(**values).settings().keys() <= known  # pyright: ignore[reportArgumentType]
+
+
+def test_the_images_are_the_engines():
+    from prune.engine.network.sources import Images
+
+    assert options.Images().images() == Images()
+    said = options.Images(dataset="cifar10", data_dir=Path("there"), download=True, image_size=8, workers=3)
+    assert said.images() == Images("cifar10", Path("there"), 8, download=True, workers=3)
+
+
+def test_an_amount_is_told_apart_from_its_limits():
+    limits = options.Amount(skip=["conv1"], residual="coupled", min_channels=2)
+    assert limits.allocation() is None
+    half = limits.allocation(flops=0.5)
+    assert half == options.Amount(**limits.settings() | {"flops": 0.5, "skip": ["conv1"]}).allocation()
+    assert half is not None
+    assert (half.skip, half.residual) == (("conv1",), "coupled")
+
+
+def test_an_amount_goes_by_the_engines_names():
+    said = options.RankedAmount(layer_rate=["conv1=0.5"], deps="3,4", ranking="global", skip=[])
+    assert said.settings() == {"layer_rates": ("conv1=0.5",), "deps": read_deps("3,4"), "ranking": "global"}
+
+
+@pytest.mark.parametrize("said", [{}, {"distill": Path("teacher.hdf5"), "distill_alpha": 1.0}])
+def test_a_teacher_brings_its_defaults(said: dict[str, Any]):
+    expected = {"distill_alpha": 1.0, "distill_temperature": 4.0} if said else {}
+    assert options.Distillation(**said).settings() == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({"distill_alpha": 0.5}, "need a network"),
+        ({"distill_temperature": 2.0}, "need a network"),
+        ({"distill": Path("teacher.hdf5"), "distill_alpha": 0.0}, "0 is no share"),
+        ({"distill": Path("teacher.hdf5"), "distill_alpha": 1.5}, "1.5 is no share"),
+    ],
+)
+def test_distillation_that_is_none(said: dict[str, Any], words: str):
+    with pytest.raises(typer.BadParameter, match=words):
+        options.Distillation(**said).settings()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""Options that several commands share: a file and a frozen dataclass for each thing that is configured.
+
+A command imports this package as `opt`, and takes whole groups (`training: opt.Training`) or single options
+(`num_classes: opt.NumClasses = None`); `cli.grouped` makes parameters of both. Each option is defined once:
+name, unit, help, and the default in words. What a group says is handed on by its methods.
+"""
+
+from .amount import Amount, RankedAmount
+from .distillation import Distillation
+from .group import After, Group
+from .images import BatchSize, EvalBatchSize, Images
+from .machine import Machine, Machines
+from .masks import Masks
+from .network import Arch, CountedRecipe, File, Files, ImageSize, Network, NumClasses, OptionalFile
+from .output import FileOrRunFolder, Force, OutFile, PlanOut, Results, RunFolder, Work
+from .schedule import Method, Schedule
+from .scoring import Scoring, ScoringOrScores
+from .sketching import Sketching
+from .training import Recalibrate, Training
+
+__all__ = [
+    "After",
+    "Amount",
+    "Arch",
+    "BatchSize",
+    "CountedRecipe",
+    "Distillation",
+    "EvalBatchSize",
+    "File",
+    "FileOrRunFolder",
+    "Files",
+    "Force",
+    "Group",
+    "ImageSize",
+    "Images",
+    "Machine",
+    "Machines",
+    "Masks",
+    "Method",
+    "Network",
+    "NumClasses",
+    "OptionalFile",
+    "OutFile",
+    "PlanOut",
+    "RankedAmount",
+    "Recalibrate",
+    "Results",
+    "RunFolder",
+    "Schedule",
+    "Scoring",
+    "ScoringOrScores",
+    "Sketching",
+    "Training",
+    "Work",
+]

@@ -1,0 +1,145 @@
+"""How many channels leave each layer."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from . import parse
+from .group import SHARE, After, Group, option
+
+if TYPE_CHECKING:
+    from ...engine.allocations.specification import Specification
+
+_leaves = partial(option, "What leaves")
+
+# Those that say how much leaves; the others say where to stop.
+_WAYS = ("compress_rate", "keep_rate", "rate", "layer_rates", "rate_norm", "rate_dist", "flops", "params")
+_WAYS += ("deps", "plan")
+
+Residual = Annotated[
+    Literal["internal", "coupled", "scatter"] | None,
+    _leaves(
+        "--residual",
+        None,
+        "Channels added into a residual stream: kept, removed from the whole stream, or removed from this "
+        "branch alone. Default: internal.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Amount(Group):
+    """What leaves, without a word on which filters do."""
+
+    compress_rate: Annotated[
+        str | None,
+        _leaves("--compress-rate", "RATES", "Share removed of each conv, HRank's way: '[0.1]+[0.6]*35'."),
+    ] = None
+    keep_rate: Annotated[
+        str | None,
+        _leaves("--keep-rate", "RATES", "Share kept of each conv, FilterSketch's way: '[0.6]*27'."),
+    ] = None
+    rate: Annotated[float | None, _leaves("--rate", "SHARE", "Share removed of every layer.", **SHARE)] = None
+    layer_rate: Annotated[
+        list[str] | None,
+        _leaves(
+            "--layer-rate",
+            "NAME=SHARE",
+            "Share removed of layers by name or glob: 'stage3.*=0.7'. Repeatable.",
+        ),
+    ] = None
+    rate_norm: Annotated[
+        float | None,
+        _leaves("--rate-norm", "SHARE", "FPGM: share kept by norm, before distances count.", **SHARE),
+    ] = None
+    rate_dist: Annotated[
+        float | None, _leaves("--rate-dist", "SHARE", "FPGM: share removed by distance.", **SHARE)
+    ] = None
+    distance: Annotated[
+        Literal["l2", "l1", "cosine"] | None,
+        _leaves("--distance", None, "FPGM: what --rate-dist measures between filters. Default: l2."),
+    ] = None
+    flops: Annotated[
+        float | None,
+        _leaves(
+            "--flops --flops-target",
+            "BUDGET",
+            "Multiply-accumulates to keep: a share (0.5, 50%) or 60M.",
+            parser=parse.amount,
+        ),
+    ] = None
+    params: Annotated[
+        float | None,
+        _leaves("--params", "BUDGET", "Parameters to keep: a share (0.5, 50%) or 0.4M.", parser=parse.amount),
+    ] = None
+    skip: Annotated[
+        list[str] | None, _leaves("--skip", "GLOB", "Leave matching layers alone: 'conv1'. Repeatable.")
+    ] = None
+    residual: Residual = None
+    round_to: Annotated[
+        int | None, _leaves("--round-to", "N", "Keep multiples of N channels. Default: 1.", min=1)
+    ] = None
+    min_channels: Annotated[
+        int | None,
+        _leaves("--min-channels", "N", "Keep at least N channels per layer. Default: 1.", min=1),
+    ] = None
+    max_rate: Annotated[
+        float | None,
+        _leaves("--max-rate", "SHARE", "Remove at most this share of a layer. Default: 0.9.", **SHARE),
+    ] = None
+    deps: Annotated[
+        str | None,
+        _leaves(
+            "--deps",
+            "WIDTHS|FILE",
+            "Width of each conv, ResRep's way: '16,10,16,...' or an .hdf5 with deps.",
+        ),
+    ] = None
+    plan: Annotated[Path | None, _leaves("--plan", "FILE", "Keep exactly the channels this plan names.")] = (
+        None
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """What was said, by the engine's names.
+
+        Raises:
+            AllocationError: deps that cannot be read.
+        """
+        from ...engine.allocations.deps import read_deps
+
+        said = super().settings()
+        if "layer_rate" in said:
+            said["layer_rates"] = tuple(said.pop("layer_rate"))
+        if "skip" in said:
+            said["skip"] = tuple(said["skip"])
+        if "deps" in said:
+            said["deps"] = read_deps(said["deps"])
+        return said
+
+    def allocation(self, **otherwise: Any) -> "Specification | None":
+        """What was asked for; None where nothing says how much is to leave.
+
+        Args:
+            otherwise: what says so in that case, as `flops=0.5`.
+        Raises:
+            AllocationError: options that exclude each other, or deps that cannot be read.
+        """
+        from ...engine.allocations.specification import Specification
+
+        said = self.settings()
+        if not any(way in said for way in _WAYS):
+            said |= otherwise
+        return Specification(**said) if any(way in said for way in _WAYS) else None
+
+
+@dataclass(frozen=True)
+class RankedAmount(Amount):
+    """What leaves, where filters are ranked too."""
+
+    ranking: Annotated[
+        Literal["local", "global"] | None,
+        _leaves("--ranking", None, "Compare scores in a layer, or over all layers. Default: local."),
+        After("params"),
+    ] = None
+    residual: Annotated[Residual, After("max_rate")] = None

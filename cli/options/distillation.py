@@ -1,0 +1,47 @@
+"""Learning from another network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .group import Group
+
+
+@dataclass(frozen=True)
+class Distillation(Group):
+    """The network that teaches, and how much it says."""
+
+    distill: Annotated[
+        Path | None,
+        typer.Option(
+            "--distill", metavar="FILE", help="Learn the answers of this network too.", show_default=False
+        ),
+    ] = None
+    distill_alpha: Annotated[
+        float | None,
+        typer.Option("--distill-alpha", metavar="SHARE", help="Its share of the loss. Default: 0.5."),
+    ] = None
+    distill_temperature: Annotated[
+        float | None,
+        typer.Option("--distill-temperature", metavar="T", help="How much answers are softened. Default: 4."),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """What the training is told of it; nothing where no network teaches.
+
+        Raises:
+            typer.BadParameter: a share that is none, or one of no network.
+        """
+        said = super().settings()
+        teacher, alpha = said.pop("distill", None), said.get("distill_alpha")
+        if teacher is None and said:
+            raise typer.BadParameter(
+                "--distill-alpha and --distill-temperature need a network: --distill FILE"
+            )
+        if alpha is not None and not 0 < alpha <= 1:
+            raise typer.BadParameter(
+                f"{alpha:g} is no share above 0 and up to 1", param_hint="--distill-alpha"
+            )
+        return {} if teacher is None else {"distill_alpha": 0.5, "distill_temperature": 4.0, **said}

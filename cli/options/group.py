@@ -1,0 +1,42 @@
+"""What an option is made of, and what a group of them can do."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import typer
+
+SHARE = {"min": 0, "max": 1}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Options that configure one thing; `cli.grouped` makes a command's parameters of the fields.
+
+    Where a help text names the default, the field is None unless given, so that a recipe or the engine can
+    fill it in.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        """What was said, by name; what is left to the engine is not in it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value not in (None, [])}
+
+
+@dataclass(frozen=True)
+class After:
+    """Beside an option in `Annotated`: its place in the help is behind the last of these in its command."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+def option(panel: str, names: str, unit: str | None, text: str, **more: Any) -> Any:
+    """An option of one panel of the help; `names` as they are typed, the main one first."""
+    return typer.Option(*names.split(), metavar=unit, help=text, rich_help_panel=panel, **more)
+
+
+def argument(name: str, text: str) -> Any:
+    """A word without a name before it."""
+    return typer.Argument(metavar=name, help=text, show_default=False)

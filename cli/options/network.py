@@ -1,0 +1,53 @@
+"""Which network."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from ..recipe_option import take_recipe
+from .group import Group, argument, option
+
+_network = partial(option, "Network")
+
+File = Annotated[Path, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
+OptionalFile = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
+Files = Annotated[
+    list[Path], argument("FILE", "Weight files; the first is the base the others are held against.")
+]
+Arch = Annotated[
+    str | None,
+    _network(
+        "--arch",
+        "NAME",
+        "Built-in name, torchvision:NAME or package.module:factory. Default: what the file says.",
+    ),
+]
+CountedRecipe = Annotated[
+    str | None,
+    _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),
+]
+ImageSize = Annotated[
+    int | None,
+    _network("--image-size", "PIXELS", "Height and width of an image. Default: the data's.", min=1),
+]
+NumClasses = Annotated[
+    int | None, _network("--num-classes", "N", "Classes to tell apart. Default: the data's.", min=1)
+]
+
+
+@dataclass(frozen=True)
+class Network(Group):
+    """The network by name, and the published row that is followed."""
+
+    arch: Arch = None
+    recipe: Annotated[
+        str | None,
+        _network(
+            "--recipe",
+            "NAME",
+            "Settings of a published row, such as hrank/resnet56; see prune recipes.",
+            callback=take_recipe,
+            is_eager=True,
+        ),
+    ] = None
