@@ -14,9 +14,9 @@ from .show import Out
 from .specify import limits, specification
 
 if TYPE_CHECKING:
-    from ..engine.allocations.specification import Specification
     from ..engine.jobs.one_shot import OneShot, Outcome
     from ..engine.network.network import Network
+    from ..engine.selection.allocation import Allocation
 
 
 def prune_one_shot(context: typer.Context, options: dict[str, Any]) -> None:
@@ -91,20 +91,18 @@ def _preview(show: Out, network: "Network", job: "OneShot", path: Path) -> None:
     )
 
 
-def wanted_or_half(show: Out, options: dict[str, Any]) -> "Specification":
+def wanted_or_half(show: Out, options: dict[str, Any]) -> "Allocation":
     """What the options ask for; half of the MACs where they do not say."""
-    from ..engine.allocations.specification import Specification
+    from ..engine.allocations import required
 
     wanted = specification(options)
     if wanted is None:
         show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
-        wanted = Specification(**limits(options), flops=0.5)
+        wanted = required({**limits(options), "flops": 0.5})
     return wanted
 
 
-def refuse_scoring_without_effect(
-    wanted: "Specification", criterion: str | None, scores: Path | None
-) -> None:
+def refuse_scoring_without_effect(wanted: "Allocation", criterion: str | None, scores: Path | None) -> None:
     """Scores come from one place, and only where they matter.
 
     Raises:
@@ -114,7 +112,7 @@ def refuse_scoring_without_effect(
         raise typer.BadParameter("--criterion and --scores exclude each other")
     if (criterion or scores) and not wanted.needs_scores:
         given = "--criterion" if criterion else "--scores"
-        raise typer.BadParameter(f"{given} has no effect with {wanted.ways[0]}; leave out one of them")
+        raise typer.BadParameter(f"{given} has no effect with {wanted.way}; leave out one of them")
 
 
 def beside(file: Path | None, arch: str | None) -> Path:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def prune_sketch(context: typer.Context, options: dict[str, Any]) -> None:
     """Do it with the command's local variables."""
     show = Out(options["json"], options["quiet"])
-    from ..engine.allocations.specification import Specification
+    from ..engine.allocations import required
     from ..engine.jobs.sketch import run_sketch
     from ..engine.network.network import save_network
     from ..weights.files import check_distinct
@@ -41,7 +41,7 @@ def prune_sketch(context: typer.Context, options: dict[str, Any]) -> None:
         return
     data = open_images(show, images, source) if measurable(images, source) else None
     outcome = show.progress(run_sketch(source.network, job, data, where))
-    wanted = Specification(keep_rate=job.keep_rate, skip=job.skip)
+    wanted = required({"keep_rate": job.keep_rate, "skip": job.skip})
     hold_against_recipe(context, show, outcome.network, wanted, outcome.pruned.after)
 
     save_network(path, outcome.network, force=force)

@@ -1,15 +1,15 @@
-"""From the options that say what leaves to the engine's specification."""
+"""From the options that say what leaves to the engine's allocation."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..engine.allocations.specification import Specification
+    from ..engine.selection.allocation import Allocation
 
 
 LIMITS = ("skip", "residual", "distance", "ranking", "round_to", "min_channels", "max_rate")
 
 
-def specification(options: dict[str, Any]) -> "Specification | None":
+def specification(options: dict[str, Any]) -> "Allocation | None":
     """What a command's options ask for; None where none of them says how much is to leave.
 
     Args:
@@ -17,22 +17,17 @@ def specification(options: dict[str, Any]) -> "Specification | None":
     Raises:
         AllocationError: options that exclude each other, or deps that cannot be read.
     """
-    from ..engine.allocations.deps import read_deps
-    from ..engine.allocations.specification import Specification
+    from ..engine.allocations import allocation_of
 
-    ways = ("compress_rate", "keep_rate", "rate", "rate_norm", "rate_dist", "flops", "params", "plan")
-    given = _given(options, ways)
-    if options["layer_rate"]:
-        given["layer_rates"] = tuple(options["layer_rate"])
-    if options["deps"] is not None:
-        given["deps"] = read_deps(options["deps"])
-    return Specification(**given, **limits(options)) if given else None
+    ways = ("rate_norm", "rate_dist", "flops", "params", "deps", "plan")
+    given = _given(options, ("compress_rate", "keep_rate", "rate"))
+    given |= {"layer_rates": options["layer_rate"]} | _given(options, ways)
+    return allocation_of(given | limits(options))
 
 
 def limits(options: dict[str, Any]) -> dict[str, Any]:
     """The options that say where to stop, not how much is to leave."""
-    given = _given(options, LIMITS)
-    return given | ({"skip": tuple(given["skip"])} if "skip" in given else {})
+    return _given(options, LIMITS)
 
 
 def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

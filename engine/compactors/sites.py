@@ -12,7 +12,7 @@ from ..graph.channels import Group, Ids
 from ..graph.normalisation import batch_norms
 from ..graph.trace import Trace
 from ..modules.placement import place, placed
-from ..selection.selection import prunable_groups
+from ..selection.selection import Residual, prunable_groups
 from .remains import Remains, remains
 
 
@@ -48,7 +48,7 @@ class Site(Target):
 
 
 def targets(
-    model: nn.Module, traced: Trace, *, residual: str = "internal", skip: Sequence[str] = ()
+    model: nn.Module, traced: Trace, *, residual: Residual = "internal", skip: Sequence[str] = ()
 ) -> tuple[Target, ...]:
     """The groups that can carry a compactor, in forward order.
 
