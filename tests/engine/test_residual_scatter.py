@@ -180,7 +180,7 @@ def test_folding_keeps_the_expansions_of_other_networks(tmp_path: Path):
 def test_a_shifted_index_is_found(monkeypatch: pytest.MonkeyPatch):
     """The value proof must notice a branch that goes to the wrong channels of its stream."""
     from prune.engine.errors import ProofError
-    from prune.engine.narrowing.narrowing import surgery
+    from prune.engine.narrowing import surgery
 
     right = surgery._renumbered
 
