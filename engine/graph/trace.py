@@ -15,6 +15,7 @@ from torch.export import ExportedProgram, export
 
 from ..errors import TraceError
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
+from .rules import rule_for
 from .taps import Tap, find_taps
 from .walk import NodeRecord, Walk
 
@@ -45,7 +46,7 @@ def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
     Raises:
         TraceError: torch.export cannot follow the network at all, or it returns more than one tensor.
     """
-    walk = Walk(model, canonical=_canonical_names(model))
+    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for)
     program = _export(model, input_size, training=False)
     returned = program.call_spec.out_spec
     if returned is None or not returned.is_leaf():
