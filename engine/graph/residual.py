@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ...archs.units import Expand, Merge
-from ..modules import expansion
+from ..modules.guests import EXPANSIONS
 from .rules_elementwise import RESIDUAL_OPS
 from .trace import Trace, blank_images, trace
 from .walk import NodeRecord
@@ -49,9 +49,9 @@ class View:
             if _is_trivial(merge.index, width):
                 merge.index = None
         for name in self.expansions:
-            expand = expansion.placed(model)[name]
+            expand = EXPANSIONS.placed(model)[name]
             if _is_trivial(expand.index, len(expand.index)):
-                expansion.take_away(model, name)
+                EXPANSIONS.take_away(model, [name])
         return model
 
 
@@ -79,10 +79,10 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
             merges[name] = width
         if merge.expand is None:
             expansions.append(name)
-    branches = [name for name in _lone_branches(opened, traced) if name not in expansion.placed(opened)]
+    branches = [name for name in _lone_branches(opened, traced) if name not in EXPANSIONS.placed(opened)]
     widths |= {name: _width(traced, name) for name in branches}
     for name in (*expansions, *branches):
-        expansion.place(opened, name, Expand(widths[name]).to(_device(model)))
+        EXPANSIONS.place(opened, name, Expand(widths[name]).to(_device(model)))
     return View(
         opened,
         trace(opened, input_size),

@@ -16,11 +16,10 @@ from ...weights import formats, names, store
 from ...weights.shortcuts import shortcut_indices
 from ...weights.store import WeightFile
 from ..errors import FitError
-from ..modules import expansion
-from ..modules import placement as compactors
 from ..modules.blank import without_initialisation
 from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, ties_of
+from ..modules.guests import COMPACTORS, EXPANSIONS
 from .recognition import recognise
 
 IMAGENET_NORMALIZATION = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -138,8 +137,8 @@ def load_network(
     with without_initialisation():
         model = arch.build(num_classes)
     state = {name: torch.from_numpy(array) for name, array in weight_file.tensors.items()}
-    compactors.place_stored(model, state, meta.get("ties") or {})
-    expansion.place_stored(model, state)
+    COMPACTORS.place_stored(model, state, meta.get("ties"))
+    EXPANSIONS.place_stored(model, state)
     try:
         fit(model, state, folded)
         classes = logits_width(model, size)
