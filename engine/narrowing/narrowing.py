@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from ...weights.errors import first_line
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
 from ..graph.trace import BATCH, Trace, blank_images, trace
@@ -114,7 +115,7 @@ def _cut_and_run(
         with torch.no_grad():
             functional_call(thin, buffers, (blank_images(thin, input_size),))
     except Exception as error:  # whatever the network's own code raises
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return first_line(error)
     return thin
 
 
