@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from prune.engine.runs.plain import plain
-from prune.weights.errors import first_line
 
 
 @dataclass
@@ -28,16 +27,3 @@ class Facts:
 def test_facts_survive_json(value, expected):
     assert plain(value) == expected
     assert json.loads(json.dumps(plain(value), allow_nan=False)) == expected
-
-
-@pytest.mark.parametrize(
-    ("error", "line"),
-    [
-        (ValueError("\n one\ntwo"), "one"),
-        (ValueError(), "ValueError"),
-        (ValueError(" \n"), "ValueError"),
-        (OSError(2, "gone"), "[Errno 2] gone"),
-    ],
-)
-def test_an_error_in_one_line(error, line):
-    assert first_line(error) == line
