@@ -376,7 +376,7 @@ def test_evaluate_json(facts, file: Path):
 
 
 def test_evaluate_opens_the_images_once_per_normalisation(facts, file: Path, monkeypatch: pytest.MonkeyPatch):
-    from prune.engine.network.network import sources
+    from prune.engine.network import sources
 
     opened: list[object] = []
     open_data = sources.open_data

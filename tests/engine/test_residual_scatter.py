@@ -16,7 +16,7 @@ from prune.engine.criteria import score
 from prune.engine.graph.cost import count
 from prune.engine.graph.residual import COPIES, view
 from prune.engine.graph.trace import trace
-from prune.engine.modules import expansion
+from prune.engine.modules.guests import EXPANSIONS
 from prune.engine.narrowing.pruning import Pruned, forecast, prune_network
 from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.engine.selection.allocation import Allocation
@@ -130,7 +130,7 @@ def test_what_is_not_narrowed_keeps_the_plain_addition():
 def test_another_networks_branches_are_expanded_by_a_copy_and_it_is_said():
     _, result = pruned("torchvision:resnet18", Rate(rate=0.4, residual="scatter"), 32)
     assert result.notes == (COPIES,)
-    assert "layer1.0.bn2" in expansion.placed(result.network.model)
+    assert "layer1.0.bn2" in EXPANSIONS.placed(result.network.model)
     assert len(result.kept["conv1"]) == 64  # the stem's output is a stream itself
     _, internal = pruned("torchvision:resnet18", Rate(rate=0.4), 32)
     assert internal.notes == ()
@@ -177,13 +177,13 @@ def test_folding_keeps_the_expansions_of_other_networks(tmp_path: Path):
         expected = result.network.model(images(network))
         folded = load_network(tmp_path / "folded.hdf5")
         torch.testing.assert_close(folded.model(images(network)), expected, rtol=1e-4, atol=1e-4)
-    assert "layer1.0.bn2" in expansion.placed(folded.model)
+    assert "layer1.0.bn2" in EXPANSIONS.placed(folded.model)
 
 
 def test_a_shifted_index_is_found(monkeypatch: pytest.MonkeyPatch):
     """The value proof must notice a branch that goes to the wrong channels of its stream."""
     from prune.engine.errors import ProofError
-    from prune.engine.narrowing.narrowing import surgery
+    from prune.engine.narrowing import surgery
 
     right = surgery._renumbered
 

@@ -1,0 +1,1 @@
+"""A run as a folder: its files, its log and its surroundings."""
