@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import nn
 
+from .arch import Arch
 from .errors import ArchError, UnknownArch, nearest
-from .registry import Arch
 
 
 def module_arch(module_name: str, factory_name: str) -> Arch:

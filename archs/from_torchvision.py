@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 from torchvision import models
 
+from .arch import Arch
 from .errors import ArchError, UnknownArch, nearest
-from .registry import Arch
 
 _WARNS_ABOUT_ITS_INITIALISATION = {"googlenet", "inception_v3"}
 

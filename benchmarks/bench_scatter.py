@@ -14,10 +14,11 @@ from functools import partial
 
 import torch
 from prune.archs.units import Merge
-from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.allocations.rate import Rate
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.network.network import new_network
+from prune.engine.selection.selection import equal_scores
 from torch import Tensor
 
 SHAPES = ((16, 32), (32, 16), (64, 8), (256, 56), (512, 28), (1024, 14), (2048, 7))  # channels, height
@@ -52,7 +53,7 @@ def _whole_network(images: int, memory_format: torch.memory_format) -> float:
     network = new_network("resnet56")
     thin = prune_network(
         network,
-        Specification(rate=0.4, residual="scatter"),
+        Rate(rate=0.4, residual="scatter"),
         equal_scores(trace(network.model, network.input_size).map),
     ).network
     images_NCHW = torch.randn(images, *network.input_size).to(memory_format=memory_format)

@@ -7,10 +7,12 @@ import time
 from itertools import pairwise
 
 import torch
-from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.allocations.budget import Budget
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.narrowing import narrow_proven
 from prune.engine.network.network import new_network
+from prune.engine.selection.allocation import Prunable
+from prune.engine.selection.selection import equal_scores
 
 ARCHS = ["resnet56", "torchvision:resnet50", "torchvision:densenet121", "torchvision:vgg16_bn"]
 
@@ -24,7 +26,7 @@ def main() -> None:
         moments = [time.process_time()]
         traced = trace(network.model, network.input_size)
         moments.append(time.process_time())
-        selection = Specification(flops=0.5).select(traced.map, equal_scores(traced.map), {})
+        selection = Budget(flops=0.5).select(Prunable(map=traced.map), equal_scores(traced.map))
         moments.append(time.process_time())
         narrow_proven(network.model, traced, network.input_size, lambda _, s=selection: s.removed)
         moments.append(time.process_time())

@@ -11,9 +11,9 @@ from .prune_tables import show_costs, show_groups
 from .show import Out
 
 if TYPE_CHECKING:
-    from ..engine.allocations.specification import Specification
     from ..engine.data import ImageData
     from ..engine.graph.cost import Cost
+    from ..engine.selection.allocation import Allocation
     from ..engine.training.config import TrainConfig
 
 
@@ -25,7 +25,7 @@ def show_dry_run(
     before: "Cost",
     after: "Cost | None" = None,
     counts: Mapping[str, tuple[int, int]] | None = None,
-    wanted: "Specification | None" = None,
+    wanted: "Allocation | None" = None,
     config: "TrainConfig | None" = None,
     data: "ImageData | None" = None,
 ) -> None:
@@ -61,7 +61,7 @@ def show_dry_run(
         show.facts({"network": f"{arch}, {macs} MACs, {params} params"})
     if config is not None and data is not None:
         show.facts(_training_words(config, data))
-    if wanted is not None and wanted.ways == ["--flops/--params"]:
+    if wanted is not None and wanted.widths_depend_on_scores:
         show.note("how a budget is shared out among the layers depends on the scores a little")
     show.note(f"dry run: nothing was written; {path} would be")
 

@@ -14,9 +14,9 @@ from .recipe_option import hold_against_recipe
 from .show import Out
 
 if TYPE_CHECKING:
-    from ..engine.allocations.specification import Specification
     from ..engine.jobs.one_shot import OneShot, Outcome
     from ..engine.network.network import Network
+    from ..engine.selection.allocation import Allocation
 
 
 def prune_one_shot(asked: Asked) -> None:
@@ -91,19 +91,18 @@ def _preview(show: Out, network: "Network", job: "OneShot", path: Path) -> None:
     )
 
 
-def wanted_or_half(show: Out, asked: Asked) -> "Specification":
+def wanted_or_half(show: Out, asked: Asked) -> "Allocation":
     """What the options ask for; half of the MACs where they do not say."""
+    from ..engine.allocations import required
+
     wanted = asked.amount.allocation()
     if wanted is None:
         show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
-        wanted = asked.amount.allocation(flops=0.5)
-        assert wanted is not None
+        wanted = required({**asked.amount.settings(), "flops": 0.5})
     return wanted
 
 
-def refuse_scoring_without_effect(
-    wanted: "Specification", criterion: str | None, scores: Path | None
-) -> None:
+def refuse_scoring_without_effect(wanted: "Allocation", criterion: str | None, scores: Path | None) -> None:
     """Scores come from one place, and only where they matter.
 
     Raises:
@@ -113,7 +112,7 @@ def refuse_scoring_without_effect(
         raise typer.BadParameter("--criterion and --scores exclude each other")
     if (criterion or scores) and not wanted.needs_scores:
         given = "--criterion" if criterion else "--scores"
-        raise typer.BadParameter(f"{given} has no effect with {wanted.ways[0]}; leave out one of them")
+        raise typer.BadParameter(f"{given} has no effect with {wanted.way}; leave out one of them")
 
 
 def beside(file: Path | None, arch: str | None) -> Path:

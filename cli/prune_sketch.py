@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def prune_sketch(asked: Asked) -> None:
     """Do it as it was asked."""
     show = asked.output.show()
-    from ..engine.allocations.specification import Specification
+    from ..engine.allocations import required
     from ..engine.jobs.sketch import run_sketch
     from ..engine.network.network import save_network
     from ..weights.files import check_distinct
@@ -42,7 +42,7 @@ def prune_sketch(asked: Asked) -> None:
         return
     data = open_images(show, images, source) if measurable(images, source) else None
     outcome = show.progress(run_sketch(source.network, job, data, where))
-    wanted = Specification(keep_rate=job.keep_rate, skip=job.skip)
+    wanted = required({"keep_rate": job.keep_rate, "skip": job.skip})
     hold_against_recipe(asked.context, show, outcome.network, wanted, outcome.pruned.after)
 
     save_network(path, outcome.network, force=force)

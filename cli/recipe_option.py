@@ -10,10 +10,10 @@ import typer
 from .typed import typed
 
 if TYPE_CHECKING:
-    from ..engine.allocations.specification import Specification
     from ..engine.graph.cost import Cost
     from ..engine.network.network import Network
     from ..engine.recipes import Recipe
+    from ..engine.selection.allocation import Allocation
     from .show import Out
 
 _KEY = "prune.recipe"
@@ -105,7 +105,7 @@ def check_recipe(context: typer.Context, file: Path | None, arch: str | None) ->
 
 
 def hold_against_recipe(
-    context: typer.Context, show: "Out", network: "Network", specification: "Specification", cost: "Cost"
+    context: typer.Context, show: "Out", network: "Network", allocation: "Allocation", cost: "Cost"
 ) -> None:
     """Say whether the narrow network is the one that the recipe records; before it is written.
 
@@ -117,4 +117,4 @@ def hold_against_recipe(
         return
     from ..engine.recipes.check import check_narrow
 
-    show.note(check_narrow(recipe, network, specification, cost))
+    show.note(check_narrow(recipe, network, allocation, cost))

@@ -1,20 +1,18 @@
 """What a command prints: results on stdout, everything about the work on stderr."""
 
-import dataclasses
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ..engine.events import Event
+from ..engine.runs.plain import plain
 from . import processes, units
 from .progress import draw
 from .spelling import as_typed
@@ -81,7 +79,7 @@ class Out:
     def json(self, result: object) -> None:
         """Print the result for machines, if they are who asked."""
         if self.as_json:
-            print(json.dumps(_plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+            print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
 
     def note(self, text: str) -> None:
         """Say something about the work."""
@@ -161,20 +159,3 @@ def _full_width_table(headings: list[str], left: list[bool], cells: list[list[st
     lines = ["  ".join(map(format, row, forms)).rstrip() for row in [headings, *cells]]
     lines.insert(1, "─" * (sum(widths) + 2 * (len(widths) - 1)))
     return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    """The same facts in JSON's own types; what JSON cannot say (nan, infinity) becomes null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    if isinstance(value, PathLike):
-        return str(value)
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from ..archs import registry
 from . import criteria
-from .allocations.specification import Specification
+from .allocations.plan import Planned
 from .data import ImageData
 from .errors import AllocationError, FitError
 from .events import Accuracy
 from .graph import cost
 from .graph import trace as graph
 from .graph.trace import Trace
-from .jobs.keywords import Settings, refuse_without_effect, settings_for, specification_of
+from .jobs.keywords import Settings, asked_for, refuse_without_effect, settings_for
 from .measure import evaluation
 from .measure import recalibrate as norms
 from .modules.blank import without_initialisation
@@ -29,6 +29,7 @@ from .network.batches import Images, batches_of
 from .network.network import Network, load_network, logits_width, save_network
 from .scores import score_file
 from .selection import plan as plans
+from .selection.allocation import Allocation
 from .selection.plan import Plan
 
 Scores = Mapping[str, Tensor]
@@ -163,7 +164,8 @@ def plan(
             stay whole; those of l1 by default.
         layers: how much leaves, layer by layer: a dictionary from names or globs to shares removed, or a list
             of dictionaries as torch.ao's pruners and NNI take them; see `engine.selection.layer_settings`.
-        wanted: how much leaves, said in another way, and its limits: the fields of `Specification`.
+        wanted: how much leaves, said in another way, and its limits, such as `flops=0.5, round_to=8`: the
+            fields of one of `engine.allocations`.
 
     Raises:
         AllocationError: it cannot be met, or a layer that was called by name would keep all its filters.
@@ -172,11 +174,11 @@ def plan(
     network = _network(network)
     traced = trace(network)
     settings = None if layers is None else settings_for(layers, network.model, traced.map)
-    specification = specification_of(wanted, settings, traced.map)
-    known = _scores(network, traced, scores, specification)
+    allocation = asked_for(wanted, settings, traced.map)
+    known = _scores(network, traced, scores, allocation)
     if isinstance(scores, str | Path):
-        specification, _ = score_file.skipping_unscored(specification, traced.map, known)
-    pruned = prune_network(network, specification, known, traced=traced)
+        allocation, _ = score_file.skipping_unscored(allocation, traced.map, known)
+    pruned = prune_network(network, allocation, known, traced=traced)
     if settings is not None:
         refuse_without_effect(settings, pruned.selection, pruned.pinned)
     return pruned.plan
@@ -198,7 +200,7 @@ def prune(network: Network | Pruned, plan: Plan | str | Path) -> Pruned:
         AllocationError: the plan is for another network.
         ProofError: the narrow network would compute something else.
     """
-    return prune_network(_network(network), Specification(plan=_path_or(plan)), {})
+    return prune_network(_network(network), Planned(plan=_path_or(plan)), {})
 
 
 def recalibrate(
@@ -285,13 +287,11 @@ def _check_arch(model: nn.Module, arch: str, num_classes: int) -> None:
 
 
 def _scores(
-    network: Network, traced: Trace, given: Scores | str | Path | None, specification: Specification
+    network: Network, traced: Trace, given: Scores | str | Path | None, allocation: Allocation
 ) -> Scores:
-    if not specification.needs_scores:
+    if not allocation.needs_scores:
         if given is not None:
-            raise AllocationError(
-                f"scores have no effect with {specification.ways[0]}; leave out one of them"
-            )
+            raise AllocationError(f"scores have no effect with {allocation.way}; leave out one of them")
         return {}
     if given is None:
         return criteria.score("l1", network.model, traced)

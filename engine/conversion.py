@@ -15,7 +15,7 @@ from .graph.channels import ChannelMap, Role
 from .graph.cost import count
 from .graph.residual import View, view
 from .graph.trace import trace
-from .modules.placement import placed
+from .modules.guests import COMPACTORS
 from .narrowing.narrowing import narrow_proven
 from .narrowing.surgery import ZERO_CHANNEL
 from .network.network import Network, load_network, to_weight_file
@@ -73,7 +73,7 @@ def convert(
         network, source = _official(source.name)
     else:
         network = load_network(source, arch, input_size=input_size)
-    has_compactors = bool(placed(network.model))
+    has_compactors = bool(COMPACTORS.placed(network.model))
     actions, form, folded = [], "", None
     if not has_compactors:  # otherwise a row of zeros is a compactor's, and folding sees to it
         traced = trace(network.model, network.input_size)

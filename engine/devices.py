@@ -1,6 +1,7 @@
-"""The processor that work runs on, by name."""
+"""The processor that work runs on: by name, and a network's own."""
 
 import torch
+from torch import Tensor, nn
 
 from .errors import EngineError
 
@@ -24,6 +25,16 @@ def resolve_device(name: str) -> torch.device:
             f"device '{name}' was asked for, but there are only {present} GPUs, cuda:0 the first"
         )
     return torch.device(name)
+
+
+def first_weight(model: nn.Module) -> Tensor:
+    """What a network's images must be like: of this type, in this place; a number where it has no weights."""
+    return next(model.parameters(), torch.zeros(()))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network's weights are; the CPU for a network without any."""
+    return first_weight(model).device
 
 
 def synchronize(device: torch.device) -> None:

@@ -31,3 +31,8 @@ class MissingPackage(WeightsError):
 
 class NameStyleError(WeightsError):
     """Tensor names that cannot be translated from one style to another."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else says, as one line; its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import store
-from .errors import BadWeightFile, MissingPackage, UnknownFormat
+from .errors import BadWeightFile, MissingPackage, UnknownFormat, first_line
 from .files import atomic_write, check_output, require_file
 from .names import without_module
 from .tensors import WeightFile, normalised
@@ -121,8 +121,9 @@ def _read_torch(path: str | Path) -> WeightFile:
             "was made, save a state dict: torch.save(model.state_dict(), ...)"
         ) from error
     except Exception as error:  # a damaged archive can fail anywhere in torch
-        reason = str(error).partition("\n")[0]
-        raise BadWeightFile(f"'{path}' cannot be read as a PyTorch checkpoint: {reason}") from error
+        raise BadWeightFile(
+            f"'{path}' cannot be read as a PyTorch checkpoint: {first_line(error)}"
+        ) from error
     state = _state_dict(content)
     if not state:
         raise BadWeightFile(

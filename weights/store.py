@@ -9,7 +9,7 @@ import numpy as np
 from h5py import h5a, h5g, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
 from h5py.h5 import INDEX_CRT_ORDER, INDEX_NAME
 
-from .errors import BadWeightFile
+from .errors import BadWeightFile, first_line
 from .files import atomic_write, check_output, require_file, sha256
 from .tensors import WeightFile, normalised
 from .trust import Budget, open_dataset
@@ -45,8 +45,9 @@ def read(path: str | Path) -> WeightFile:
         with h5py.File(path, "r", locking=False) as file:
             return _read(file, path)
     except _HDF5_ERRORS as error:
-        reason = str(error).partition("\n")[0]
-        raise BadWeightFile(f"'{path}' is damaged or truncated ({reason}); copy it again") from error
+        raise BadWeightFile(
+            f"'{path}' is damaged or truncated ({first_line(error)}); copy it again"
+        ) from error
 
 
 def write(path: str | Path, weight_file: WeightFile, *, force: bool = False) -> None:

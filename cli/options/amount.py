@@ -9,13 +9,9 @@ from . import parse
 from .group import SHARE, After, Group, option
 
 if TYPE_CHECKING:
-    from ...engine.allocations.specification import Specification
+    from ...engine.selection.allocation import Allocation
 
 _leaves = partial(option, "What leaves")
-
-# Those that say how much leaves; the others say where to stop.
-_WAYS = ("compress_rate", "keep_rate", "rate", "layer_rates", "rate_norm", "rate_dist", "flops", "params")
-_WAYS += ("deps", "plan")
 
 Residual = Annotated[
     Literal["internal", "coupled", "scatter"] | None,
@@ -101,36 +97,19 @@ class Amount(Group):
     )
 
     def settings(self) -> dict[str, Any]:
-        """What was said, by the engine's names.
-
-        Raises:
-            AllocationError: deps that cannot be read.
-        """
-        from ...engine.allocations.deps import read_deps
-
+        """What was said, by the engine's names."""
         said = super().settings()
-        if "layer_rate" in said:
-            said["layer_rates"] = tuple(said.pop("layer_rate"))
-        if "skip" in said:
-            said["skip"] = tuple(said["skip"])
-        if "deps" in said:
-            said["deps"] = read_deps(said["deps"])
-        return said
+        return {"layer_rates" if name == "layer_rate" else name: value for name, value in said.items()}
 
-    def allocation(self, **otherwise: Any) -> "Specification | None":
+    def allocation(self) -> "Allocation | None":
         """What was asked for; None where nothing says how much is to leave.
 
-        Args:
-            otherwise: what says so in that case, as `flops=0.5`.
         Raises:
-            AllocationError: options that exclude each other, or deps that cannot be read.
+            AllocationError: options that exclude each other or have no effect, or that cannot be read.
         """
-        from ...engine.allocations.specification import Specification
+        from ...engine.allocations import allocation_of
 
-        said = self.settings()
-        if not any(way in said for way in _WAYS):
-            said |= otherwise
-        return Specification(**said) if any(way in said for way in _WAYS) else None
+        return allocation_of(self.settings())
 
 
 @dataclass(frozen=True)

@@ -1,241 +1,127 @@
-"""Which channels leave so that a budget is met: of multiply-accumulates, parameters, or any other cost."""
+"""Budgets: just enough channels leave, of multiply-accumulates, of parameters, or of both."""
 
-from collections import Counter as Tally
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import ClassVar, Self
 
 from ..errors import AllocationError
-from ..graph.channels import ChannelMap, Group, Ids
+from ..graph.channels import ChannelMap, Ids
 from ..graph.cost import Counter
-from ..selection.selection import Scores, Selection, channel_scores, removal_order
-
-RANKINGS = ("local", "global")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How far a group may be narrowed.
-
-    Attributes:
-        min_channels: as many stay.
-        max_rate: no larger share leaves.
-        round_to: the number that stays is rounded up to a multiple; a narrower group stays whole.
-    """
-
-    min_channels: int = 1
-    max_rate: float = 0.9
-    round_to: int = 1
-
-    def __post_init__(self) -> None:
-        if self.min_channels < 1 or self.round_to < 1 or not 0 <= self.max_rate <= 1:
-            raise AllocationError(
-                f"limits are min-channels {self.min_channels} and round-to {self.round_to}, from 1 up, "
-                f"and max-rate {self.max_rate:g}, from 0 to 1"
-            )
+from ..selection.allocation import GroupAllocation, Prunable
+from ..selection.removal_order import Limits, Ranking, RemovalOrder, first_length
+from ..selection.selection import Scores, Selection, check_choice, equal_scores
 
 
-class _Candidates(NamedTuple):
-    """Channels that may leave, in the order in which each group's do; one entry per channel in every row.
+@dataclass(frozen=True, kw_only=True)
+class Budget(GroupAllocation):
+    """The largest network of a removal order that keeps within a budget; see `RemovalOrder`.
 
     Attributes:
-        ids: of the channels.
-        groups: number of the group.
-        steps: how many of its group leave earlier.
-        rates: share of its group that is gone with it.
-        scores: divided by the group's mean.
-    """
-
-    ids: Ids
-    groups: NDArray[np.int64]
-    steps: NDArray[np.int64]
-    rates: NDArray[np.float64]
-    scores: NDArray[np.float64]
-
-    @classmethod
-    def none(cls) -> "_Candidates":
-        """Not one."""
-        numbers, shares = np.array([], dtype=np.int64), np.array([])
-        return cls(numbers, numbers, numbers, shares, shares)
-
-
-class RemovalOrder:
-    """One order in which the channels of all groups leave; every length of it is a narrower network.
-
-    Ranking `local` lets the groups narrow in step: the k-th lowest of n channels leaves at rate k/n, equal
-    rates by score. Ranking `global` compares scores across groups, each divided by its group's mean.
-    """
-
-    def __init__(
-        self,
-        channel_map: ChannelMap,
-        groups: Iterable[Group],
-        scores: Scores,
-        *,
-        ranking: str = "local",
-        limits: Limits = Limits(),
-    ):
-        if ranking not in RANKINGS:
-            raise AllocationError(f"no ranking '{ranking}'; choose {' or '.join(RANKINGS)}")
-        self.groups = tuple(groups)
-        self.limits = limits
-        self._widths_G = np.array([len(group.channels) for group in self.groups], dtype=np.int64)
-        self.bounds: Tally[str] = Tally()
-        columns = zip(
-            _Candidates.none(),
-            *(
-                self._candidates(index, group, channel_scores(channel_map, group, scores))
-                for index, group in enumerate(self.groups)
-            ),
-            strict=True,
-        )
-        everyone = _Candidates(*map(np.concatenate, columns))
-        keys = (everyone.scores, everyone.rates) if ranking == "local" else (everyone.scores,)
-        sequence = np.lexsort(keys)  # the last key counts most, and equal keys keep their order
-        self._ids = everyone.ids[sequence]
-        self._group_of = everyone.groups[sequence]
-        self._step = everyone.steps[sequence]
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def removed(self, length: int) -> Ids:
-        """The ids that leave in the first `length` steps, fewer where widths are rounded up."""
-        leave_G = np.bincount(self._group_of[:length], minlength=len(self.groups))
-        kept_G = self._widths_G - leave_G
-        multiple = self.limits.round_to
-        rounded_G = np.minimum(self._widths_G, -(-kept_G // multiple) * multiple)
-        return self._ids[self._step < (self._widths_G - rounded_G)[self._group_of]]
-
-    def selection(self, length: int) -> Selection:
-        """The first `length` steps as a selection."""
-        removed = frozenset(self.removed(length).tolist())
-        counts = {
-            group.name: (
-                len(group.channels) - len(removed.intersection(group.channels.tolist())),
-                len(group.channels),
-            )
-            for group in self.groups
-        }
-        return Selection(removed, counts)
-
-    def _candidates(self, index: int, group: Group, scores_C: NDArray[np.float64]) -> "_Candidates":
-        order = removal_order(group, scores_C)
-        order = order[: self._most(group, len(order))]
-        steps = np.arange(len(order))
-        mean = np.abs(scores_C[np.isfinite(scores_C)]).mean() or 1.0
-        return _Candidates(
-            ids=group.channels[order],
-            groups=np.full(len(order), index),
-            steps=steps,
-            rates=(steps + 1) / len(group.channels),
-            scores=scores_C[order] / mean,
-        )
-
-    def _most(self, group: Group, removable: int) -> int:
-        """How many channels of a group may leave at most; notes which limit says so."""
-        n = len(group.channels)
-        bounds = {
-            "pinned channels": removable,
-            f"min-channels {self.limits.min_channels}": max(0, n - self.limits.min_channels),
-            f"max-rate {self.limits.max_rate:g}": int(self.limits.max_rate * n),
-        }
-        tightest = min(bounds, key=bounds.__getitem__)
-        self.bounds[tightest] += 1
-        return bounds[tightest]
-
-
-def first_length(order: RemovalOrder, meets: Callable[[Ids], bool]) -> int | None:
-    """The shortest prefix of a removal order that meets a target, by bisection.
-
-    Args:
-        order: in which channels leave.
-        meets: does the network without these ids meet the target? Once true, it stays true for longer
-            prefixes.
-
-    Returns:
-        The length, or None where even the whole order does not meet it.
-    """
-    if not meets(order.removed(len(order))):
-        return None
-    short, long = 0, len(order)
-    while short < long:
-        middle = (short + long) // 2
-        if meets(order.removed(middle)):
-            long = middle
-        else:
-            short = middle + 1
-    return long
-
-
-def by_budget(
-    channel_map: ChannelMap,
-    groups: Iterable[Group],
-    scores: Scores,
-    *,
-    flops: float | None = None,
-    params: float | None = None,
-    ranking: str = "local",
-    limits: Limits = Limits(),
-) -> Selection:
-    """Remove just enough channels to meet a budget: the largest network of a removal order within it.
-
-    Args:
-        channel_map: of the network.
-        groups: those that take part.
-        scores: per convolution name, scores_F.
         flops: multiply-accumulates per image: up to 1 the share of the original that remains, above 1 a
             number.
-        params: parameters, likewise.
-        ranking: `local` or `global`; see `RemovalOrder`.
-        limits: how far groups may be narrowed.
-
-    Raises:
-        AllocationError: no target, a target that is not positive, or one out of reach; the message says what
-            is in reach
-            and which limits hold it.
+        params: parameters, likewise. Both may be given.
+        ranking: compare scores within (`local`) or across (`global`) groups.
+        round_to: the number of channels that stay is rounded up to a multiple; a narrower group stays whole.
+        max_rate: no larger share of a group leaves.
     """
-    counter = Counter(channel_map)
-    whole = counter.totals(())
-    targets = [_absolute("flops", flops, whole[0]), _absolute("params", params, whole[1])]
-    if flops is None and params is None:
-        raise AllocationError("a budget needs a target: flops, params, or both")
-    order = RemovalOrder(channel_map, groups, scores, ranking=ranking, limits=limits)
 
-    def meets(removed: Ids) -> bool:
-        return all(cost <= target for cost, target in zip(counter.totals(removed), targets, strict=True))
+    ways: ClassVar = (("flops", "params"),)
+    place: ClassVar = 10
+    widths_depend_on_scores: ClassVar = True
 
-    length = first_length(order, meets)
-    if length is None:
-        smallest = counter.totals(order.removed(len(order)))
-        raise AllocationError(_out_of_reach(channel_map, order, whole, smallest, targets))
-    return order.selection(length)
+    flops: float | None = None
+    params: float | None = None
+    ranking: Ranking = "local"
+    round_to: int = Limits.round_to
+    max_rate: float = Limits.max_rate
+
+    def __post_init__(self) -> None:
+        """Refuse what `Allocation` does, no target or one that is not positive, and odd limits."""
+        super().__post_init__()
+        check_choice("ranking", self.ranking, Ranking)
+        if self.flops is None and self.params is None:
+            raise AllocationError("a budget needs a target: `flops`, `params`, or both")
+        for name, target in (("flops", self.flops), ("params", self.params)):
+            if target is not None and not target > 0:
+                raise AllocationError(
+                    f"{name} target {target:g} is not positive; give a share such as 0.5, or a number"
+                )
+        self._limits()
+
+    @classmethod
+    def example(cls, network: Prunable) -> Self:
+        """The first tenth of the multiply-accumulates, in whatever network."""
+        return cls(flops=0.9)
+
+    @classmethod
+    def offers(cls) -> tuple[str, ...]:
+        """See `Allocation`; either target is a way."""
+        return ("`flops`", "`params`")
+
+    def select(self, network: Prunable, scores: Scores) -> Selection:
+        """See `Allocation`.
+
+        Raises:
+            AllocationError: also a target out of reach; the message says what is in reach and which limits
+                hold it.
+        """
+        order = self._order(network, scores)
+        targets = _Targets(network.map, self.flops, self.params)
+        length = first_length(order, targets.met_without)
+        if length is None:
+            raise AllocationError(_out_of_reach(network.map, order, targets))
+        return order.selection(length)
+
+    def check(self, network: Prunable) -> None:
+        """See `Allocation`; whether the target is in reach, by the smallest network alone."""
+        order = self._order(network, equal_scores(network.map))
+        targets = _Targets(network.map, self.flops, self.params)
+        if not targets.met_without(order.removed(len(order))):
+            raise AllocationError(_out_of_reach(network.map, order, targets))
+
+    def _order(self, network: Prunable, scores: Scores) -> RemovalOrder:
+        groups = self.groups(network)
+        return RemovalOrder(network.map, groups, scores, ranking=self.ranking, limits=self._limits())
+
+    def _limits(self) -> Limits:
+        return Limits(self.min_channels, self.max_rate, self.round_to)
 
 
-def _absolute(name: str, target: float | None, whole: int) -> float:
+class _Targets:
+    """What a network may cost, in multiply-accumulates and parameters.
+
+    Attributes:
+        whole: what the full network costs.
+        most: what the narrow one may; infinite where nobody says.
+    """
+
+    def __init__(self, channel_map: ChannelMap, *targets: float | None) -> None:
+        self._counter = Counter(channel_map)
+        self.whole = self._counter.totals(())
+        self.most = [_absolute(*pair) for pair in zip(targets, self.whole, strict=True)]
+
+    def cost_without(self, removed: Ids) -> tuple[int, int]:
+        """What the network costs without these channels."""
+        return self._counter.totals(removed)
+
+    def met_without(self, removed: Ids) -> bool:
+        """Does the network keep within the budget without these channels?"""
+        return all(cost <= most for cost, most in zip(self.cost_without(removed), self.most, strict=True))
+
+
+def _absolute(target: float | None, whole: int) -> float:
     if target is None:
         return float("inf")
-    if not target > 0:
-        raise AllocationError(
-            f"{name} target {target:g} is not positive; give a share such as 0.5, or a number"
-        )
     return target * whole if target <= 1 else target
 
 
-def _out_of_reach(
-    channel_map: ChannelMap,
-    order: RemovalOrder,
-    whole: tuple[int, int],
-    smallest: tuple[int, int],
-    targets: list[float],
-) -> str:
+def _out_of_reach(channel_map: ChannelMap, order: RemovalOrder, targets: _Targets) -> str:
+    smallest = targets.cost_without(order.removed(len(order)))
     missed = [
         f"{name} target {target:,.0f} is out of reach: the smallest network has {least:,}, "
         f"{least / most:.3f} of {most:,}"
-        for name, most, least, target in zip(("flops", "params"), whole, smallest, targets, strict=True)
+        for name, most, least, target in zip(
+            ("flops", "params"), targets.whole, smallest, targets.most, strict=True
+        )
         if least > target
     ]
     limits = [f"{bound} ({count} groups)" for bound, count in order.bounds.most_common()]

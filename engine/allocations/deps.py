@@ -2,14 +2,71 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ...weights import store
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
+from ..selection.allocation import Allocation, Prunable
 from ..selection.selection import Scores, Selection, channel_scores, leaving, removal_order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deps(Allocation):
+    """Every convolution gets a width of its own; the channels of smallest score leave.
+
+    Ding et al., ICCV 2021, arXiv 2007.03260, write their results this way. Residual streams take part:
+    all convolutions of a stream must be given one width.
+
+    Attributes:
+        deps: widths, one per convolution in the order of the arch.
+    """
+
+    ways: ClassVar = (("deps",),)
+    place: ClassVar = 60
+
+    deps: tuple[int, ...]
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> Self:
+        """See `Allocation`; the widths may also be text, as `read_deps` takes it."""
+        deps = settings["deps"]
+        widths = read_deps(deps) if isinstance(deps, str) else tuple(int(width) for width in deps)
+        return cls(**{**settings, "deps": widths})
+
+    @classmethod
+    def example(cls, network: Prunable) -> Self:
+        """Three quarters of every width."""
+        filters = (len(network.map.layer(name).out_ids) for name in network.conv_order)
+        return cls(deps=tuple(max(1, 3 * n // 4) for n in filters))
+
+    def select(self, network: Prunable, scores: Scores) -> Selection:
+        """See `Allocation`.
+
+        Raises:
+            AllocationError: also a network that has no order of deps, a wrong count, a width out of range,
+                different widths within one group, or a channel that may not leave; names the convolution.
+        """
+        width_of = _by_name(network.map, self.deps, network.conv_order)
+        removed: list[int] = []
+        counts: dict[str, tuple[int, int]] = {}
+        for group in network.map.groups:
+            n, width = len(group.channels), _agreed_width(network.map, group, width_of)
+            if width is None:
+                continue
+            counts[group.name] = (width, n)
+            if width < n:
+                order = removal_order(group, channel_scores(network.map, group, scores))
+                leave, shortfall = leaving(group, order, n - width, min_channels=1)
+                if shortfall:
+                    reason = next(iter(group.pinned.values()))
+                    raise AllocationError(f"deps give '{group.name}' {width} channels of {n}, but {reason}")
+                removed += group.channels[leave].tolist()
+        return Selection(frozenset(removed), counts)
 
 
 def read_deps(text: str) -> tuple[int, ...]:
@@ -34,46 +91,10 @@ def read_deps(text: str) -> tuple[int, ...]:
     return tuple(deps.tolist())
 
 
-def by_deps(
-    channel_map: ChannelMap, scores: Scores, deps: Sequence[int], conv_order: Sequence[str]
-) -> Selection:
-    """Bring every convolution to a given width; the channels of smallest score leave.
-
-    Ding et al., ICCV 2021, arXiv 2007.03260, write their results this way. Residual streams take part:
-    all convolutions of a stream must be given one width.
-
-    Args:
-        channel_map: of the network.
-        scores: per convolution name, scores_F.
-        deps: widths, one per name in `conv_order`.
-        conv_order: the convolutions in the order of `deps`; empty for a network that has no such order.
-
-    Raises:
-        AllocationError: no order, a wrong count, a width out of range, different widths within one group, or
-            a channel that may not leave; each names the convolution.
-    """
-    width_of = _by_name(channel_map, deps, conv_order)
-    removed: list[int] = []
-    counts: dict[str, tuple[int, int]] = {}
-    for group in channel_map.groups:
-        n, width = len(group.channels), _agreed_width(channel_map, group, width_of)
-        if width is None:
-            continue
-        counts[group.name] = (width, n)
-        if width < n:
-            order = removal_order(group, channel_scores(channel_map, group, scores))
-            leave, shortfall = leaving(group, order, n - width, min_channels=1)
-            if shortfall:
-                reason = next(iter(group.pinned.values()))
-                raise AllocationError(f"deps give '{group.name}' {width} channels of {n}, but {reason}")
-            removed += group.channels[leave].tolist()
-    return Selection(frozenset(removed), counts)
-
-
 def _by_name(channel_map: ChannelMap, deps: Sequence[int], conv_order: Sequence[str]) -> dict[str, int]:
     if not conv_order:
         raise AllocationError(
-            "this network has no order of deps; say what leaves with --layer-rate or --plan"
+            "this network has no order of deps; say what leaves with `layer_rates` or `plan`"
         )
     if len(deps) != len(conv_order):
         raise AllocationError(

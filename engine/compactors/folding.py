@@ -14,7 +14,7 @@ from ..errors import EngineError, ProofError
 from ..graph.channels import NO_ID, ChannelMap, Group, Ids
 from ..graph.cost import count
 from ..graph.trace import BATCH, trace
-from ..modules.placement import placed
+from ..modules.guests import COMPACTORS
 from ..narrowing.narrowing import narrow_proven
 from ..narrowing.pruning import kept_filters
 from .constants import add_to_biases, constants
@@ -163,7 +163,7 @@ def _disagreements(
     """Where masks say something else than norms."""
     layer_of = {compactor: layer for layer, compactor in compactor_of.items()}
     notes = []
-    for unit, compactor in placed(model).items():
+    for unit, compactor in COMPACTORS.placed(model).items():
         if compactor not in layer_of:  # told of already, at the first of the units that share it
             continue
         short = norms[layer_of.pop(compactor)] < threshold

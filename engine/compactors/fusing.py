@@ -10,8 +10,7 @@ from ...archs.units import Compactor
 from ..errors import EngineError
 from ..graph.normalisation import batch_norms
 from ..graph.trace import Trace
-from ..modules.expansion import nothing_instead
-from ..modules.placement import placed, take_away
+from ..modules.guests import COMPACTORS, nothing_instead
 from .sites import unit_of
 
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -34,7 +33,7 @@ def compactors_by_layer(
     Raises:
         EngineError: a compactor does not stand behind a plain convolution of its own.
     """
-    present = placed(model)
+    present = COMPACTORS.placed(model)
     layers = {unit_of(model, layer, batch_norm_of): layer for layer in traced.map.layer_names}
     for unit in present:
         layer = layers.get(unit)
@@ -54,7 +53,7 @@ def fuse(
 
     Ding et al., ICCV 2021, arXiv 2007.03260, Eqs. 3 to 6: K' = gamma / sqrt(var + eps) K and then C K'.
     """
-    take_away(model)
+    COMPACTORS.take_away(model)
     for layer, norm in batch_norm_of.items():
         _fold_norm(model.get_submodule(layer), model.get_submodule(norm))
         nothing_instead(model, norm)

@@ -11,8 +11,8 @@ from ..errors import EngineError
 from ..graph.channels import Group, Ids
 from ..graph.normalisation import batch_norms
 from ..graph.trace import Trace
-from ..modules.placement import place, placed
-from ..selection.selection import prunable_groups
+from ..modules.guests import COMPACTORS
+from ..selection.selection import Residual, prunable_groups
 from .remains import Remains, remains
 
 
@@ -48,7 +48,7 @@ class Site(Target):
 
 
 def targets(
-    model: nn.Module, traced: Trace, *, residual: str = "internal", skip: Sequence[str] = ()
+    model: nn.Module, traced: Trace, *, residual: Residual = "internal", skip: Sequence[str] = ()
 ) -> tuple[Target, ...]:
     """The groups that can carry a compactor, in forward order.
 
@@ -79,7 +79,7 @@ def insert(model: nn.Module, targets: Sequence[Target]) -> tuple[Site, ...]:
     Raises:
         EngineError: the units of one target hold different compactors.
     """
-    present = placed(model)
+    present = COMPACTORS.placed(model)
     sites = []
     for target in targets:
         found = {present.get(unit) for unit in target.units}
@@ -92,7 +92,7 @@ def insert(model: nn.Module, targets: Sequence[Target]) -> tuple[Site, ...]:
         if compactor is None:
             compactor = _identity(model, target)
             for unit in target.units:
-                place(model, unit, compactor)
+                COMPACTORS.place(model, unit, compactor)
         sites.append(Site(**vars(target), compactor=compactor))
     return tuple(sites)
 

@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ...archs.units import Expand, Merge
-from ..modules import expansion
+from ..devices import device_of
+from ..modules.guests import EXPANSIONS
 from .rules_elementwise import RESIDUAL_OPS
 from .trace import Trace, blank_images, trace
 from .walk import NodeRecord
@@ -49,9 +50,9 @@ class View:
             if _is_trivial(merge.index, width):
                 merge.index = None
         for name in self.expansions:
-            expand = expansion.placed(model)[name]
+            expand = EXPANSIONS.placed(model)[name]
             if _is_trivial(expand.index, len(expand.index)):
-                expansion.take_away(model, name)
+                EXPANSIONS.take_away(model, [name])
         return model
 
 
@@ -75,14 +76,14 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
         merge = opened.get_submodule(name)
         assert isinstance(merge, Merge)
         if merge.index is None:
-            merge.index = torch.arange(width, device=_device(model))
+            merge.index = torch.arange(width, device=device_of(model))
             merges[name] = width
         if merge.expand is None:
             expansions.append(name)
-    branches = [name for name in _lone_branches(opened, traced) if name not in expansion.placed(opened)]
+    branches = [name for name in _lone_branches(opened, traced) if name not in EXPANSIONS.placed(opened)]
     widths |= {name: _width(traced, name) for name in branches}
     for name in (*expansions, *branches):
-        expansion.place(opened, name, Expand(widths[name]).to(_device(model)))
+        EXPANSIONS.place(opened, name, Expand(widths[name]).to(device_of(model)))
     return View(
         opened,
         trace(opened, input_size),
@@ -138,7 +139,3 @@ def _width(traced: Trace, module: str) -> int:
 
 def _is_trivial(index: torch.Tensor | None, width: int) -> bool:
     return index is not None and index.tolist() == list(range(width))
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters(), torch.zeros(())).device

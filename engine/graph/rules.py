@@ -4,7 +4,6 @@ A rule takes the walk, the node and its arguments by schema name, and returns th
 op without a rule pins what comes in: it is never guessed at.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,7 @@ from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
 from .rules_elementwise import elementwise, prelu
 from .rules_layers import batch_norm, convolution, linear, transposed_convolution
-from .walk import Arguments, Walk, identified, is_pointwise, op_name, unknown, values_in
-
-Rule = Callable[[Walk, fx.Node, Arguments], Any]
+from .walk import Arguments, Rule, Walk, identified, is_pointwise, op_name, unknown, values_in
 
 
 def rule_for(node: fx.Node) -> Rule:

@@ -13,8 +13,11 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
+from ...weights.errors import first_line
+from ..devices import first_weight
 from ..errors import TraceError
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
+from .rules import rule_for
 from .taps import Tap, find_taps
 from .walk import NodeRecord, Walk
 
@@ -45,7 +48,7 @@ def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
     Raises:
         TraceError: torch.export cannot follow the network at all, or it returns more than one tensor.
     """
-    walk = Walk(model, canonical=_canonical_names(model))
+    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for)
     program = _export(model, input_size, training=False)
     returned = program.call_spec.out_spec
     if returned is None or not returned.is_leaf():
@@ -67,13 +70,14 @@ def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) ->
             return export(model, (blank_images(model, input_size),), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
             size = "x".join(map(str, input_size))
-            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise TraceError(f"the network cannot be followed on {BATCH} images of {size}: {line}") from error
+            raise TraceError(
+                f"the network cannot be followed on {BATCH} images of {size}: {first_line(error)}"
+            ) from error
 
 
 def blank_images(model: nn.Module, input_size: tuple[int, ...]) -> torch.Tensor:
     """images_NCHW of zeros, of the kind and in the place that the model's weights are."""
-    like = next(model.parameters(), torch.zeros(()))
+    like = first_weight(model)
     return torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
 
 

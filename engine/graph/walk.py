@@ -1,7 +1,7 @@
 """One walk over an exported graph: every tensor gets its channel ids, every parameter axis its label."""
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .ids import IdPool, Value, along, no_ids
 
 Arguments = dict[str, Any]
+# From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
+Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
 # Pointwise ops that carry no tag of it.
 UNTAGGED = frozenset(
@@ -43,6 +45,7 @@ class Walk:
 
     model: nn.Module
     canonical: dict[str, str]
+    rule_for: Callable[[fx.Node], Rule]
     pool: IdPool = field(default_factory=IdPool)
     axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -55,8 +58,6 @@ class Walk:
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
-        from .rules import rule_for
-
         signature = program.graph_signature
         tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         values: dict[fx.Node, Any] = {}
@@ -71,7 +72,7 @@ class Walk:
                 made = values[node.args[0]]
                 values[node] = made[node.args[1]] if isinstance(made, list | tuple) else None
             elif node.op == "call_function":
-                values[node] = rule_for(node)(self, node, self._arguments(node, values))
+                values[node] = self.rule_for(node)(self, node, self._arguments(node, values))
                 self._note_write(node, values)
             else:
                 values[node] = None

@@ -6,7 +6,6 @@ from functools import cached_property
 
 from torch import nn
 
-from ..allocations.specification import Specification
 from ..data import ImageData
 from ..events import Scored, unwatched
 from ..graph.channels import ChannelMap
@@ -17,6 +16,7 @@ from ..narrowing.pruning import Forecast, forecast, select
 from ..network.network import Network
 from ..scores.score_file import load_scores, skipping_unscored
 from ..scores.scoring import scoring_on
+from ..selection.allocation import Allocation
 from ..selection.selection import Scores, Selection
 from .gradual_job import GradualJob
 
@@ -84,7 +84,7 @@ class Chooser:
         return Trial(narrowed.map, selection, notes)
 
     @cached_property
-    def _specification(self) -> tuple[Specification, tuple[str, ...]]:
+    def _specification(self) -> tuple[Allocation, tuple[str, ...]]:
         """What is to leave, and a note on what saved scores do not know."""
         specification = self.job.specification.for_arch(self.network.arch)
         if self.job.scores is None:

@@ -1,19 +1,16 @@
 """What a run of gradual pruning is made of, as its folder keeps it."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import criteria
-from ..allocations.specification import Specification
+from .. import allocations, criteria
 from ..data import ImageData
 from ..errors import TrainingError
 from ..network.network import Network
 from ..network.sources import Images
 from ..runs.runs import Run
-from ..selection import plan as plans
-from ..selection.plan import Plan
+from ..selection.allocation import Allocation
 from ..training.config import TrainConfig
 from .stored import images_of, path_of, stored_images, training_of
 
@@ -37,7 +34,7 @@ class GradualJob:
     """
 
     schedule: str
-    specification: Specification
+    specification: Allocation
     config: TrainConfig
     images: Images
     start: Path | None = None
@@ -81,7 +78,7 @@ class GradualJob:
     def _require_layers_fit(self) -> None:
         if self.start is None:
             raise TrainingError("--schedule layer-by-layer starts from a trained network; name its file")
-        if self.start_conv is not None and self.specification.ways == ["--flops/--params"]:
+        if self.start_conv is not None and self.specification.widths_depend_on_scores:
             raise TrainingError(
                 "--start-conv has no effect with a budget, which counts on every conv; keep the earlier ones "
                 "out of it with --skip"
@@ -97,7 +94,7 @@ class GradualJob:
             "dataset": data.info.name,
             "start": None if self.start is None else str(self.start.resolve()),
             "num_classes": network.num_classes,
-            "specification": _stored_specification(self.specification),
+            "specification": allocations.stored(self.specification),
             "criterion": self.criterion,
             "scores": None if self.scores is None else str(self.scores.resolve()),
             "limit": self.limit,
@@ -124,7 +121,7 @@ class GradualJob:
         try:
             return cls(
                 schedule=known["schedule"],
-                specification=_specification_of(known["specification"]),
+                specification=allocations.required(known["specification"]),
                 config=training_of(known["training"]),
                 images=images_of(known["images"]),
                 start=path_of(known["start"]),
@@ -139,20 +136,3 @@ class GradualJob:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise TrainingError(f"{run.folder}/config.json describes no gradual pruning: {error}") from error
-
-
-def _stored_specification(specification: Specification) -> dict[str, Any]:
-    """Its fields; a plan with all it says, since its file may be gone when the run is resumed."""
-    plan = specification.plan
-    return {**asdict(specification), "plan": None if plan is None else asdict(plans.given(plan))}
-
-
-def _specification_of(fields: Mapping[str, Any]) -> Specification:
-    """What `_stored_specification` was given; JSON has lists for tuples."""
-    known: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-    }
-    if (plan := known["plan"]) is not None:
-        groups = {name: tuple(kept) for name, kept in plan["groups"].items()}
-        known["plan"] = Plan(plan["arch"], plan["residual"], groups)
-    return Specification(**known)

@@ -1,4 +1,4 @@
-"""A specification from what Python callers pass: keywords, lists of numbers, settings per layer."""
+"""An allocation from what Python callers pass: keywords, and settings per layer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,34 +6,35 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..allocations.specification import Specification
+from .. import allocations
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap
 from ..graph.filters import scored_layers
+from ..selection.allocation import Allocation
 from ..selection.layer_settings import LayerSettings, read_layer_settings
 from ..selection.selection import Selection
 
 Settings = Mapping[str, float] | Iterable[Mapping[str, Any]]
 
 
-def specification_of(
-    wanted: Mapping[str, Any], layers: LayerSettings | None, channel_map: ChannelMap
-) -> Specification:
-    """The specification that keywords and settings per layer come to.
+def asked_for(wanted: Mapping[str, Any], layers: LayerSettings | None, channel_map: ChannelMap) -> Allocation:
+    """The allocation that keywords and settings per layer come to.
 
     Args:
-        wanted: fields of `Specification`; lists of rates may be numbers, lone texts stand for one in a list.
+        wanted: settings, as `allocations.allocation_of` takes them.
         layers: what leaves each layer, and which must keep all filters.
         channel_map: of the network.
 
     Raises:
-        AllocationError: keywords that exclude each other, or values out of range.
+        AllocationError: none or several ways of saying what leaves, or values out of range.
     """
-    fields = {name: _in_its_form(name, value) for name, value in wanted.items()}
+    settings = dict(wanted)
     if layers is not None:
-        fields["layer_rates"] = tuple(f"{name}={rate}" for name, rate in layers.rates.items())
-        fields["skip"] = (*fields.get("skip", ()), *_skips(layers.excluded, channel_map))
-    return Specification(**fields)
+        settings["layer_rates"] = tuple(f"{name}={rate}" for name, rate in layers.rates.items())
+        skip = settings.get("skip") or ()
+        also = (skip,) if isinstance(skip, str) else skip
+        settings["skip"] = (*also, *_skips(layers.excluded, channel_map))
+    return allocations.required(settings)
 
 
 def settings_for(settings: Settings, model: nn.Module, channel_map: ChannelMap) -> LayerSettings:
@@ -71,14 +72,3 @@ def _skips(excluded: Iterable[str], channel_map: ChannelMap) -> Iterable[str]:
         else:
             ids = channel_map.layer(name).out_ids
             yield from (group.name for group in channel_map.groups if np.isin(group.channels, ids).any())
-
-
-def _in_its_form(name: str, value: Any) -> Any:
-    """A keyword's value as `Specification` keeps it."""
-    if name in ("compress_rate", "keep_rate") and isinstance(value, list | tuple):
-        return "+".join(f"[{float(rate)}]" for rate in value)
-    if name in ("skip", "layer_rates") and isinstance(value, str):
-        return (value,)
-    if name in ("skip", "layer_rates", "deps") and value is not None:
-        return tuple(value)
-    return value

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from .. import criteria
-from ..allocations.specification import Specification
 from ..data import DataInfo, ImageData
 from ..data.base import Batch
 from ..errors import CriterionError
@@ -21,6 +20,7 @@ from ..narrowing.pruning import Pruned, forecast, prune_network
 from ..network.network import Network
 from ..scores.score_file import load_scores, skipping_unscored
 from ..scores.scoring import scoring_on
+from ..selection.allocation import Allocation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class OneShot(Measuring):
         limit: batches to score on.
     """
 
-    specification: Specification
+    specification: Allocation
     criterion: str = "l1"
     scores: Path | None = None
     limit: int = 5

@@ -19,7 +19,7 @@ from ..graph.cost import Cost, Counter, count
 from ..graph.trace import trace
 from ..masking.rule import MaskRule
 from ..measure.evaluation import evaluating
-from ..modules.placement import placed
+from ..modules.guests import COMPACTORS
 from ..network.network import Network, load_network, save_network
 from ..processes import distributed
 from ..runs.runs import Run
@@ -103,7 +103,7 @@ def prepare(job: ResRepJob) -> Prepared:
     network = load_network(job.start, job.arch, input_size=job.images.image_size)
     data = job.images.open(network)
     require_finite(network)
-    if placed(network.model):
+    if COMPACTORS.placed(network.model):
         raise TrainingError(
             f"'{job.start}' carries compactors already; fold them first (prune convert), or go on with the "
             "run it comes from (--resume)"

@@ -10,6 +10,7 @@ from ..network.network import Network
 from ..network.sources import Images
 from ..runs.runs import Run
 from ..schedules.gradient_resetting import Penalty
+from ..selection.selection import Residual
 from ..training.config import TrainConfig
 from .stored import images_of, stored_images, training_of
 
@@ -50,7 +51,7 @@ class ResRepJob:
     penalty: Penalty
     images: Images
     arch: str | None = None
-    residual: str = "internal"
+    residual: Residual = "internal"
     skip: tuple[str, ...] = ()
     recipe: str | None = None
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD
 
+from ..devices import device_of
 from ..graph.channels import ChannelMap, Role
 from ..graph.filters import scored_layers
 from ..modules.fit import load
@@ -77,4 +78,4 @@ def silence(model: nn.Module, channel_map: ChannelMap, masked: Iterable[int]) ->
 
 def ids_on(masked: Iterable[int], model: nn.Module) -> Tensor:
     """Channel ids, ascending, where the model is: as checkpoints keep them and processes compare them."""
-    return torch.tensor(sorted(masked), dtype=torch.int64, device=next(model.parameters()).device)
+    return torch.tensor(sorted(masked), dtype=torch.int64, device=device_of(model))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...weights.errors import first_line
 from ..data.base import DataInfo, ImageData
 from ..errors import DataError
 from ..events import Accuracy, Tested, unwatched
@@ -116,9 +117,8 @@ def check_fit(model: nn.Module, images_NCHW: Tensor, info: DataInfo) -> None:
         raise
     except RuntimeError as error:
         size = "x".join(map(str, images_NCHW.shape[1:]))
-        reason = str(error).strip().splitlines()[0]
         raise DataError(
-            f"the network cannot take the {size} images of data set '{info.name}': {reason}"
+            f"the network cannot take the {size} images of data set '{info.name}': {first_line(error)}"
         ) from error
     shape = tuple(logits_NK.shape) if isinstance(logits_NK, Tensor) else type(logits_NK).__name__
     if shape != (1, info.num_classes):

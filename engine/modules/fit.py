@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...archs.units import Merge
 from ..errors import FitError
-from .expansion import nothing_instead
+from .guests import nothing_instead
 
 ANOTHER_ARCH = "is this another arch? name it with --arch"
 COUNTER = "num_batches_tracked"

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 
+from ...weights.errors import first_line
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
 from ..graph.trace import BATCH, Trace, blank_images, trace
@@ -19,27 +21,60 @@ Choose = Callable[[ChannelMap], Iterable[int]]
 
 
 @dataclass(frozen=True, eq=False)
-class Narrowed:
-    """A narrow network and its proofs.
+class Cut:
+    """A narrow network whose structure is proven.
 
     Attributes:
         model: the narrow network, in evaluation mode.
         map: the full network's channel map, with everything pinned that turned out to be unremovable.
         removed: the channel ids that left.
-        difference: largest relative difference between the masked and the narrow network, float64.
         misfits: what had to be pinned on the way, in words.
     """
 
     model: nn.Module
     map: ChannelMap
     removed: frozenset[int]
-    difference: float
     misfits: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Proven(Cut):
+    """A narrow network whose values are proven too.
+
+    Attributes:
+        difference: largest relative difference between the masked and the narrow network, float64.
+    """
+
+    difference: float
 
 
 def left_alone(misfits: Iterable[str]) -> tuple[str, ...]:
     """What had to be pinned on the way, as notes for the user."""
     return tuple(f"left alone: {reason}" for reason in misfits)
+
+
+def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ...], choose: Choose) -> Cut:
+    """Cut what `choose` picks out of a copy of `model`, and prove the structure of the result, no values.
+
+    Args:
+        model: the full network; it is left as it is.
+        traced: its trace for images of `input_size`.
+        choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
+    Raises:
+        ProofError: a copy of the network is another network, whatever leaves.
+    """
+    channel_map, misfits = traced.map, []
+    while True:
+        removed = frozenset(int(i) for i in choose(channel_map)) - channel_map.pinned.keys()
+        thin = _cut_and_run(model, channel_map, input_size, removed)
+        found = _misfits(model, thin, traced, channel_map, input_size, removed)
+        if isinstance(thin, nn.Module) and not found:
+            return Cut(thin, channel_map, removed, tuple(misfits))
+        if not removed:
+            raise _not_itself(found[0].reason)
+        for misfit in found:
+            misfits.append(misfit.reason)
+            channel_map = channel_map.pin(misfit.ids, misfit.reason)
 
 
 def narrow_proven(
@@ -50,7 +85,7 @@ def narrow_proven(
     *,
     reference: nn.Module | None = None,
     finish: Callable[[nn.Module], nn.Module] | None = None,
-) -> Narrowed:
+) -> Proven:
     """Cut what `choose` picks out of a copy of `model`, and prove the result twice.
 
     Args:
@@ -62,22 +97,26 @@ def narrow_proven(
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
-    channel_map, misfits = traced.map, []
-    while True:
-        removed = frozenset(int(i) for i in choose(channel_map)) - channel_map.pinned.keys()
-        found = _misfits(model, traced, channel_map, input_size, removed)
-        if not found:
-            break
-        if not removed:
-            raise _not_itself(found[0].reason)
-        for misfit in found:
-            misfits.append(misfit.reason)
-            channel_map = channel_map.pin(misfit.ids, misfit.reason)
-    thin = _cut(model, channel_map, removed)
-    thin = thin if finish is None else finish(thin)
-    wide = _masked(model, channel_map, removed) if reference is None else reference
-    difference = proven_difference(wide, thin, traced, removed, input_size)
-    return Narrowed(thin, channel_map, removed, difference, tuple(misfits))
+    cut = narrow_as_planned(model, traced, input_size, choose)
+    thin = cut.model if finish is None else finish(cut.model)
+    wide = _masked(model, cut.map, cut.removed) if reference is None else reference
+    difference = proven_difference(wide, thin, traced, cut.removed, input_size)
+    return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
+
+
+def _cut_and_run(
+    model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
+) -> nn.Module | str:
+    """The narrow network once it has run, or the first line of what is raised instead."""
+    try:
+        thin = _cut(model, channel_map, removed)
+        # What a network writes into its buffers as it runs is no part of the result.
+        buffers = {name: buffer.clone() for name, buffer in thin.named_buffers()}
+        with torch.no_grad():
+            functional_call(thin, buffers, (blank_images(thin, input_size),))
+    except Exception as error:  # whatever the network's own code raises
+        return first_line(error)
+    return thin
 
 
 def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
@@ -96,23 +135,24 @@ def _in_float64(model: nn.Module) -> nn.Module:
 
 def _misfits(
     model: nn.Module,
+    thin: nn.Module | str,
     traced: Trace,
     channel_map: ChannelMap,
     input_size: tuple[int, ...],
     removed: frozenset[int],
 ) -> list[Misfit]:
     """What must be pinned before this choice can be made; empty when the narrow network is as planned."""
-    crashes = _crashing_groups(model, channel_map, input_size, removed)
-    if crashes:
-        return crashes
+    everything = np.array(sorted(removed))
+    if isinstance(thin, str):
+        return _crashing_groups(model, channel_map, input_size, removed) or [Misfit(everything, thin)]
     try:
-        misfit = structure_misfit(traced, trace(_cut(model, channel_map, removed), input_size), removed)
+        misfit = structure_misfit(traced, trace(thin, input_size), removed)
     except TraceError as error:
-        return [Misfit(np.array(sorted(removed)), str(error))]
+        return [Misfit(everything, str(error))]
     if misfit is None:
         return []
-    if not np.isin(misfit.ids, sorted(removed)).any():  # the ids there are not to blame: whatever left is
-        return [Misfit(np.array(sorted(removed)), misfit.reason)]
+    if not np.isin(misfit.ids, everything).any():  # the ids there are not to blame: whatever left is
+        return [Misfit(everything, misfit.reason)]
     return [misfit]
 
 
@@ -154,12 +194,8 @@ def _crash(
     model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
 ) -> str | None:
     """The first line of what the narrow network raises, or None when it runs."""
-    try:
-        with torch.no_grad():
-            _cut(model, channel_map, removed)(blank_images(model, input_size))
-    except Exception as error:  # whatever the network's own code raises
-        return (str(error).strip() or type(error).__name__).splitlines()[0]
-    return None
+    outcome = _cut_and_run(model, channel_map, input_size, removed)
+    return outcome if isinstance(outcome, str) else None
 
 
 def proven_difference(

@@ -1,18 +1,18 @@
-"""One-shot pruning as one call: scores and a specification in, a proven narrow network out."""
+"""One-shot pruning as one call: scores and an allocation in, a proven narrow network out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..allocations.specification import Specification, equal_scores
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
 from ..graph.residual import view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
+from ..selection.allocation import Allocation, Prunable
 from ..selection.plan import Plan, plan_of
-from ..selection.selection import Scores, Selection
+from ..selection.selection import Scores, Selection, equal_scores
 from .narrowing import narrow_proven
 
 
@@ -25,7 +25,7 @@ class Pruned:
         map: the full network's channel map.
         removed: the channel ids that left.
         residual: how residual streams were treated.
-        selection: which channels left, and what the specification had to say about it.
+        selection: which channels left, and what the allocation had to say about it.
         kept: per convolution, the positions of the filters that stayed.
         before, after: what one image costs.
         difference: between the masked and the narrow network, relative, float64.
@@ -60,40 +60,40 @@ class Pruned:
 
 def prune_network(
     network: Network,
-    specification: Specification,
+    allocation: Allocation,
     scores: Scores,
     *,
     traced: Trace | None = None,
     options: Mapping[str, object] | None = None,
 ) -> Pruned:
-    """Remove what the specification asks for, lowest scores first, and prove the result.
+    """Remove what the allocation asks for, lowest scores first, and prove the result.
 
     Args:
         network: left as it is.
-        scores: per convolution name, scores_F; may be empty where the specification needs none.
+        scores: per convolution name, scores_F; may be empty where the allocation needs none.
         traced: the network's trace, where it is there already.
-        options: for the history, beside the specification.
+        options: for the history, beside the allocation.
     Raises:
-        AllocationError: the specification cannot be met.
+        AllocationError: the allocation cannot be met.
         ProofError: the narrow network would compute something else; nothing is returned.
     """
-    specification = specification.for_arch(network.arch)
+    allocation = allocation.for_arch(network.arch)
     traced = traced or trace(network.model, network.input_size)
-    seen = view(network.model, traced, network.input_size, specification.residual)
+    seen = view(network.model, traced, network.input_size, allocation.residual)
     selections: list[Selection] = []
 
     def choose(channel_map: ChannelMap) -> frozenset[int]:
-        selections.append(select(network, specification, channel_map, scores))
+        selections.append(select(network, allocation, channel_map, scores))
         return selections[-1].removed
 
     narrowed = narrow_proven(seen.model, seen.traced, network.input_size, choose, finish=seen.close)
-    step = {**specification.given(), **(options or {})}
+    step = {**allocation.given(), **(options or {})}
     thin = network.after("prune", step, model=narrowed.model, accuracy=None)
     return Pruned(
         network=thin,
         map=narrowed.map,
         removed=narrowed.removed,
-        residual=specification.residual,
+        residual=allocation.residual,
         selection=selections[-1],
         kept=kept_filters(narrowed.map, narrowed.removed),
         before=count(traced.map),
@@ -105,25 +105,32 @@ def prune_network(
     )
 
 
-def select(
-    network: Network, specification: Specification, channel_map: ChannelMap, scores: Scores
-) -> Selection:
-    """What a specification removes from a network.
+def prunable(network: Network, channel_map: ChannelMap) -> Prunable:
+    """What allocations know of a network whose channels look like this under the residual mode."""
+    return Prunable(
+        map=channel_map,
+        weights=network.model.state_dict(),
+        conv_order=network.conv_order,
+        block_of=network.block_of,
+    )
+
+
+def select(network: Network, allocation: Allocation, channel_map: ChannelMap, scores: Scores) -> Selection:
+    """What an allocation removes from a network.
 
     Args:
-        specification: for the network's arch already; see `Specification.for_arch`.
+        allocation: for the network's arch already; see `Allocation.for_arch`.
         channel_map: of the network as it looks under the residual mode.
         scores: per convolution name, scores_F.
     Raises:
-        AllocationError: the specification cannot be met.
+        AllocationError: the allocation cannot be met.
     """
-    weights: Mapping[str, Tensor] = network.model.state_dict()
-    return specification.select(channel_map, scores, weights, network.conv_order, network.block_of)
+    return allocation.select(prunable(network, channel_map), scores)
 
 
 @dataclass(frozen=True, eq=False)
 class Forecast:
-    """What a specification leaves of a network; scores decide which filters leave, but not how many.
+    """What an allocation leaves of a network; scores decide which filters leave, but not how many.
 
     Attributes:
         selection: one choice of the right size.
@@ -137,16 +144,16 @@ class Forecast:
     after: Cost
 
 
-def forecast(network: Network, specification: Specification, traced: Trace | None = None) -> Forecast:
-    """Count what a specification leaves, without scores or images.
+def forecast(network: Network, allocation: Allocation, traced: Trace | None = None) -> Forecast:
+    """Count what an allocation leaves, without scores or images.
 
     Raises:
-        AllocationError: the specification cannot be met.
+        AllocationError: the allocation cannot be met.
     """
-    specification = specification.for_arch(network.arch)
+    allocation = allocation.for_arch(network.arch)
     traced = traced or trace(network.model, network.input_size)
-    seen = view(network.model, traced, network.input_size, specification.residual).traced.map
-    selection = select(network, specification, seen, equal_scores(seen))
+    seen = view(network.model, traced, network.input_size, allocation.residual).traced.map
+    selection = select(network, allocation, seen, equal_scores(seen))
     return Forecast(selection, seen, count(traced.map), count(seen, selection.removed))
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..data import ImageData
 from ..data.base import Batch
+from ..devices import first_weight
 from ..errors import DataError
 from .network import Network
 from .sources import check_match
@@ -35,7 +36,7 @@ def batches_of(
     Raises:
         DataError: on the way, images that are not floats, or not of the size that the network takes.
     """
-    like = next(network.model.parameters(), torch.zeros(()))
+    like = first_weight(network.model)
     if isinstance(images, ImageData):
         check_match(network, images)
         batches = images.batches("train", batch_size, device=like.device, shuffle_seed=seed, limit=limit)

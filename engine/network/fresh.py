@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ...archs import registry
 from ..errors import EngineError
+from ..modules.blank import Fill, intercepted_initialisation
 from .network import Network
-
-Fill = Callable[[Tensor], Any]
 
 
 def fresh_like(network: Network, seed: int) -> Network:
@@ -52,24 +51,14 @@ def fresh_like(network: Network, seed: int) -> Network:
 
 
 @contextmanager
-def _recorded() -> Iterator[dict[Tensor, Fill]]:
+def _recorded() -> Iterator[dict[Tensor, Callable[[Tensor], Any]]]:
     """While this lasts: per parameter, what of `nn.init` was last done to all of it."""
-    fills: dict[Tensor, Fill] = {}
-    names = [n for n in vars(nn.init) if n.endswith("_") and not n.startswith("_")]
-    originals = {name: getattr(nn.init, name) for name in names}
+    done: dict[Tensor, Callable[[Tensor], Any]] = {}
 
-    def recording(fill: Callable[..., Any]) -> Callable[..., Any]:
-        def record(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
-            result = fill(tensor, *args, **kwargs)
-            fills[tensor] = lambda parameter: fill(parameter, *args, **kwargs)
-            return result
+    def record(fill: Fill, tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        result = fill(tensor, *args, **kwargs)
+        done[tensor] = lambda parameter: fill(parameter, *args, **kwargs)
+        return result
 
-        return record
-
-    for name, fill in originals.items():
-        setattr(nn.init, name, recording(fill))
-    try:
-        yield fills
-    finally:
-        for name, fill in originals.items():
-            setattr(nn.init, name, fill)
+    with intercepted_initialisation(record):
+        yield done

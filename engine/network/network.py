@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from ...archs import registry
 from ...archs.registry import ArchError
 from ...weights import formats, names, store
+from ...weights.errors import first_line
 from ...weights.shortcuts import shortcut_indices
 from ...weights.store import WeightFile
+from ..devices import first_weight
 from ..errors import FitError
-from ..modules import expansion
-from ..modules import placement as compactors
 from ..modules.blank import without_initialisation
 from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, ties_of
+from ..modules.guests import COMPACTORS, EXPANSIONS
 from .recognition import recognise
 
 IMAGENET_NORMALIZATION = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
@@ -138,8 +139,8 @@ def load_network(
     with without_initialisation():
         model = arch.build(num_classes)
     state = {name: torch.from_numpy(array) for name, array in weight_file.tensors.items()}
-    compactors.place_stored(model, state, meta.get("ties") or {})
-    expansion.place_stored(model, state)
+    COMPACTORS.place_stored(model, state, meta.get("ties"))
+    EXPANSIONS.place_stored(model, state)
     try:
         fit(model, state, folded)
         classes = logits_width(model, size)
@@ -267,7 +268,7 @@ def logits_width(model: nn.Module, input_size: tuple[int, ...]) -> int:
     Raises:
         FitError: it does not run on such an image, which names the module, or it is no classifier.
     """
-    like = next(model.parameters(), torch.zeros(()))
+    like = first_weight(model)
     blank_1CHW = torch.zeros(1, *input_size, dtype=like.dtype, device=like.device)
     reached: list[str] = []
     hooks = [
@@ -278,9 +279,8 @@ def logits_width(model: nn.Module, input_size: tuple[int, ...]) -> int:
         with eval_mode(model), torch.no_grad():
             out = model(blank_1CHW)
     except Exception as error:  # whatever the network's own code raises
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         size, where = "x".join(map(str, input_size)), f" in '{reached[-1]}'" if any(reached) else ""
-        raise FitError(f"it does not run on a {size} image{where}: {reason}") from error
+        raise FitError(f"it does not run on a {size} image{where}: {first_line(error)}") from error
     finally:
         for hook in hooks:
             hook.remove()

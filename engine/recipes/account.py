@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ...archs import registry
-from ..allocations.specification import Specification, equal_scores
+from .. import allocations
+from ..allocations.norm_distance import NormDistance
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
 from ..graph.filters import scored_layers
@@ -17,7 +18,8 @@ from ..graph.residual import view
 from ..graph.trace import Trace, trace
 from ..modules.blank import without_initialisation
 from ..network.network import Network, new_network
-from ..selection.selection import Selection
+from ..selection.allocation import Allocation, Prunable
+from ..selection.selection import Residual, Selection, equal_scores
 from .counts import COUNTS, Count, Narrowed, full
 from .printed import prints_amount, prints_drop
 from .recipe import Recipe, Variant
@@ -67,7 +69,7 @@ class Account:
 
 
 def accounts(recipes: Iterable[Recipe]) -> Iterator[Account]:
-    """Count recipes one by one; a network is traced once per residual mode, a specification applied once."""
+    """Count recipes one by one; a network is traced once per residual mode, an allocation applied once."""
 
     @cache
     def traced(arch: str) -> Trace:
@@ -75,21 +77,21 @@ def accounts(recipes: Iterable[Recipe]) -> Iterator[Account]:
         return trace(network.model, network.input_size)
 
     @cache
-    def seen(arch: str, residual: str) -> Trace:
+    def seen(arch: str, residual: Residual) -> Trace:
         network = _blank(arch)
         return view(network.model, traced(arch), network.input_size, residual).traced
 
     @cache
-    def leaving(arch: str, specification: Specification) -> Selection:
-        return _select(arch, specification, seen(arch, specification.residual).map)
+    def leaving(arch: str, allocation: Allocation) -> Selection:
+        return _select(arch, allocation, seen(arch, allocation.residual).map)
 
     def reading(recipe: Recipe, variant: Variant) -> Reading:
         if variant.macs is None:
             return Reading(variant, None, None)
-        specification = specification_of(variant)
-        shown = seen(recipe.arch, specification.residual)
-        selection = leaving(recipe.arch, specification)
-        paper = COUNTS[recipe.counted_as](Narrowed(shown, selection, _share(specification)))
+        allocation = variant_allocation(variant)
+        shown = seen(recipe.arch, allocation.residual)
+        selection = leaving(recipe.arch, allocation)
+        paper = COUNTS[recipe.counted_as](Narrowed(shown, selection, _share(allocation)))
         return Reading(variant, paper, count(shown.map, selection.removed))
 
     for recipe in recipes:
@@ -102,10 +104,9 @@ def accounts(recipes: Iterable[Recipe]) -> Iterator[Account]:
         yield Account(recipe, paper, drop_from, count(whole.traced.map), readings, printed)
 
 
-def specification_of(variant: Variant) -> Specification:
+def variant_allocation(variant: Variant) -> Allocation:
     """What leaves in a variant, as the engine takes it."""
-    fields: dict = dict(variant.specification)
-    return Specification(**fields)
+    return allocations.required(variant.specification)
 
 
 def _blank(arch: str) -> Network:
@@ -114,11 +115,16 @@ def _blank(arch: str) -> Network:
         return new_network(arch)
 
 
-def _select(arch: str, specification: Specification, channel_map: ChannelMap) -> Selection:
+def _select(arch: str, allocation: Allocation, channel_map: ChannelMap) -> Selection:
     """What leaves, whatever the weights: how many does not depend on which."""
     known = registry.get(arch)
-    scores, weights = equal_scores(channel_map), _small_weights(channel_map)
-    return specification.select(channel_map, scores, weights, known.conv_order, known.block_of)
+    network = Prunable(
+        map=channel_map,
+        weights=_small_weights(channel_map),
+        conv_order=known.conv_order,
+        block_of=known.block_of,
+    )
+    return allocation.select(network, equal_scores(channel_map))
 
 
 def _small_weights(channel_map: ChannelMap) -> dict[str, Tensor]:
@@ -126,10 +132,10 @@ def _small_weights(channel_map: ChannelMap) -> dict[str, Tensor]:
     return {layer.weight: torch.zeros(layer.shape[0], 1, 1, 1) for layer in scored_layers(channel_map)}
 
 
-def _share(specification: Specification) -> Decimal:
-    """What FPGM's two rates leave of a layer, exactly as they are written."""
-    norm = 1.0 if specification.rate_norm is None else specification.rate_norm
-    return Decimal(str(norm)) - Decimal(str(specification.rate_dist or 0.0))
+def _share(allocation: Allocation) -> Decimal:
+    """What FPGM's two rates leave of a layer, exactly as they are written; all of it where there are none."""
+    norm, distance = allocation.shares if isinstance(allocation, NormDistance) else (1.0, 0.0)
+    return Decimal(str(norm)) - Decimal(str(distance))
 
 
 def _printed(recipe: Recipe, after: Count | None, before: Count) -> dict[str, bool | None]:

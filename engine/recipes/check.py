@@ -1,11 +1,11 @@
 """Holding what came out against the recipe it was made by."""
 
 from ...archs import registry
-from ..allocations.specification import Specification
 from ..errors import RecipeError
 from ..graph.cost import Cost
 from ..network.network import Network
-from .account import specification_of
+from ..selection.allocation import Allocation
+from .account import variant_allocation
 from .recipe import Recipe
 
 
@@ -22,12 +22,12 @@ def check_arch(recipe: Recipe, arch: str) -> None:
         )
 
 
-def check_narrow(recipe: Recipe, network: Network, specification: Specification, cost: Cost) -> str:
+def check_narrow(recipe: Recipe, network: Network, allocation: Allocation, cost: Cost) -> str:
     """Hold a narrow network against its recipe.
 
     Args:
         network: the narrow one.
-        specification: what it was asked to lose.
+        allocation: what it was asked to lose.
         cost: what it truly costs.
 
     Returns:
@@ -41,7 +41,7 @@ def check_narrow(recipe: Recipe, network: Network, specification: Specification,
     if (network.num_classes, tuple(network.input_size)) != (arch.num_classes, arch.input_size):
         size = "x".join(map(str, arch.input_size or ()))
         return f"not held against {recipe.name}, which is for {arch.num_classes} classes and {size} images"
-    own = (v for v in recipe.variants if v.macs is not None and specification_of(v) == specification)
+    own = (v for v in recipe.variants if v.macs is not None and variant_allocation(v) == allocation)
     variant = next(own, None)
     if variant is None:
         return f"not held against {recipe.name}: what leaves is not what it says"

@@ -63,7 +63,7 @@ class Variant:
     """One reading of a row.
 
     Attributes:
-        specification: fields of `engine.allocations.specification.Specification`.
+        specification: what leaves, as `engine.allocations.allocation_of` takes it.
         macs, params: of the truly narrow network; None where the paper does not say its widths.
     """
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from ...weights.files import atomic_write
 from ..errors import TrainingError
 from ..events import Event, Finished
 from .environment import environment
+from .plain import plain
 
 
 class Run:
@@ -103,7 +103,7 @@ class Run:
         """Add an event to `log.jsonl`, one line, on its way to the disk before this returns."""
         record = {"event": type(event).__name__, **dataclasses.asdict(event)}
         with self._log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_plain(record), allow_nan=False) + "\n")
+            stream.write(json.dumps(plain(record), allow_nan=False) + "\n")
 
     def read_log(self) -> list[dict[str, Any]]:
         """The logged events, oldest first, up to the first line that was cut off while it was written."""
@@ -202,15 +202,4 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
 
 def _write_json(path: Path, contents: Mapping[str, Any]) -> None:
     with atomic_write(path, force=True) as aside:
-        aside.write_text(json.dumps(_plain(contents), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold: paths become text, and numbers that are not finite null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, Path) else value
+        aside.write_text(json.dumps(plain(contents), indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -13,10 +13,10 @@ from ...archs.errors import nearest
 from ...weights.store import WeightFile
 from ...weights.store import read as read_weights
 from ...weights.store import write as write_weights
-from ..allocations.specification import Specification
 from ..errors import CriterionError
 from ..graph.channels import ChannelMap
 from ..graph.filters import scored_layers
+from ..selection.allocation import Allocation, GroupAllocation
 from .rank_folder import load_rank_folder
 
 
@@ -71,18 +71,19 @@ def unscored(channel_map: ChannelMap, scores: Mapping[str, Tensor]) -> tuple[str
 
 
 def skipping_unscored(
-    specification: Specification, channel_map: ChannelMap, scores: Mapping[str, Tensor]
-) -> tuple[Specification, tuple[str, ...]]:
+    allocation: Allocation, channel_map: ChannelMap, scores: Mapping[str, Tensor]
+) -> tuple[Allocation, tuple[str, ...]]:
     """Leave whole what saved scores do not know: a published folder of ranks may stop early.
 
     Returns:
-        The specification that skips those convolutions, and a note that names them, if there are any.
+        The allocation that skips those convolutions, and a note that names them, if there are any. One that
+        names every width itself is as it was: it may not need these scores.
     """
     without = unscored(channel_map, scores)
-    if not without:
-        return specification, ()
+    if not without or not isinstance(allocation, GroupAllocation):
+        return allocation, ()
     note = f"left whole, as there are no scores for them: {', '.join(without)}"
-    return replace(specification, skip=(*specification.skip, *without)), (note,)
+    return replace(allocation, skip=(*allocation.skip, *without)), (note,)
 
 
 def _check_names(scores: Mapping[str, Tensor], channel_map: ChannelMap, path: str) -> None:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .. import criteria
 from ..data import ImageData
+from ..devices import device_of
 from ..events import Scored
 from ..graph.trace import Trace
 from ..processes import distributed
@@ -32,7 +33,7 @@ def scoring_on(
     if data is None or criteria.get(criterion).NEEDS == "weights":
         return criteria.score(criterion, model, traced, seed=seed)
     share, shard = distributed.share_of(batch_size), distributed.shard()
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = data.batches("train", share, device=device, shuffle_seed=seed, limit=limit, shard=shard)
     total = data.count_batches("train", share, limit=limit, shard=shard)
     return (yield from criteria.scoring(criterion, model, traced, batches=batches, total=total))

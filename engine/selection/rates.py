@@ -112,7 +112,7 @@ def match_names(glob: str, names: Iterable[str], what: str) -> list[str]:
     Args:
         glob: with `*`, `?` and `[...]`, matching letter case.
         names: what it may match.
-        what: the option it comes from, for the error.
+        what: the setting it comes from, for the error.
 
     Raises:
         AllocationError: it matches none; the message offers the nearest name.

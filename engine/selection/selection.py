@@ -1,16 +1,18 @@
-"""Which channels leave: the groups that take part, what their channels are worth, and by one rate."""
+"""Which channels leave: the groups that take part, what their channels are worth, and by one rate each."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group, Ids
-from .rates import check_rate, match_names
+from ..graph.filters import scored_layers
+from .rates import match_names
 
-RESIDUALS = ("internal", "coupled", "scatter")
+Residual = Literal["internal", "coupled", "scatter"]
 
 Scores = Mapping[str, ArrayLike]
 Positions = NDArray[np.int64]
@@ -33,18 +35,19 @@ class Selection:
     notes: tuple[str, ...] = ()
 
 
-def check_residual(residual: str) -> None:
-    """Refuse a residual mode that there is not.
+def check_choice(what: str, given: str, choices: Any) -> None:
+    """Refuse a word that is none of those of a `Literal` type.
 
     Raises:
-        AllocationError: names it.
+        AllocationError: names it, and those that there are.
     """
-    if residual not in RESIDUALS:
-        raise AllocationError(f"no residual mode '{residual}'; choose one of {', '.join(RESIDUALS)}")
+    known = get_args(choices)
+    if given not in known:
+        raise AllocationError(f"no {what} '{given}'; choose one of {', '.join(known)}")
 
 
 def prunable_groups(
-    channel_map: ChannelMap, residual: str = "internal", skip: Sequence[str] = ()
+    channel_map: ChannelMap, residual: Residual = "internal", skip: Sequence[str] = ()
 ) -> tuple[Group, ...]:
     """The groups that take part: they have filters to score and a channel that may leave.
 
@@ -61,9 +64,9 @@ def prunable_groups(
     Raises:
         AllocationError: an unknown residual mode, or a glob that matches nothing.
     """
-    check_residual(residual)
+    check_choice("residual mode", residual, Residual)
     names = [name for group in channel_map.groups for name in dict.fromkeys((group.name, *group.producers))]
-    skipped = {name for glob in skip for name in match_names(glob, names, "--skip")}
+    skipped = {name for glob in skip for name in match_names(glob, names, "`skip`")}
     return tuple(
         group
         for group in channel_map.groups
@@ -147,33 +150,6 @@ def removal_order(group: Group, scores_C: NDArray[np.float64]) -> Positions:
     return order[leaves_C[order]]
 
 
-def by_rate(
-    channel_map: ChannelMap,
-    groups: Iterable[Group],
-    scores: Scores,
-    rate: float,
-    *,
-    keep: bool = False,
-    min_channels: int = 1,
-) -> Selection:
-    """Remove the same share of every group: int(rate * n) of n channels.
-
-    Args:
-        channel_map: of the network.
-        groups: those that take part.
-        scores: per convolution name, scores_F.
-        rate: share removed, in [0, 1); with `keep` the share kept, in (0, 1].
-        keep: int(rate * n) channels, at least one, are kept instead.
-        min_channels: as many stay in every group.
-
-    Raises:
-        AllocationError: a rate out of range, or missing scores.
-    """
-    check_rate(rate, "the rate", keep=keep)
-    groups = tuple(groups)
-    return by_group_rates(channel_map, groups, scores, [rate] * len(groups), keep, min_channels, ())
-
-
 def leaving(
     group: Group, order: Positions, wanted: int, min_channels: int
 ) -> tuple[Positions, tuple[str, ...]]:
@@ -187,14 +163,28 @@ def leaving(
 
 def by_group_rates(
     channel_map: ChannelMap,
-    groups: tuple[Group, ...],
+    groups: Sequence[Group],
     scores: Scores,
     rates: Sequence[float],
-    keep: bool,
-    min_channels: int,
-    ignored: tuple[str, ...],
+    *,
+    keep: bool = False,
+    min_channels: int = 1,
+    ignored: tuple[str, ...] = (),
 ) -> Selection:
-    """Remove by one rate per group; see `by_rate` for the rest."""
+    """Remove a share of each group: int(rate * n) of n channels.
+
+    Args:
+        channel_map: of the network.
+        groups: those that take part.
+        scores: per convolution name, scores_F.
+        rates: per group the share removed, in [0, 1); with `keep` the share kept, in (0, 1].
+        keep: int(rate * n) channels, at least one, are kept instead.
+        min_channels: as many stay in every group.
+        ignored: convolutions whose rates had no effect.
+
+    Raises:
+        AllocationError: missing scores, or such as do not go with the network.
+    """
     removed: list[int] = []
     counts: dict[str, tuple[int, int]] = {}
     notes: tuple[str, ...] = ()
@@ -212,10 +202,30 @@ def by_group_rates(
     return Selection(frozenset(removed), counts, ignored, notes)
 
 
+def agreed_rate(group: Group, rate_of: Mapping[str, float]) -> float:
+    """The one rate of a group's convolutions; 0 where none is given.
+
+    Raises:
+        AllocationError: they have different ones.
+    """
+    if len(set(rate_of.values())) > 1:
+        listed = ", ".join(f"{name} {rate:g}" for name, rate in rate_of.items())
+        raise AllocationError(
+            f"these convolutions lose the same channels, so their rates must be equal: {listed}; "
+            f"give them one rate, or skip '{group.name}'"
+        )
+    return next(iter(rate_of.values()), 0.0)
+
+
+def equal_scores(channel_map: ChannelMap) -> dict[str, NDArray[np.float64]]:
+    """Scores that prefer no filter: enough to count what leaves, not to choose."""
+    return {layer.name: np.ones(len(layer.out_ids)) for layer in scored_layers(channel_map)}
+
+
 def _layer_scores(channel_map: ChannelMap, name: str, scores: Scores) -> NDArray[np.float64]:
     if name not in scores:
         raise AllocationError(
-            f"there are no scores for '{name}'; score it, give it rate 0, or skip it: --skip '{name}'"
+            f"there are no scores for '{name}'; score it, give it rate 0, or skip it: `skip` '{name}'"
         )
     scores_F = np.asarray(scores[name], dtype=np.float64)
     filters = len(channel_map.layer(name).out_ids)

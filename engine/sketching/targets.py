@@ -7,9 +7,9 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..allocations.listed_rates import BlockOf, in_no_block
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group, Layer
+from ..selection.allocation import BlockOf, in_no_block
 from ..selection.rates import match_names, parse_rates
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...weights.errors import first_line
 from ...weights.files import atomic_write
 from ..errors import TrainingError
 from ..events import Accuracy
@@ -81,8 +82,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             progress[name] = Accuracy(**progress[name]) if progress[name] else None
         return Checkpoint(Progress(**progress), Precision(**contents.pop("precision")), **contents)
     except Exception as error:  # a damaged archive can fail in any way at all
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"{path} is not a readable checkpoint of this tool: {reason}") from error
+        raise TrainingError(
+            f"{path} is not a readable checkpoint of this tool: {first_line(error)}"
+        ) from error
 
 
 def check_same_settings(checkpoint: Checkpoint, path: Path, config: Mapping[str, Any]) -> None:

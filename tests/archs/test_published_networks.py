@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations import required
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import forecast
@@ -47,7 +47,7 @@ def test_the_whole_network_costs_what_its_papers_say(name):
     assert sum(tensor.numel() for tensor in network.model.parameters()) == cost.params
 
 
-def specification(row, variant):
+def allocation(row, variant):
     """How the row is said here: what its paper leaves alone by its code, we leave alone by name."""
     arch = registry.get(row["arch"]).name
     said, skip = row["rates_spec"], ()
@@ -62,7 +62,7 @@ def specification(row, variant):
     elif row["method"] == "FilterSketch":
         given, skip = {"keep_rate": said}, OUTPUTS if arch == "googlenet" else ()
     elif row["method"] == "ResRep":
-        return Specification(deps=tuple(row["deps"]))
+        return required({"deps": row["deps"]})
     elif said.startswith("cfg"):
         given = {"compress_rate": "[0.5]+[0.0]*6+[0.5]*6"}
     else:
@@ -72,7 +72,7 @@ def specification(row, variant):
     in_blocks = row["method"] == "FilterSketch" or variant == "internal_only"
     if in_blocks and arch in ("resnet50", "resnet101", "resnet152"):  # the stem feeds a projection, no stream
         skip = ("conv1.conv",)
-    return Specification(**given, skip=skip, residual=RESIDUAL.get(variant, "internal"))
+    return required({**given, "skip": skip, "residual": RESIDUAL.get(variant, "internal")})
 
 
 def variants():
@@ -87,7 +87,7 @@ def test_a_published_row_is_reproduced_layer_by_layer(row_id, variant):
     row = ROWS[row_id]
     network, known = traced(registry.get(row["arch"]).name)
     expected = row["narrow"][variant]
-    found = forecast(network, specification(row, variant), known)
+    found = forecast(network, allocation(row, variant), known)
     assert (found.after.macs, found.after.params) == (expected["macs"], expected["params"])
     theirs = sorted(tuple(layer[:2]) for layer in expected["layers"].values())
     assert sorted((layer.in_, layer.out) for layer in found.after.layers) == theirs

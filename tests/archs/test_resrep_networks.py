@@ -7,21 +7,22 @@ import pytest
 import torch
 from prune.archs.registry import ArchError, get, names
 from prune.archs.units import ConvBN
-from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.allocations.budget import Budget
 from prune.engine.errors import FitError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.narrowing.surgery import mask
+from prune.engine.network import recognition
 from prune.engine.network.network import (
     Network,
     load_network,
     new_network,
-    recognition,
     save_network,
     to_weight_file,
 )
 from prune.engine.network.recognition import recognise
+from prune.engine.selection.selection import equal_scores
 from prune.weights import store
 from torch import nn
 
@@ -206,10 +207,10 @@ def test_half_the_macs_leave_and_the_file_computes_what_the_masked_network_does(
     name, input_size, residual, tmp_path
 ):
     network = network_of(name, input_size)
-    specification = Specification(flops=0.5, residual=residual)
+    allocation = Budget(flops=0.5, residual=residual)
     traced = trace(network.model, input_size)
     scores = {layer.name: np.random.default_rng(2).random(len(layer.out_ids)) for layer in traced.map.layers}
-    pruned = prune_network(network, specification, scores, traced=traced)
+    pruned = prune_network(network, allocation, scores, traced=traced)
     assert 0.45 < pruned.after.macs / pruned.before.macs <= 0.5
     assert not pruned.misfits
     save_network(tmp_path / "narrow.hdf5", pruned.network)

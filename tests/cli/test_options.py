@@ -9,7 +9,7 @@ import pytest
 import typer
 from prune.cli import options
 from prune.cli.options import parse
-from prune.engine.allocations.deps import read_deps
+from prune.engine.allocations import required
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.optimizer import DECAY_RULES, LR_SCHEDULES
 from prune.engine.training.precision import PRECISIONS
@@ -93,18 +93,18 @@ def test_the_images_are_the_engines():
     assert said.images() == Images("cifar10", Path("there"), 8, download=True, workers=3)
 
 
-def test_an_amount_is_told_apart_from_its_limits():
-    limits = options.Amount(skip=["conv1"], residual="coupled", min_channels=2)
-    assert limits.allocation() is None
-    half = limits.allocation(flops=0.5)
-    assert half == options.Amount(**limits.settings() | {"flops": 0.5, "skip": ["conv1"]}).allocation()
-    assert half is not None
-    assert (half.skip, half.residual) == (("conv1",), "coupled")
+def test_limits_alone_are_no_amount():
+    assert options.Amount(skip=["conv1"], residual="coupled", min_channels=2).allocation() is None
+    assert options.Amount(skip=[], layer_rate=[]).settings() == {}
 
 
 def test_an_amount_goes_by_the_engines_names():
-    said = options.RankedAmount(layer_rate=["conv1=0.5"], deps="3,4", ranking="global", skip=[])
-    assert said.settings() == {"layer_rates": ("conv1=0.5",), "deps": read_deps("3,4"), "ranking": "global"}
+    said = options.RankedAmount(layer_rate=["conv1=0.5"], ranking="global", skip=["fc"], flops=0.5)
+    settings = said.settings()
+    assert settings == {"layer_rates": ["conv1=0.5"], "flops": 0.5, "skip": ["fc"], "ranking": "global"}
+    assert next(iter(settings)) == "layer_rates", "errors name what excludes each other in this order"
+    half = options.RankedAmount(flops=0.5, ranking="global", skip=["fc"]).allocation()
+    assert half == required({"flops": 0.5, "ranking": "global", "skip": ("fc",)})
 
 
 @pytest.mark.parametrize("said", [{}, {"distill": Path("teacher.hdf5"), "distill_alpha": 1.0}])

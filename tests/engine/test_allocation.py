@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
-from prune.engine.allocations.listed_rates import by_layer_rates, by_rate_list
+from prune.engine.allocations import allocation_of
 from prune.engine.errors import AllocationError
 from prune.engine.graph.channels import Group
 from prune.engine.graph.trace import trace
+from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import (
-    by_rate,
+    by_group_rates,
     channel_scores,
     combine_scores,
     prunable_groups,
@@ -49,6 +50,10 @@ def scores(network):
     return {name: generator.random(len(network.layer(name).out_ids)) for name in CONVS}
 
 
+def selected(network, scores, **settings):
+    return allocation_of(settings).select(Prunable(map=network), scores)
+
+
 def make_group(n, pinned=()):
     return Group("g", np.arange(n), ("g",), False, dict.fromkeys(pinned, "a reason"))
 
@@ -63,7 +68,7 @@ def test_internal_leaves_streams_alone_and_coupled_takes_them(network):
 def test_skip_matches_groups_and_convolutions(network):
     assert [group.name for group in prunable_groups(network, "coupled", ["conv2"])] == ["conv1", "grouped"]
     assert [group.name for group in prunable_groups(network, "coupled", ["conv*"])] == ["grouped"]
-    with pytest.raises(AllocationError, match=r"--skip 'covn2' matches no layer; did you mean 'conv2'\?"):
+    with pytest.raises(AllocationError, match=r"`skip` 'covn2' matches no layer; did you mean 'conv2'\?"):
         prunable_groups(network, skip=["covn2"])
 
 
@@ -89,7 +94,7 @@ def test_a_streams_score_is_the_mean_of_score_over_layer_mean(network, scores):
 def test_filters_tied_by_groups_leave_together(network, scores):
     group = next(group for group in prunable_groups(network) if group.name == "grouped")
     assert len(group.channels) == 6
-    selection = by_rate(network, [group], scores, 0.5)
+    selection = by_group_rates(network, [group], scores, [0.5])
     assert selection.counts == {"grouped": (3, 6)}
     assert len(network.kept("grouped", selection.removed)) == 6
 
@@ -115,14 +120,14 @@ def test_pinned_and_unscored_channels_never_leave():
 def test_the_count_that_leaves_is_the_float_product_cut_off(n, rate):
     network = trace(nn.Sequential(nn.Conv2d(3, n, 1), nn.ReLU(), nn.Conv2d(n, 2, 1)).eval(), (3, 4, 4)).map
     scores = {"0": np.arange(n)[::-1], "2": np.ones(2)}
-    selection = by_rate(network, prunable_groups(network), scores, rate)
+    selection = selected(network, scores, rate=rate)
     assert network.kept("0", selection.removed).tolist() == list(range(n - int(rate * n)))
     if n == 320:
         assert len(selection.removed) == 63
 
 
 def test_at_least_min_channels_stay_and_the_shortfall_is_noted(network, scores):
-    selection = by_rate(network, prunable_groups(network), scores, 0.9, min_channels=4)
+    selection = selected(network, scores, rate=0.9, min_channels=4)
     assert selection.counts == {"conv1": (4, 4), "grouped": (4, 6)}
     assert any("grouped: 2 channels leave, not 5" in note for note in selection.notes)
 
@@ -130,21 +135,19 @@ def test_at_least_min_channels_stay_and_the_shortfall_is_noted(network, scores):
 def test_keep_rates_keep_at_least_one(network, scores):
     groups = prunable_groups(network)
     widths = {group.name: len(group.channels) for group in groups}
-    selection = by_rate(network, groups, scores, 0.01, keep=True)
+    selection = selected(network, scores, keep_rate="[0.01]*2")
     assert {name: kept for name, (kept, _) in selection.counts.items()} == dict.fromkeys(widths, 1)
-    assert not by_rate(network, groups, scores, 1.0, keep=True).removed
+    assert not selected(network, scores, keep_rate="[1.0]*2").removed
 
 
 def test_a_papers_list_has_one_rate_per_convolution(network, scores):
-    groups = prunable_groups(network)
-    selection = by_rate_list(network, groups, scores, [0.1, 0.5, 0.5, 0.9])
+    selection = selected(network, scores, compress_rate=[0.1, 0.5, 0.5, 0.9])
     assert selection.ignored == ("stem", "conv2")
-    assert selection.removed == by_rate(network, groups, scores, 0.5).removed
+    assert selection.removed == selected(network, scores, rate=0.5).removed
 
 
 def test_a_list_may_have_one_rate_per_group(network, scores):
-    groups = prunable_groups(network)
-    selection = by_rate_list(network, groups, scores, [0.0, 0.5])
+    selection = selected(network, scores, compress_rate=[0.0, 0.5])
     assert selection.ignored == ()
     assert selection.counts["conv1"][0] == selection.counts["conv1"][1]
     assert selection.counts["grouped"] == (3, 6)
@@ -154,34 +157,33 @@ def test_a_wrong_count_names_both_right_ones(network, scores):
     with pytest.raises(
         AllocationError, match=r"3 rates given; this network takes 4, one per conv.* or 2, one per"
     ):
-        by_rate_list(network, prunable_groups(network), scores, [0.5] * 3)
+        selected(network, scores, compress_rate=[0.5] * 3)
 
 
 def test_coupled_convolutions_with_different_rates_are_named(network, scores):
-    groups = prunable_groups(network, "coupled")
     with pytest.raises(AllocationError, match=r"stem 0\.1, conv2 0\.2"):
-        by_rate_list(network, groups, scores, [0.1, 0.5, 0.5, 0.2])
-    assert by_rate_list(network, groups, scores, [0.2, 0.5, 0.5, 0.2]).counts["stem"] == (8, 10)
+        selected(network, scores, compress_rate=[0.1, 0.5, 0.5, 0.2], residual="coupled")
+    agreed = selected(network, scores, compress_rate=[0.2, 0.5, 0.5, 0.2], residual="coupled")
+    assert agreed.counts["stem"] == (8, 10)
 
 
 def test_layer_rates_by_glob(network, scores):
-    groups = prunable_groups(network)
-    selection = by_layer_rates(network, groups, scores, {"*": 0.5, "conv1": 0.0})
+    selection = selected(network, scores, layer_rates=["*=0.5", "conv1=0.0"])
     assert selection.counts["conv1"][0] == selection.counts["conv1"][1]
     assert selection.counts["grouped"] == (3, 6)
     assert selection.ignored == ("stem", "conv2")
-    coupled = by_layer_rates(network, prunable_groups(network, "coupled"), scores, {"conv2": 0.3})
+    coupled = selected(network, scores, layer_rates="conv2=0.3", residual="coupled")
     assert coupled.counts["stem"] == (7, 10)
     with pytest.raises(AllocationError, match="matches no layer"):
-        by_layer_rates(network, groups, scores, {"conv9": 0.5})
+        selected(network, scores, layer_rates="conv9=0.5")
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0, float("nan")])
 def test_rates_out_of_range_are_refused(network, scores, rate):
     with pytest.raises(AllocationError):
-        by_rate(network, prunable_groups(network), scores, rate)
+        selected(network, scores, rate=rate)
     with pytest.raises(AllocationError, match="rate 2"):
-        by_rate_list(network, prunable_groups(network), scores, [0.1, rate, 0.1, 0.1])
+        selected(network, scores, compress_rate=[0.1, rate, 0.1, 0.1])
 
 
 @pytest.mark.parametrize(
@@ -194,4 +196,4 @@ def test_scores_that_do_not_fit_are_refused(network, scores, bad, message):
     else:
         scores["grouped"] = bad
     with pytest.raises(AllocationError, match=message):
-        by_rate(network, prunable_groups(network), scores, 0.5)
+        selected(network, scores, rate=0.5)

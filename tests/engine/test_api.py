@@ -227,7 +227,7 @@ def test_a_layer_that_is_named_and_cannot_lose_filters_is_an_error(resnet):
 
 
 def test_scores_that_nothing_listens_to_are_refused(resnet):
-    with pytest.raises(AllocationError, match="scores have no effect with --rate-norm/--rate-dist"):
+    with pytest.raises(AllocationError, match="scores have no effect with `rate_norm`/`rate_dist`"):
         prune.plan(resnet, prune.rank(resnet, "l1"), rate_dist=0.4)
 
 

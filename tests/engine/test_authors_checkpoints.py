@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from prune.engine import criteria
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.rate import Rate
 from prune.engine.conversion import convert
 from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
@@ -276,8 +276,8 @@ def test_hrankplus_streams_can_be_pruned_further(widths, residual, tmp_path):
     _, network = converted(tmp_path, net.state(stem, streams, (13, 26, 52)))
     traced = trace(network.model, network.input_size)
     scores = criteria.score("l1", network.model, traced)
-    specification = Specification(rate=0.4, residual=residual)
-    pruned = prune_network(network, specification, scores, traced=traced)
+    allocation = Rate(rate=0.4, residual=residual)
+    pruned = prune_network(network, allocation, scores, traced=traced)
     assert pruned.difference < 1e-6
     assert pruned.after.macs < 0.8 * pruned.before.macs
     save_network(tmp_path / "narrow.hdf5", pruned.network)

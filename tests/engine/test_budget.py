@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocations.budget import Limits, RemovalOrder, by_budget, first_length
+from prune.engine.allocations import allocation_of
+from prune.engine.allocations.budget import Budget
 from prune.engine.errors import AllocationError
 from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
+from prune.engine.selection.allocation import Prunable
+from prune.engine.selection.removal_order import Limits, RemovalOrder, first_length
 from prune.engine.selection.selection import prunable_groups
 
 torch.set_num_threads(1)
@@ -21,6 +24,10 @@ def scores(network):
     generator = np.random.default_rng(0)
     # Rounded, so that many scores are equal.
     return {layer.name: generator.random(len(layer.out_ids)).round(1) + 0.1 for layer in network.layers}
+
+
+def by_budget(network, scores, **settings):
+    return Budget(**settings).select(Prunable(map=network), scores)
 
 
 def order_of(network, scores, residual="internal", **options):
@@ -64,8 +71,8 @@ def test_a_budget_is_met_and_one_step_less_does_not_meet_it(
     def meets(removed):
         return all(cost <= limit for cost, limit in zip(counter.totals(removed), limits_, strict=True))
 
-    groups = prunable_groups(network, residual)
-    selection = by_budget(network, groups, scores, flops=flops, params=params, ranking=ranking)
+    targets = {"flops": flops, "params": params}
+    selection = by_budget(network, scores, **targets, ranking=ranking, residual=residual)
     assert meets(selection.removed)
     order = order_of(network, scores, residual, ranking=ranking)
     assert set(order.removed(len(selection.removed)).tolist()) == selection.removed
@@ -73,18 +80,18 @@ def test_a_budget_is_met_and_one_step_less_does_not_meet_it(
 
 
 def test_the_whole_network_meets_a_budget_of_all_of_it(network, scores):
-    assert not by_budget(network, prunable_groups(network), scores, flops=1.0).removed
+    assert not by_budget(network, scores, flops=1.0).removed
 
 
 def test_local_ranking_narrows_all_groups_in_step(network, scores):
-    selection = by_budget(network, prunable_groups(network), scores, flops=0.5)
+    selection = by_budget(network, scores, flops=0.5)
     shares = [kept / n for kept, n in selection.counts.values()]
     assert max(shares) - min(shares) <= 1 / 16
 
 
 def test_within_a_group_small_scores_leave_first(network, scores):
     for ranking in ("local", "global"):
-        removed = by_budget(network, prunable_groups(network), scores, flops=0.6, ranking=ranking).removed
+        removed = by_budget(network, scores, flops=0.6, ranking=ranking).removed
         for group in prunable_groups(network):
             layer = network.layer(group.producers[0])
             gone = np.isin(layer.out_ids, list(removed))
@@ -105,8 +112,7 @@ def test_global_ranking_compares_scores_across_groups(network):
 
 @pytest.mark.parametrize("multiple", [4, 8, 12])
 def test_widths_are_rounded_up_to_multiples(network, scores, multiple):
-    limits = Limits(round_to=multiple)
-    selection = by_budget(network, prunable_groups(network), scores, flops=0.75, limits=limits)
+    selection = by_budget(network, scores, flops=0.75, round_to=multiple)
     assert selection.removed
     assert all(kept % multiple == 0 or kept == n for kept, n in selection.counts.values())
     counter = Counter(network)
@@ -114,8 +120,7 @@ def test_widths_are_rounded_up_to_multiples(network, scores, multiple):
 
 
 def test_groups_narrower_than_the_multiple_stay_whole(network, scores):
-    limits = Limits(round_to=32)
-    selection = by_budget(network, prunable_groups(network), scores, flops=0.9, limits=limits)
+    selection = by_budget(network, scores, flops=0.9, round_to=32)
     assert all(kept == n for kept, n in selection.counts.values() if n <= 32)
     assert selection.removed
 
@@ -128,9 +133,12 @@ def test_the_longest_prefix_obeys_the_limits(network, scores, min_channels, max_
 
 
 def test_a_budget_out_of_reach_says_what_is_in_reach_and_why(network, scores):
-    groups = prunable_groups(network)
+    budget = Budget(flops=0.01, max_rate=0.5, round_to=4)
     with pytest.raises(AllocationError) as caught:
-        by_budget(network, groups, scores, flops=0.01, limits=Limits(max_rate=0.5, round_to=4))
+        budget.select(Prunable(map=network), scores)
+    with pytest.raises(AllocationError) as checked:
+        budget.check(Prunable(map=network))
+    assert str(checked.value) == str(caught.value)
     order = order_of(network, scores, limits=Limits(max_rate=0.5, round_to=4))
     least = Counter(network).totals(order.removed(len(order)))[0]
     message = str(caught.value)
@@ -142,8 +150,11 @@ def test_a_budget_out_of_reach_says_what_is_in_reach_and_why(network, scores):
 
 def test_a_network_without_prunable_groups_has_no_reach():
     network = trace(torch.nn.Conv2d(3, 4, 1).eval(), (3, 4, 4)).map
-    with pytest.raises(AllocationError, match="out of reach"):
-        by_budget(network, prunable_groups(network), {}, flops=0.5)
+    order = RemovalOrder(network, prunable_groups(network), {})
+    assert first_length(order, lambda removed: False) is None
+    assert not order.removed(len(order)).size
+    with pytest.raises(AllocationError, match="nothing may leave"):
+        by_budget(network, {}, flops=0.5)
 
 
 def test_bisection_serves_any_cost(network, scores):
@@ -154,12 +165,14 @@ def test_bisection_serves_any_cost(network, scores):
 
 
 @pytest.mark.parametrize("options", [{}, {"flops": 0.0}, {"params": -1}, {"flops": 0.5, "ranking": "best"}])
-def test_odd_targets_are_refused(network, scores, options):
+def test_odd_targets_are_refused(options):
     with pytest.raises(AllocationError):
-        by_budget(network, prunable_groups(network), scores, **options)
+        Budget(**options)
 
 
 @pytest.mark.parametrize("options", [{"min_channels": 0}, {"round_to": 0}, {"max_rate": 1.1}])
 def test_odd_limits_are_refused(options):
     with pytest.raises(AllocationError, match="limits are"):
         Limits(**options)
+    with pytest.raises(AllocationError, match="limits are"):
+        allocation_of({"flops": 0.5, **options})

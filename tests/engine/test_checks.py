@@ -7,8 +7,9 @@ import torch
 from prune.engine.errors import ProofError, TraceError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import fit
+from prune.engine.narrowing import narrowing
 from prune.engine.narrowing.checks import structure_misfit, value_difference
-from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.narrowing.narrowing import narrow_as_planned, narrow_proven
 from prune.engine.narrowing.surgery import mask, narrow
 from torch import nn
 
@@ -174,3 +175,43 @@ def test_other_types_and_memory_formats_are_kept(dtype):
     assert {p.dtype for p in result.model.parameters()} == {dtype}
     assert model.training
     assert not result.model.training
+
+
+def test_a_network_that_runs_is_cut_once(monkeypatch):
+    cuts = []
+
+    def counting(*args):
+        cuts.append(args)
+        return narrow(*args)
+
+    monkeypatch.setattr(narrowing, "narrow", counting)
+    model = build()
+    narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[:3])
+    assert len(cuts) == 1
+
+
+def test_the_structure_alone_is_proven_where_no_more_is_asked_for(monkeypatch):
+    monkeypatch.delattr(narrowing, "value_difference")
+    model = build(twist=lambda x: x.view(-1, 8, 6, 6))  # it froze a number: the first choice is refused
+    traced = trace(model, SIZE)
+    cut = narrow_as_planned(model, traced, SIZE, lambda m: m.layer("one").out_ids[:3])
+    assert not cut.removed
+    assert cut.misfits
+    assert cut.map.pinned.keys() >= set(traced.map.layer("one").out_ids[:3].tolist())
+
+
+def test_what_a_network_writes_into_its_buffers_stays_out_of_the_result():
+    class Counting(Chain):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return super().forward(x)
+
+    model = Counting().eval()
+    traced = trace(model, SIZE)
+    cut = narrow_as_planned(model, traced, SIZE, lambda m: m.layer("one").out_ids[:3])
+    assert cut.removed
+    assert cut.model.calls == 0

@@ -109,7 +109,7 @@ def test_what_can_shrink_shrinks_and_what_cannot_says_why(name, pruned):
 def test_a_shifted_index_is_found_out(name, monkeypatch):
     """The proofs must be able to fail: consumers cut one off are caught by the values, not by a crash."""
     from prune.engine.errors import ProofError
-    from prune.engine.narrowing.narrowing import narrowing
+    from prune.engine.narrowing import narrowing
 
     def shifted(state, channel_map, removed):
         cut = narrow(state, channel_map, removed)

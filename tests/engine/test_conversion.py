@@ -4,11 +4,12 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.rate import Rate
 from prune.engine.conversion import convert, dead_channels
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import Network, load_network, save_network
+from prune.engine.selection.allocation import Prunable
 from prune.weights.formats import write_any
 from torch import nn
 
@@ -52,7 +53,7 @@ def test_a_file_masked_by_l1_narrows_to_what_was_chosen(network, residual, tmp_p
     channel_map = trace(network.model, SIZE).map
     scores = criteria.score("l1", network.model, trace(network.model, SIZE))
     state = network.model.state_dict()
-    removed = Specification(rate=0.4, residual=residual).select(channel_map, scores, state).removed
+    removed = Rate(rate=0.4, residual=residual).select(Prunable(map=channel_map), scores).removed
     network.model.load_state_dict(mask(state, channel_map, removed))
     made = narrowed(network, tmp_path)
     assert made.destination.name == "masked-narrow.hdf5"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocations.listed_rates import by_rate_list
+from prune.engine.allocations import required
 from prune.engine.graph.cost import Counter, count
 from prune.engine.graph.trace import trace
-from prune.engine.selection.rates import parse_rates
+from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import prunable_groups
 from torch import nn
 
@@ -119,10 +119,11 @@ def test_published_specifications_cost_what_the_golden_tables_say(
     network = traced(arch_name)
     # Any scores do: the count does not depend on which channels leave.
     scores = {layer.name: np.arange(len(layer.out_ids)) for layer in network.layers}
-    rates = parse_rates(row["rates_spec"], keep=keep)
     # The table's reading of ResNet-50 leaves the stem whole, although no stream contains it.
     skip = ["conv1.conv"] if row_id == "hrank-r50" else []
-    selection = by_rate_list(network, prunable_groups(network, skip=skip), scores, rates, keep=keep)
+    way = "keep_rate" if keep else "compress_rate"
+    allocation = required({way: row["rates_spec"], "skip": skip})
+    selection = allocation.select(Prunable(map=network), scores)
     whole, narrow = count(network), count(network, selection.removed)
     assert (whole.macs, whole.params) == (row["baseline"]["macs"], row["baseline"]["params"])
     assert (narrow.macs, narrow.params) == (row["narrow"][variant]["macs"], row["narrow"][variant]["params"])

@@ -10,17 +10,17 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria, recipes
-from prune.engine.allocations.listed_rates import by_rate_list
+from prune.engine.allocations import required
 from prune.engine.allocations.norm_distance import by_norm_and_distance
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.rate_list import RateList
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
 from prune.engine.graph.channels import Group
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.network.network import new_network
-from prune.engine.selection.rates import parse_rates
-from prune.engine.selection.selection import prunable_groups, removal_order
+from prune.engine.selection.allocation import Prunable
+from prune.engine.selection.selection import removal_order
 from prune.weights.formats import read_any
 from prune.weights.names import to_ours
 from torch import nn
@@ -137,7 +137,7 @@ def test_the_recipe_prunes_as_pfec_does(shared_golden):
         in_channels = n
     traced = trace(network.model, network.input_size)
     scores = criteria.score(recipe.options["criterion"], network.model, traced)
-    pruned = prune_network(network, Specification(**recipe.main.specification), scores, traced=traced)
+    pruned = prune_network(network, required(recipe.main.specification), scores, traced=traced)
     assert list(pruned.kept.values()) == [expected["kept"] for expected in golden["convs"]]
     narrow = [module.weight for module in pruned.model.modules() if isinstance(module, nn.Conv2d)]
     for weight_FCHW, expected in zip(narrow, golden["convs"], strict=True):
@@ -174,8 +174,8 @@ def test_published_ranks_select_through_the_whole_allocation(shared_golden, shar
     case = json.loads((shared_golden / "authors" / "hrank_selection.json").read_text())["resnet_56"]
     _, traced, convs = pretrained("resnet56", shared_data)
     scores = {name: ranks[f"resnet_56/rank_conv{i}"] for i, name in enumerate(convs, 1)}
-    rates = parse_rates(case["compress_rate"])
-    selection = by_rate_list(traced.map, prunable_groups(traced.map), scores, rates)
+    allocation = RateList(compress_rate=case["compress_rate"])
+    selection = allocation.select(Prunable(map=traced.map), scores)
     assert len(selection.counts) == 27
     for name, conv in zip(convs, case["convs"], strict=True):
         kept = traced.map.kept(name, selection.removed).tolist()

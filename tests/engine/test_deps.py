@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from prune.cli.main import main
-from prune.engine.allocations.deps import by_deps, read_deps
-from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.allocations.deps import Deps, read_deps
 from prune.engine.errors import AllocationError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.network.network import load_network, new_network, to_weight_file
+from prune.engine.selection.allocation import Prunable
+from prune.engine.selection.selection import equal_scores
 from prune.weights import store
 
 torch.set_num_threads(1)
@@ -40,6 +41,10 @@ def widths_of(name):
 
 def narrowed_by(name, deps):
     return by_deps(mapped(name), equal_scores(mapped(name)), deps, network(name).conv_order)
+
+
+def by_deps(channel_map, scores, deps, conv_order):
+    return Deps(deps=tuple(deps)).select(Prunable(map=channel_map, conv_order=conv_order), scores)
 
 
 @pytest.mark.parametrize("text", ["16,10,16", " 16, 10 ,16 "])
@@ -163,7 +168,7 @@ def test_deps_that_do_not_fit_name_the_convolution(deps, message):
 
 def test_a_network_without_an_order_takes_no_deps():
     with pytest.raises(
-        AllocationError, match="has no order of deps; say what leaves with --layer-rate or --plan"
+        AllocationError, match="has no order of deps; say what leaves with `layer_rates` or `plan`"
     ):
         by_deps(mapped("lenet5"), {}, LENET, ())
 
@@ -179,9 +184,9 @@ def test_a_pinned_channel_that_would_have_to_leave_is_an_error():
 
 def test_pruning_by_deps_makes_a_network_of_these_widths():
     deps = changed("src20", stage1__block0__conv1__conv=5, stage3__block2__conv1__conv=1)
-    specification = Specification(deps=tuple(deps))
-    assert specification.needs_scores
-    pruned = prune_network(network("src20"), specification, equal_scores(mapped("src20")))
+    allocation = Deps(deps=tuple(deps))
+    assert allocation.needs_scores
+    pruned = prune_network(network("src20"), allocation, equal_scores(mapped("src20")))
     assert to_weight_file(pruned.network).deps.tolist() == deps
     assert pruned.network.history[-1]["options"]["deps"] == tuple(deps)
 

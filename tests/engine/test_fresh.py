@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.allocations import required
 from prune.engine.compactors.folding import fold
 from prune.engine.errors import EngineError
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.network.fresh import fresh_like
 from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.selection.selection import equal_scores
 from torch import nn
 
 
@@ -21,7 +22,7 @@ def narrow(arch: str, path: Path, **settings) -> Network:
         if tensor.is_floating_point():
             tensor.mul_(1.5).add_(0.01)
     scores = equal_scores(trace(network.model, network.input_size).map)
-    save_network(path, prune_network(network, Specification(**settings), scores).network)
+    save_network(path, prune_network(network, required(settings), scores).network)
     return load_network(path)
 
 

@@ -1,9 +1,10 @@
 import pytest
 import torch
-from prune.engine.allocations.norm_distance import by_norm_and_distance
+from prune.engine.allocations import allocation_of
+from prune.engine.allocations.norm_distance import NormDistance
 from prune.engine.errors import AllocationError
 from prune.engine.graph.trace import trace
-from prune.engine.selection.selection import prunable_groups
+from prune.engine.selection.allocation import Prunable
 from torch import nn
 
 torch.set_num_threads(1)
@@ -46,8 +47,8 @@ def chosen_by_loop(weight_FCHW, rate_norm, rate_dist):
 
 @pytest.mark.parametrize(("rate_norm", "rate_dist"), [(1.0, 0.4), (0.9, 0.2), (0.7, 0.0), (0.6, 0.5)])
 def test_against_a_loop(model, network, rate_norm, rate_dist):
-    groups = prunable_groups(network)
-    selection = by_norm_and_distance(network, groups, model.state_dict(), rate_norm, rate_dist)
+    allocation = NormDistance(rate_norm=rate_norm, rate_dist=rate_dist)
+    selection = allocation.select(Prunable(map=network, weights=model.state_dict()), {})
     expected = chosen_by_loop(model.conv1.weight.detach(), rate_norm, rate_dist)
     assert set(range(15)) - set(network.kept("conv1", selection.removed).tolist()) == expected
     assert selection.counts == {"conv1": (15 - len(expected), 15)}
@@ -55,23 +56,38 @@ def test_against_a_loop(model, network, rate_norm, rate_dist):
 
 def test_a_stream_weighs_its_producers_alike(model, network):
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    groups = prunable_groups(network, "coupled")
-    before = by_norm_and_distance(network, groups, state, 0.9, 0.3)
+    allocation = NormDistance(rate_norm=0.9, rate_dist=0.3, residual="coupled")
+    before = allocation.select(Prunable(map=network, weights=state), {})
     state["conv2.weight"] *= 1000
-    assert by_norm_and_distance(network, groups, state, 0.9, 0.3).removed == before.removed
+    assert allocation.select(Prunable(map=network, weights=state), {}).removed == before.removed
     assert before.counts["stem"] == (20 - 1 - 6, 20)  # int(20 * (1 - 0.9)) is 1: 0.1 is not exact
 
 
 @pytest.mark.parametrize(
     ("rate_norm", "rate_dist"), [(0.0, 0.1), (1.1, 0.1), (0.9, 1.0), (0.5, 0.5), (0.9, -0.1)]
 )
-def test_odd_rates_are_refused(model, network, rate_norm, rate_dist):
+def test_odd_rates_are_refused(rate_norm, rate_dist):
     with pytest.raises(AllocationError, match="rate-norm"):
-        by_norm_and_distance(network, prunable_groups(network), model.state_dict(), rate_norm, rate_dist)
+        NormDistance(rate_norm=rate_norm, rate_dist=rate_dist)
+
+
+def test_either_rate_may_be_left_out():
+    assert NormDistance(rate_norm=0.8).shares == (0.8, 0.0)
+    assert NormDistance(rate_dist=0.3).shares == (1.0, 0.3)
+    with pytest.raises(AllocationError, match="neither share is given; give `rate_norm`/`rate_dist`"):
+        NormDistance()
+
+
+def test_a_distance_that_nobody_measures_is_refused():
+    assert NormDistance(rate_dist=0.3, distance="cosine").distance == "cosine"
+    with pytest.raises(AllocationError, match="no distance 'cos'; choose one of l2, l1, cosine"):
+        allocation_of({"rate_dist": 0.3, "distance": "cos"})
+    with pytest.raises(AllocationError, match="`distance` has no effect with `rate_norm`/`rate_dist`"):
+        NormDistance(rate_norm=0.9, distance="l1")
 
 
 def test_min_channels_stay(model, network):
-    groups = prunable_groups(network)
-    selection = by_norm_and_distance(network, groups, model.state_dict(), 0.6, 0.5, min_channels=7)
+    allocation = NormDistance(rate_norm=0.6, rate_dist=0.5, min_channels=7)
+    selection = allocation.select(Prunable(map=network, weights=model.state_dict()), {})
     assert selection.counts == {"conv1": (7, 15)}
     assert selection.notes

@@ -6,7 +6,7 @@ from prune.archs import registry
 from prune.engine.errors import AllocationError
 from prune.engine.graph.trace import trace
 from prune.engine.selection import plan
-from prune.engine.selection.selection import by_rate, prunable_groups
+from prune.engine.selection.selection import by_group_rates, prunable_groups
 from prune.weights.errors import OutputExists, UnreadableFile
 
 torch.set_num_threads(1)
@@ -20,7 +20,8 @@ def network():
 @pytest.fixture(scope="module")
 def removed(network):
     scores = {layer.name: torch.rand(len(layer.out_ids)) for layer in network.layers}
-    return by_rate(network, prunable_groups(network, "coupled"), scores, 0.4).removed
+    groups = prunable_groups(network, "coupled")
+    return by_group_rates(network, groups, scores, [0.4] * len(groups)).removed
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from prune.archs import registry
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.rate_list import RateList
 from prune.engine.errors import CriterionError
 from prune.engine.graph.filters import scored_layers
 from prune.engine.graph.trace import trace
@@ -182,7 +182,7 @@ def agrees(kept, theirs, conv):
 def test_pruning_by_a_published_folder_and_rates(name, residual, macs, params, shared_golden, tmp_path):
     """As the command does; the convolutions without ranks stay whole, as in the authors' code."""
     recorded = json.loads((shared_golden / "authors" / "hrank_selection.json").read_text())[name]
-    specification = Specification(compress_rate=recorded["compress_rate"], residual=residual)
+    specification = RateList(compress_rate=recorded["compress_rate"], residual=residual)
     job = OneShot(specification=specification, scores=published(shared_golden, tmp_path / "ranks", name))
     network = new_network(name)
     notes, outcome = [], None

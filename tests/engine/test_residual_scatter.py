@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import torch
 from prune.archs.units import Merge
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.budget import Budget
+from prune.engine.allocations.layer_rates import LayerRates
+from prune.engine.allocations.rate import Rate
 from prune.engine.conversion import convert
 from prune.engine.criteria import score
 from prune.engine.graph.cost import count
 from prune.engine.graph.residual import COPIES, view
 from prune.engine.graph.trace import trace
-from prune.engine.modules import expansion
+from prune.engine.modules.guests import EXPANSIONS
 from prune.engine.narrowing.pruning import Pruned, forecast, prune_network
 from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.selection.allocation import Allocation
 from prune.weights import formats
 from torch import Tensor, nn
 
@@ -35,11 +38,11 @@ def randomised(network: Network) -> Network:
     return network
 
 
-def pruned(arch: str, specification: Specification, size: int | None = None) -> tuple[Network, Pruned]:
+def pruned(arch: str, allocation: Allocation, size: int | None = None) -> tuple[Network, Pruned]:
     network = randomised(new_network(arch, input_size=size))
     network.model.eval()
     scores = score("l1", network.model, trace(network.model, network.input_size))
-    return network, prune_network(network, specification, scores)
+    return network, prune_network(network, allocation, scores)
 
 
 def images(network: Network) -> Tensor:
@@ -76,7 +79,7 @@ def norm_of(name: str) -> str:
     ("arch", "size"), [("resnet20", None), ("resnet18", 64), ("resnet50", 64), ("torchvision:resnet18", 64)]
 )
 def test_a_scattered_network_equals_the_masked_one_and_loads_alone(arch: str, size: int, tmp_path: Path):
-    network, result = pruned(arch, Specification(rate=0.4, residual="scatter"), size)
+    network, result = pruned(arch, Rate(rate=0.4, residual="scatter"), size)
     thin = result.network
     assert result.after.macs < 0.55 * result.before.macs
     assert count(trace(thin.model, thin.input_size).map) == result.after
@@ -100,7 +103,7 @@ with torch.no_grad():
 
 
 def test_the_stem_and_the_projection_are_expanded_inside_the_addition():
-    _, result = pruned("resnet20", Specification(rate=0.4, residual="scatter"))
+    _, result = pruned("resnet20", Rate(rate=0.4, residual="scatter"))
     state = result.network.model.state_dict()
     indices = [name for name in state if name.endswith("index")]
     assert "stage1.block0.merge.expand.index" in indices  # the stem's 10 of 16 channels
@@ -108,14 +111,14 @@ def test_the_stem_and_the_projection_are_expanded_inside_the_addition():
     assert state["stage1.block1.conv1.conv.weight"].shape[1] == 16
     assert not any("expand" in name for name in indices if not name.startswith("stage1.block0"))
     assert sum(name.endswith("merge.index") for name in indices) == 9
-    _, result = pruned("resnet50", Specification(rate=0.4, residual="scatter"), 32)
+    _, result = pruned("resnet50", Rate(rate=0.4, residual="scatter"), 32)
     expanded = [name for name in result.network.model.state_dict() if "expand" in name]
     assert expanded == [f"stage{stage}.block0.merge.expand.index" for stage in (1, 2, 3, 4)]
 
 
 def test_what_is_not_narrowed_keeps_the_plain_addition():
     _, result = pruned(
-        "resnet20", Specification(layer_rates=("stage2.block1.conv2.conv=0.5",), residual="scatter")
+        "resnet20", LayerRates(layer_rates=("stage2.block1.conv2.conv=0.5",), residual="scatter")
     )
     indices = [name for name in result.network.model.state_dict() if name.endswith("index")]
     assert indices == ["stage2.block1.merge.index"]
@@ -125,16 +128,16 @@ def test_what_is_not_narrowed_keeps_the_plain_addition():
 
 
 def test_another_networks_branches_are_expanded_by_a_copy_and_it_is_said():
-    _, result = pruned("torchvision:resnet18", Specification(rate=0.4, residual="scatter"), 32)
+    _, result = pruned("torchvision:resnet18", Rate(rate=0.4, residual="scatter"), 32)
     assert result.notes == (COPIES,)
-    assert "layer1.0.bn2" in expansion.placed(result.network.model)
+    assert "layer1.0.bn2" in EXPANSIONS.placed(result.network.model)
     assert len(result.kept["conv1"]) == 64  # the stem's output is a stream itself
-    _, internal = pruned("torchvision:resnet18", Specification(rate=0.4), 32)
+    _, internal = pruned("torchvision:resnet18", Rate(rate=0.4), 32)
     assert internal.notes == ()
 
 
 def test_one_channel_is_left_where_nearly_all_leave():
-    _, result = pruned("resnet20", Specification(rate=0.99, residual="scatter"))
+    _, result = pruned("resnet20", Rate(rate=0.99, residual="scatter"))
     assert {len(kept) for name, kept in result.kept.items()} == {1}
 
 
@@ -148,11 +151,11 @@ def test_scores_see_the_map_after_the_addition():
 
 
 def test_a_scattered_network_is_pruned_again_and_folded(tmp_path: Path):
-    network, result = pruned("resnet20", Specification(rate=0.3, residual="scatter"))
+    network, result = pruned("resnet20", Rate(rate=0.3, residual="scatter"))
     thin = result.network
     again = prune_network(
         thin,
-        Specification(rate=0.3, residual="scatter"),
+        Rate(rate=0.3, residual="scatter"),
         score("l1", thin.model, trace(thin.model, thin.input_size)),
     )
     assert again.after.macs < result.after.macs
@@ -167,20 +170,20 @@ def test_a_scattered_network_is_pruned_again_and_folded(tmp_path: Path):
 
 
 def test_folding_keeps_the_expansions_of_other_networks(tmp_path: Path):
-    network, result = pruned("torchvision:resnet18", Specification(rate=0.4, residual="scatter"), 32)
+    network, result = pruned("torchvision:resnet18", Rate(rate=0.4, residual="scatter"), 32)
     save_network(tmp_path / "thin.hdf5", result.network)
     folded_file(tmp_path)
     with torch.no_grad():
         expected = result.network.model(images(network))
         folded = load_network(tmp_path / "folded.hdf5")
         torch.testing.assert_close(folded.model(images(network)), expected, rtol=1e-4, atol=1e-4)
-    assert "layer1.0.bn2" in expansion.placed(folded.model)
+    assert "layer1.0.bn2" in EXPANSIONS.placed(folded.model)
 
 
 def test_a_shifted_index_is_found(monkeypatch: pytest.MonkeyPatch):
     """The value proof must notice a branch that goes to the wrong channels of its stream."""
     from prune.engine.errors import ProofError
-    from prune.engine.narrowing.narrowing import surgery
+    from prune.engine.narrowing import surgery
 
     right = surgery._renumbered
 
@@ -190,10 +193,10 @@ def test_a_shifted_index_is_found(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(surgery, "_renumbered", shifted)
     with pytest.raises(ProofError, match="differs from the masked one"):
-        pruned("resnet20", Specification(rate=0.4, residual="scatter"))
+        pruned("resnet20", Rate(rate=0.4, residual="scatter"))
 
 
 def test_the_budget_counts_branches():
     network = new_network("resnet56")
-    cost = forecast(network, Specification(flops=0.5, residual="scatter")).after
+    cost = forecast(network, Budget(flops=0.5, residual="scatter")).after
     assert 0.49 < cost.macs / 125_485_696 <= 0.5

@@ -4,7 +4,7 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.engine import criteria
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.budget import Budget
 from prune.engine.errors import AllocationError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
@@ -54,7 +54,7 @@ def randomised(name: str, size: int) -> Network:
 def halved(network: Network, residual: str):
     traced = trace(network.model, network.input_size)
     scores = criteria.score("l1", network.model, traced)
-    return prune_network(network, Specification(flops=0.5, residual=residual), scores, traced=traced)
+    return prune_network(network, Budget(flops=0.5, residual=residual), scores, traced=traced)
 
 
 @pytest.mark.parametrize("residual", ["internal", "coupled"])
@@ -74,7 +74,7 @@ def test_family_prunes_to_half_its_flops(name, residual, tmp_path):
     assert count(really.map).macs == pruned.after.macs
     if residual == "internal":  # a narrow network is a network: it can be pruned again
         scores = criteria.score("l1", again.model, really)
-        twice = prune_network(again, Specification(flops=0.8), scores, traced=really)
+        twice = prune_network(again, Budget(flops=0.8), scores, traced=really)
         assert twice.difference < 1e-6
         assert twice.after.macs <= 0.8 * pruned.after.macs
 

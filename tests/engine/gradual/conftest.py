@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations import required
 from prune.engine.events import Event
 from prune.engine.jobs.gradual import Outcome, prepare, run_gradual
 from prune.engine.jobs.gradual_job import GradualJob
@@ -73,7 +73,7 @@ def make_job(base: Path) -> Callable[..., GradualJob]:
         own = {name: settings.pop(name) for name in list(settings) if hasattr(GradualJob, name)}
         return GradualJob(
             schedule=schedule,
-            specification=Specification(**(settings or {"rate": 0.5})),
+            specification=required(settings or {"rate": 0.5}),
             config=replace(config, **training),
             images=Images("digits"),
             arch=ARCH,

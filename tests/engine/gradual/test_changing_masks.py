@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.norm_distance import NormDistance
 from prune.engine.events import Accuracy, unwatched
 from prune.engine.graph.trace import trace
 from prune.engine.jobs.gradual_choice import Chooser
@@ -154,7 +154,7 @@ def test_the_first_masks_are_the_authors(case: str, shared_golden: Any, shared_d
     rates = {name: expected[name] for name in ("rate_norm", "rate_dist")}
     job = GradualJob(
         schedule="soft",
-        specification=Specification(**rates, residual="scatter"),
+        specification=NormDistance(**rates, residual="scatter"),
         config=TrainConfig(epochs=1, lr=0.1),
         images=Images(),
     )

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from prune.engine.allocations.specification import Specification
+from prune.engine.allocations.budget import Budget
+from prune.engine.allocations.deps import Deps
+from prune.engine.allocations.layer_rates import LayerRates
+from prune.engine.allocations.rate_list import RateList
 from prune.engine.errors import CriterionError, DataError, EngineError, TrainingError
 from prune.engine.events import EpochDone, MasksSet
 from prune.engine.graph.cost import count
@@ -229,17 +232,17 @@ def test_another_runs_folder_is_refused(tmp_path: Path):
         GradualJob.of_run(Run.open(tmp_path / "torn"))
 
 
-def test_every_field_of_a_specification_survives_the_run_folder(tmp_path: Path, make_job: MakeJob):
+def test_every_field_of_an_allocation_survives_the_run_folder(tmp_path: Path, make_job: MakeJob):
     wanted = [
-        Specification(compress_rate="[0.5]*5", residual="scatter", skip=("stem*",)),
-        Specification(layer_rates=("block0*=0.5", "block1*=0.25"), residual="coupled", min_channels=2),
-        Specification(deps=(8, 4, 8, 6, 12)),
-        Specification(flops=0.5, params=0.6, ranking="global", round_to=2, max_rate=0.8),
+        RateList(compress_rate="[0.5]*5", residual="scatter", skip=("stem*",)),
+        LayerRates(layer_rates=("block0*=0.5", "block1*=0.25"), residual="coupled", min_channels=2),
+        Deps(deps=(8, 4, 8, 6, 12)),
+        Budget(flops=0.5, params=0.6, ranking="global", round_to=2, max_rate=0.8),
     ]
-    for number, specification in enumerate(wanted):
-        job = make_job("soft", **{name: getattr(specification, name) for name in specification.given()})
-        assert job.specification == specification
+    for number, allocation in enumerate(wanted):
+        job = make_job("soft", **allocation.given())
+        assert job.specification == allocation
         network = load_network(job.start, ARCH)
         settings = job.settings(network, job.images.open(network))
         Run.create(tmp_path / f"{number}", settings)
-        assert GradualJob.of_run(Run.open(tmp_path / f"{number}")).specification == specification
+        assert GradualJob.of_run(Run.open(tmp_path / f"{number}")).specification == allocation

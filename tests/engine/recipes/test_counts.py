@@ -5,9 +5,11 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch.nn.functional as F
-from prune.engine.allocations.specification import Specification, equal_scores
+from prune.engine.allocations.layer_rates import LayerRates
 from prune.engine.graph.trace import trace
 from prune.engine.recipes.counts import COUNTS, Count, Narrowed, full
+from prune.engine.selection.allocation import Prunable
+from prune.engine.selection.selection import equal_scores
 from torch import Tensor, nn
 
 
@@ -31,8 +33,8 @@ class Small(nn.Module):
 def halved() -> Narrowed:
     """On 6x6 images, with half of the first convolution's filters gone."""
     traced = trace(Small(), (3, 6, 6))
-    specification = Specification(layer_rates=("conv1=0.5",))
-    selection = specification.select(traced.map, equal_scores(traced.map), {})
+    allocation = LayerRates(layer_rates=("conv1=0.5",))
+    selection = allocation.select(Prunable(map=traced.map), equal_scores(traced.map))
     return Narrowed(traced, selection, Decimal("0.5"))
 
 

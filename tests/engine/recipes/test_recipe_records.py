@@ -8,14 +8,14 @@ from decimal import Decimal
 import pytest
 from prune.archs import registry
 from prune.engine import recipes
-from prune.engine.allocations.specification import Specification
 from prune.engine.data import names as data_names
 from prune.engine.errors import AllocationError, RecipeError
-from prune.engine.recipes.account import specification_of
+from prune.engine.recipes.account import variant_allocation
 from prune.engine.recipes.check import check_arch, check_narrow
 from prune.engine.recipes.counts import COUNTS
 from prune.engine.recipes.printed import prints_amount, prints_drop, read_amount, read_percent
 from prune.engine.recipes.recipe import Published, Training, Variant
+from prune.engine.selection.allocation import Allocation
 from prune.engine.training.config import TrainConfig
 
 RESNET56 = recipes.get("hrank/resnet56")
@@ -35,7 +35,7 @@ def test_what_a_record_names_exists(name):
     assert recipe.counted_as in COUNTS
     assert not recipe.drop_from or recipe.drop_from in COUNTS
     for variant in recipe.variants:
-        assert isinstance(specification_of(variant), Specification)
+        assert isinstance(variant_allocation(variant), Allocation)
     for training in filter(None, (recipe.base, recipe.pruning, recipe.finetuning)):
         said = {f.name: value for f in fields(training) if (value := getattr(training, f.name)) is not None}
         TrainConfig(**{"epochs": 1, "lr": 0.1, **said})
@@ -160,37 +160,37 @@ def full_resnet20():
 def _narrowed(network, recipe, **changes):
     from prune.engine.narrowing.pruning import prune_network
 
-    specification = replace(specification_of(recipe.main), **changes)
-    return specification, prune_network(network, specification, {})
+    allocation = replace(variant_allocation(recipe.main), **changes)
+    return allocation, prune_network(network, allocation, {})
 
 
 def test_what_came_out_is_held_against_the_record(full_resnet20):
     recipe = recipes.get("fpgm/resnet20-40")
-    specification, pruned = _narrowed(full_resnet20, recipe)
-    said = check_narrow(recipe, pruned.network, specification, pruned.after)
+    allocation, pruned = _narrowed(full_resnet20, recipe)
+    said = check_narrow(recipe, pruned.network, allocation, pruned.after)
     assert said == "as fpgm/resnet20-40 says (scatter): 19,586,368 MACs, 130,675 params"
 
 
 def test_a_difference_is_loud(full_resnet20):
     recipe = recipes.get("fpgm/resnet20-40")
-    specification, pruned = _narrowed(full_resnet20, recipe)
+    allocation, pruned = _narrowed(full_resnet20, recipe)
     other = replace(pruned.after, macs=pruned.after.macs - 1)
     with pytest.raises(RecipeError, match="leaves 19,586,368 MACs and 130,675 params, but 19,586,367"):
-        check_narrow(recipe, pruned.network, specification, other)
+        check_narrow(recipe, pruned.network, allocation, other)
 
 
-def test_another_specification_is_not_held_against_it(full_resnet20):
+def test_another_allocation_is_not_held_against_it(full_resnet20):
     recipe = recipes.get("fpgm/resnet20-40")
-    specification, pruned = _narrowed(full_resnet20, recipe, rate_dist=0.2)
-    said = check_narrow(recipe, pruned.network, specification, pruned.after)
+    allocation, pruned = _narrowed(full_resnet20, recipe, rate_dist=0.2)
+    said = check_narrow(recipe, pruned.network, allocation, pruned.after)
     assert said == "not held against fpgm/resnet20-40: what leaves is not what it says"
 
 
 def test_another_number_of_classes_is_not_held_against_it(full_resnet20):
     recipe = recipes.get("fpgm/resnet20-40")
-    specification, pruned = _narrowed(full_resnet20, recipe)
+    allocation, pruned = _narrowed(full_resnet20, recipe)
     network = replace(pruned.network, num_classes=100)
-    said = check_narrow(recipe, network, specification, pruned.after)
+    said = check_narrow(recipe, network, allocation, pruned.after)
     assert said == "not held against fpgm/resnet20-40, which is for 10 classes and 3x32x32 images"
 
 

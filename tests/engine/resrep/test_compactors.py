@@ -11,7 +11,7 @@ from prune.archs.units import Compactor
 from prune.engine.compactors.sites import insert, refused, targets
 from prune.engine.errors import AllocationError, EngineError
 from prune.engine.graph.trace import trace
-from prune.engine.modules.placement import placed, take_away
+from prune.engine.modules.guests import COMPACTORS
 from prune.engine.network.network import load_network, new_network, save_network
 from prune.engine.training.optimizer import build_sgd
 from torch import nn
@@ -164,7 +164,7 @@ class TestPlacing:
         assert not torch.allclose(changed, expected)
         twin = copy.deepcopy(model)
         torch.testing.assert_close(twin(images((3, 64, 64))), changed)
-        torch.testing.assert_close(take_away(twin)(images((3, 64, 64))), expected)
+        torch.testing.assert_close(COMPACTORS.take_away(twin)(images((3, 64, 64))), expected)
         names = {layer.name for layer in trace(model, (3, 64, 64)).map.layers}
         assert {f"{site.unit}.compactor.pwc" for site in sites} <= names
 
@@ -177,14 +177,14 @@ class TestPlacing:
 
     def test_what_is_there_stays(self):
         network, sites = network_with_sites("resnet20")
-        plain = take_away(copy.deepcopy(network.model))
+        plain = COMPACTORS.take_away(copy.deepcopy(network.model))
         again = insert(network.model, targets(plain, trace(plain, SIZE)))
         assert [site.compactor for site in again] == [site.compactor for site in sites]
 
     def test_a_stream_of_several_compactors_is_refused(self):
         network, _ = network_with_sites("resnet20", "coupled")
         network.model.stage1.conv1.compactor = Compactor(16)
-        plain = take_away(copy.deepcopy(network.model))
+        plain = COMPACTORS.take_away(copy.deepcopy(network.model))
         with pytest.raises(EngineError, match=r"stage1\.conv1.* are not one and the same"):
             insert(network.model, targets(plain, trace(plain, SIZE), residual="coupled"))
 
@@ -206,7 +206,7 @@ class TestFiles:
         save_network(tmp_path / "training.hdf5", network)
         loaded = load_network(tmp_path / "training.hdf5")
         torch.testing.assert_close(loaded.model(images((3, 64, 64))), network.model(images((3, 64, 64))))
-        found = placed(loaded.model)
+        found = COMPACTORS.placed(loaded.model)
         for site in sites:
             assert len({id(found[unit]) for unit in site.units}) == 1
             assert torch.equal(found[site.unit].mask, site.compactor.mask)

@@ -13,7 +13,7 @@ from prune.engine.compactors.folding import fold
 from prune.engine.compactors.sites import insert, targets
 from prune.engine.errors import EngineError, ProofError
 from prune.engine.graph.trace import trace
-from prune.engine.modules.placement import place
+from prune.engine.modules.guests import COMPACTORS
 from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.weights.store import read
 from torch import nn
@@ -226,6 +226,6 @@ class TestRefusals:
 
     def test_a_compactor_where_none_can_be_folded(self):
         model = TiedAndFlattened().eval()
-        place(model, "b", Compactor(8))
+        COMPACTORS.place(model, "b", Compactor(8))
         with pytest.raises(EngineError, match="the compactor of b does not stand behind a plain convolution"):
             fold(model, (3, 8, 8))

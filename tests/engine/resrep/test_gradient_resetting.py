@@ -12,7 +12,7 @@ from prune.engine.errors import TrainingError
 from prune.engine.graph.channels import NO_ID
 from prune.engine.masking.rule import MaskRule
 from prune.engine.modules.fit import fit
-from prune.engine.modules.placement import place_stored, placed
+from prune.engine.modules.guests import COMPACTORS
 from prune.engine.schedules.gradient_resetting import (
     GradientResetting,
     Penalty,
@@ -42,9 +42,9 @@ def test_three_steps_equal_the_authors(recorded, dtype: torch.dtype, tolerance: 
     settings = json.loads(str(recorded["settings_json"]))
     state = {name: torch.from_numpy(np.asarray(value)) for name, value in after(recorded, "init:").items()}
     model = registry.get("src20").build(10)
-    place_stored(model, state, {})
+    COMPACTORS.place_stored(model, state)
     fit(model, state).to(dtype).train()
-    compactors = list(placed(model).values())
+    compactors = list(COMPACTORS.placed(model).values())
     masked = settings["mask_zero_indices"].values()
     assert (active_rows(compactors) == 0).sum() == sum(map(len, masked)) > 0
     optimizer = build_sgd(

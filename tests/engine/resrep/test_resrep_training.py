@@ -16,7 +16,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.jobs.resrep import Outcome, prepare, run_resrep
 from prune.engine.jobs.resrep_job import ResRepJob, published
 from prune.engine.measure.evaluation import evaluate
-from prune.engine.modules.placement import placed
+from prune.engine.modules.guests import COMPACTORS
 from prune.engine.network.network import load_network
 from prune.engine.runs.runs import Run
 from prune.engine.schedules.gradient_resetting import active_rows
@@ -69,7 +69,8 @@ def test_rows_die_and_the_folded_network_is_the_trained_one(tmp_path: Path, make
     )
     assert deployed.history[-1]["options"]["penalty"]["lasso"] == 2e-3
     training_form = load_network(tmp_path / "run" / "final.hdf5", "resrep_user:net")
-    assert (active_rows(list(placed(training_form.model).values())) == 0).sum() == course[-1].masked
+    compactors = list(COMPACTORS.placed(training_form.model).values())
+    assert (active_rows(compactors) == 0).sum() == course[-1].masked
 
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["macs"] == {
@@ -90,7 +91,8 @@ def test_rows_that_are_not_gone_stay_and_are_counted(tmp_path: Path, make_job: M
     outcome, _ = see_through(begin(make_job(epochs=2), tmp_path / "run"))
     assert outcome.masked <= outcome.target < outcome.after.macs == outcome.before.macs
     training_form = load_network(tmp_path / "run" / "final.hdf5", "resrep_user:net")
-    assert outcome.lingering == (active_rows(list(placed(training_form.model).values())) == 0).sum() > 0
+    compactors = list(COMPACTORS.placed(training_form.model).values())
+    assert outcome.lingering == (active_rows(compactors) == 0).sum() > 0
     assert outcome.accuracies["trained"].top1 == outcome.accuracies["folded"].top1
 
 

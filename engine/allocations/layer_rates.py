@@ -1,0 +1,58 @@
+"""Rates by name: for groups, convolutions, or globs of either."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from ..errors import AllocationError
+from ..selection.allocation import GroupAllocation, Prunable
+from ..selection.rates import match_layer_rates, parse_layer_rates
+from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRates(GroupAllocation):
+    """int(rate * n) of n channels leave where a name or a glob says so; what none matches stays whole.
+
+    Naming one convolution of a group names the group.
+
+    Attributes:
+        layer_rates: `GLOB=SHARE` removed, in [0, 1); where several match, the last one counts.
+    """
+
+    ways: ClassVar = (("layer_rates",),)
+    place: ClassVar = 30
+
+    layer_rates: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what `Allocation` does, no rates, and rates that cannot be read or are out of range."""
+        super().__post_init__()
+        if not parse_layer_rates(self.layer_rates):
+            raise AllocationError("`layer_rates` names no layer; write them like 'stage2.*.conv1=0.3'")
+
+    @classmethod
+    def example(cls, network: Prunable) -> Self:
+        """A quarter of every layer."""
+        return cls(layer_rates=("*=0.25",))
+
+    def select(self, network: Prunable, scores: Scores) -> Selection:
+        """See `Allocation`.
+
+        Raises:
+            AllocationError: also a glob that matches nothing, and convolutions of one group with different
+                rates.
+        """
+        groups = self.groups(network)
+        convolutions = [layer.name for layer in network.map.layers if layer.kind != "linear"]
+        names = dict.fromkeys([*convolutions, *(group.name for group in groups)])
+        rate_of = match_layer_rates(parse_layer_rates(self.layer_rates), names)
+        members = [dict.fromkeys((group.name, *group.producers)) for group in groups]
+        rates = [
+            agreed_rate(group, {name: rate_of[name] for name in mine if name in rate_of})
+            for group, mine in zip(groups, members, strict=True)
+        ]
+        heard = {name for mine in members for name in mine}
+        ignored = tuple(name for name in rate_of if name not in heard)
+        return by_group_rates(
+            network.map, groups, scores, rates, min_channels=self.min_channels, ignored=ignored
+        )
