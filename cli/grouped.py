@@ -25,9 +25,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     def flat(**values: Any) -> None:
-        for name, group in groups.items():
-            values[name] = group(**{member.name: values.pop(member.name) for member in members[name]})
-        command(**values)
+        fields = {name: {member.name: values.pop(member.name) for member in members[name]} for name in groups}
+        command(**values, **{name: group(**fields[name]) for name, group in groups.items()})
 
     flat.__name__, flat.__doc__, flat.__module__ = command.__name__, command.__doc__, command.__module__
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -36,7 +35,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _fields(group: type[Group]) -> Iterator[Parameter]:
-    """A group's fields as parameters; those that every command can be called without have defaults."""
+    """A group's fields as parameters."""
     hints = get_type_hints(group, include_extras=True)
     for name, parameter in signature(group).parameters.items():
         yield Parameter(name, Parameter.KEYWORD_ONLY, default=parameter.default, annotation=hints[name])

@@ -4,7 +4,7 @@ import typer
 
 
 def typed(context: typer.Context) -> list[str]:
-    """The parameters that were typed, in the order of the command's signature."""
+    """The parameters that were typed, in that order but for --recipe, which comes first."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 

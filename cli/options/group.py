@@ -22,14 +22,11 @@ class Group:
         return {name: value for name, value in values.items() if value not in (None, [])}
 
 
-@dataclass(frozen=True)
 class After:
     """Beside an option in `Annotated`: its place in the help is behind the last of these in its command."""
 
-    names: tuple[str, ...]
-
     def __init__(self, *names: str) -> None:
-        object.__setattr__(self, "names", names)
+        self.names = names
 
 
 def option(panel: str, names: str, unit: str | None, text: str, **more: Any) -> Any:
