@@ -13,11 +13,11 @@ from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.narrowing.surgery import mask
+from prune.engine.network import recognition
 from prune.engine.network.network import (
     Network,
     load_network,
     new_network,
-    recognition,
     save_network,
     to_weight_file,
 )
