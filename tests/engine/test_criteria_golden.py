@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from prune.archs import registry
 from prune.engine import criteria, recipes
 from prune.engine.allocations import required
-from prune.engine.allocations.norm_distance import by_norm_and_distance
+from prune.engine.allocations.norm_distance import NormDistance
 from prune.engine.allocations.rate_list import RateList
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
@@ -65,13 +66,13 @@ def test_fpgm_selects_the_authors_filters(fpgm, shared_data):
     for key, case in fpgm_cases(fpgm, "resnet"):
         model, traced, convs = pretrained(case["arch"], shared_data)
         assert len(convs) == len(case["convs"])
+        allocation = NormDistance(rate_norm=case["rate_norm"], rate_dist=case["rate_dist"])
         for name, expected in zip(convs, case["convs"], strict=True):
             # Every convolution alone, also those that end in a stream: the authors mask each by itself.
             layer = traced.map.layer(name)
             group = Group(name, layer.out_ids, (name,), False, {})
-            selection = by_norm_and_distance(
-                traced.map, [group], model.state_dict(), case["rate_norm"], case["rate_dist"]
-            )
+            alone = Prunable(map=replace(traced.map, groups=(group,)), weights=model.state_dict())
+            selection = allocation.select(alone, {})
             gone = set(np.flatnonzero(np.isin(layer.out_ids, list(selection.removed))).tolist())
             assert gone == set(expected["removed_by_norm"]) | set(expected["removed_by_distance"]), (
                 key,
