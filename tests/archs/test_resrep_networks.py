@@ -1,7 +1,5 @@
 """ResRep's networks: its files load by themselves, its order of convolutions, and narrowing."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -13,11 +11,11 @@ from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.narrowing.surgery import mask
+from prune.engine.network import recognition
 from prune.engine.network.network import (
     Network,
     load_network,
     new_network,
-    recognition,
     save_network,
     to_weight_file,
 )
@@ -129,9 +127,8 @@ def test_a_unit_that_is_folded_in_part_is_refused_by_name(tmp_path, converted):
 
 
 @pytest.mark.parametrize(("row_id", "name"), [("resrep-sres50", "sres50"), ("resrep-src56", "src56")])
-def test_published_order_widths_and_cost_of_the_full_networks(shared_golden, row_id, name):
-    rows = json.loads((shared_golden / "published.json").read_text())["rows"]
-    row = next(row for row in rows if row["id"] == row_id)
+def test_published_order_widths_and_cost_of_the_full_networks(published_rows, row_id, name):
+    row = published_rows[row_id]
     network = new_network(name)
     assert list(network.conv_order) == row["deps_conv_names"]
     deps = to_weight_file(network).deps
