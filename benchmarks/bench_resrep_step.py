@@ -14,9 +14,10 @@ from prune.engine.compactors.sites import insert, targets
 from prune.engine.devices import resolve_device, synchronize
 from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
+from prune.engine.masking.resetting import ResettingGradients
 from prune.engine.masking.rule import MaskRule
 from prune.engine.network.network import new_network
-from prune.engine.schedules.gradient_resetting import GradientResetting, Penalty
+from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.optimizer import build_sgd, set_rate
 
 ROUNDS = 15
@@ -42,9 +43,9 @@ def measure(arch: str, batch_size: int, device: torch.device) -> tuple[float, fl
     sites = insert(network.model, targets(network.model, traced))
     counter = Counter(traced.map)
     rule = MaskRule([site.row_ids for site in sites], lambda ids: counter.totals(ids)[0], target=0.471)
-    penalty = Penalty(mask_after=0, mask_interval=1)
+    schedule = GradientResetting(mask_after=0, mask_interval=1)
     model = network.model.to(device).train()
-    hooks = GradientResetting([site.compactor for site in sites], rule, penalty, steps_per_epoch=1)
+    hooks = ResettingGradients([site.compactor for site in sites], rule, schedule, steps_per_epoch=1)
     images_NCHW = torch.randn(batch_size, *network.input_size, device=device)
     labels_N = torch.randint(network.num_classes, (batch_size,), device=device)
     optimizers = {
@@ -79,7 +80,7 @@ def main() -> None:
     print(f"ResRep's step on {device}, {torch.get_num_threads()} threads; allowed: {ALLOWED:.2f}x plain SGD")
     for arch, batch_size in (CASES if device.type == "cuda" else CPU_CASES).items():
         plain, resrep, masks = measure(arch, batch_size, device)
-        whole = resrep + masks / Penalty.mask_interval
+        whole = resrep + masks / GradientResetting.mask_interval
         print(
             f"{arch:10} batch {batch_size}: plain {1e3 * plain:.1f} ms, ResRep {1e3 * resrep:.1f} ms, "
             f"a mask decision {1e3 * masks:.1f} ms: {whole / plain:.3f}x"

@@ -34,18 +34,17 @@ def find(
     return source
 
 
-def measurable(images: "Images", source: "Source") -> bool:
-    """Does the user, or else the network, say on which images it can be measured?"""
-    measured_on = (source.network.accuracy or {}).get("dataset")
-    return bool(images.dataset or images.data_dir or measured_on)
-
-
 def open_images(out: Out, images: "Images", source: "Source") -> "ImageData":
     """Open the images that go with a network and say which they are."""
     data = images.open(source.network)
+    note_images(out, data)
+    return data
+
+
+def note_images(out: Out, data: "ImageData") -> None:
+    """Say which images are worked on."""
     size = units.shape(data.info.input_size)
     out.note(
         f"images: {data.info.name}, {units.count(data.size('train'))} to train on and "
         f"{units.count(data.size('test'))} to test on, {size}"
     )
-    return data

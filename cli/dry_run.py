@@ -61,7 +61,7 @@ def show_dry_run(
         show.facts({"network": f"{arch}, {macs} MACs, {params} params"})
     if config is not None and data is not None:
         show.facts(_training_words(config, data))
-    if wanted is not None and wanted.widths_depend_on_scores:
+    if counts and wanted is not None and wanted.widths_depend_on_scores:
         show.note("how a budget is shared out among the layers depends on the scores a little")
     show.note(f"dry run: nothing was written; {path} would be")
 
@@ -81,20 +81,24 @@ def folder_of(folder: Path | None, name: str) -> Path:
 
 
 def _training_facts(config: "TrainConfig", data: "ImageData") -> dict[str, Any]:
+    from ..engine.training.steps import steps_per_epoch
+
     return {
         "dataset": data.info.name,
         "images": data.size("train"),
-        "steps_per_epoch": _steps_per_epoch(config, data),
+        "steps_per_epoch": steps_per_epoch(data, config.batch_size),
         **asdict(config),
     }
 
 
 def _training_words(config: "TrainConfig", data: "ImageData") -> dict[str, str]:
+    from ..engine.training.steps import steps_per_epoch
+
     epochs = units.count(config.epochs)
     if config.cycle_epochs is not None:
         layers = config.epochs // config.cycle_epochs
         epochs = f"{config.cycle_epochs} for each of {layers} layers, {epochs} in all"
-    steps, images = _steps_per_epoch(config, data), data.size("train")
+    steps, images = steps_per_epoch(data, config.batch_size), data.size("train")
     return {
         "images": f"{data.info.name}, {units.count(images)} to train on",
         "epochs": f"{epochs}, of {units.count(steps)} steps on {config.batch_size} images",
@@ -112,10 +116,3 @@ def _rate_words(config: "TrainConfig") -> str:
         falls = f"times {config.gamma:g} after epochs {', '.join(map(str, config.milestones))}"
     rises = f", after {config.warmup_epochs} epochs of rising" if config.warmup_epochs else ""
     return f"{config.lr:g}, {falls}{rises}"
-
-
-def _steps_per_epoch(config: "TrainConfig", data: "ImageData") -> int:
-    from ..engine.processes import distributed
-
-    batch_size = distributed.share_of(config.batch_size)
-    return data.count_batches("train", batch_size, shard=distributed.shard())

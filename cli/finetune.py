@@ -31,7 +31,7 @@ def command(
     folder, in runs/ unless --out says otherwise; interrupted, it goes on with --resume FOLDER.
     """
     show = output.show()
-    from ..engine.jobs.training import TrainingJob
+    from ..engine.jobs.job import Job
 
     machines.start_together(context)
     if folder.resume is not None:
@@ -41,7 +41,7 @@ def command(
         raise typer.BadParameter("name the weight file to train", param_hint="FILE")
     check_recipe(context, file, network.arch)
     teaching = distillation.settings()
-    job = TrainingJob(
+    job = Job(
         command="finetune",
         config=training.config(epochs=30, lr=0.01, seed=machines.seed, device=machines.device, **teaching),
         images=images.images(),

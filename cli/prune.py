@@ -1,14 +1,12 @@
 """`prune prune`: choose filters, remove them, and write the narrow network."""
 
-from pathlib import Path
-
 import typer
 
 from . import options as opt
 from .grouped import grouped
-from .prune_ways import Asked, check_way
+from .prune_method import Asked, check_way
+from .prune_work import prune_at_once, prune_in_training, resume_pruning
 from .recipe_option import check_recipe
-from .training import refuse_changed_settings
 
 
 @grouped
@@ -64,31 +62,11 @@ def command(
         training=training,
         machines=machines,
         folder=folder,
-        output=output,
+        show=output.show(),
     )
     if folder.resume is not None:
-        _go_on(asked, folder.resume)
+        resume_pruning(asked, folder.resume)
         return
     check_way(context, method, schedule.schedule)
     check_recipe(context, file, network.arch)
-    if method == "resrep":
-        from .prune_resrep import prune_resrep as go
-    elif method == "sketch":
-        from .prune_sketch import prune_sketch as go
-    elif schedule.schedule == "one-shot":
-        from .prune_one_shot import prune_one_shot as go
-    else:
-        from .prune_gradual import prune_gradually as go
-    go(asked)
-
-
-def _go_on(asked: Asked, folder: Path) -> None:
-    """Resume a run the way it was begun."""
-    refuse_changed_settings(asked.context)
-    from ..engine.runs.runs import Run
-
-    if Run.open(folder).config.get("method") == "resrep":
-        from .prune_resrep import prune_resrep as go
-    else:
-        from .prune_gradual import prune_gradually as go
-    go(asked)
+    (prune_in_training if asked.trains else prune_at_once)(asked)

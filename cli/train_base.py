@@ -41,14 +41,14 @@ def command(
     FOLDER.
     """
     show = output.show()
-    from ..engine.jobs.training import TrainingJob
+    from ..engine.jobs.job import Job
 
     machines.start_together(context)
     if folder.resume is not None:
         resume_and_show(show, folder.resume, "train-base", context)
         return
     check_recipe(context, like, network.arch)
-    job = TrainingJob(
+    job = Job(
         command="train-base",
         config=training.config(epochs=100, lr=0.1, seed=machines.seed, device=machines.device),
         images=images.images(),

@@ -16,24 +16,26 @@ from .typed import option, typed
 if TYPE_CHECKING:
     from ..engine.data import ImageData
     from ..engine.events import Finished
-    from ..engine.jobs.training import Prepared, TrainingJob
+    from ..engine.jobs.job import Job
+    from ..engine.jobs.prepare import Prepared
     from ..engine.network.network import Network
     from ..engine.runs.runs import Run
 
 ALLOWED_WITH_RESUME = ("resume", "threads", "nproc", "json", "quiet")
 
 
-def train_and_show(out: Out, job: "TrainingJob", folder: RunFolder) -> None:
+def train_and_show(out: Out, job: "Job", folder: RunFolder) -> None:
     """Begin a run, in a new folder if none is given, and see it through; or only say what it would be."""
-    from ..engine.jobs.training import prepare, run_training
+    from ..engine.jobs.prepare import prepare
+    from ..engine.jobs.run import run_training
 
     check_folder(folder.out, [job.start, job.like, job.teacher], folder.force)
     ready = prepare(job)
-    name = run_name(job.command, ready.network, ready.data)
+    name = run_name(job.command, ready.network, ready.images)
     if folder.dry_run:
         _preview(out, ready, folder_of(folder.out, name))
         return
-    run = begin_run(folder.out, name, job.settings(ready.network, ready.data), folder.force)
+    run = begin_run(folder.out, name, job.settings(ready.network, ready.images), folder.force)
     _show(out, see_through(out, run_training(ready, run), run.folder, job.command), run.folder)
 
 
@@ -73,13 +75,27 @@ def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
 
     network = ready.network
     cost = count(trace(network.model, network.input_size).map)
-    show_dry_run(out, network.arch, folder, before=cost, config=ready.job.config, data=ready.data)
+    show_dry_run(out, network.arch, folder, before=cost, config=ready.job.training, data=ready.data)
 
 
 def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
     """Go on with an interrupted run, with the settings it was begun with; others are refused."""
+    from ..engine.jobs.prepare import prepare
+    from ..engine.jobs.run import run_training
+
+    run, job = open_interrupted(folder, command, context)
+    _show(out, see_through(out, run_training(prepare(job), run, resume=True), folder, command), folder)
+
+
+def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tuple[Run, Job]":
+    """An interrupted run and what it is to do.
+
+    Raises:
+        typer.BadParameter: options that would change it.
+        TrainingError: it is another command's, or finished, or describes nothing.
+    """
     from ..engine.errors import TrainingError
-    from ..engine.jobs.training import TrainingJob, prepare, run_training
+    from ..engine.jobs.job import Job
     from ..engine.runs.runs import Run
 
     refuse_changed_settings(context)
@@ -87,10 +103,12 @@ def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context
     begun_by = run.config.get("command", command)
     if begun_by != command:
         raise TrainingError(f"{folder} is a run of {begun_by}; {_go_on(begun_by, folder)}")
-    job = TrainingJob.of_run(run)
+    job = Job.of_run(run)
     if run.report.exists():
-        raise TrainingError(f"{folder} is finished: its networks are {run.best} and {run.final}")
-    _show(out, see_through(out, run_training(prepare(job), run, resume=True), folder, command), folder)
+        narrow = next((path for path in (run.narrow, run.deploy) if path.exists()), None)
+        first, last = (run.best, run.final) if narrow is None else (run.final, narrow)
+        raise TrainingError(f"{folder} is finished: its networks are {first} and {last}")
+    return run, job
 
 
 def refuse_changed_settings(context: typer.Context) -> None:

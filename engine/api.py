@@ -1,6 +1,6 @@
 """What `import prune` offers: from a network in memory over scores and a plan to a narrow network.
 
-Each function takes a `Network`, as `load` and `wrap` return, or a `Pruned`, as `prune` does.
+Each function takes a `Network`, as `load` and `wrap` return, or an `Outcome`, as `prune` does.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,19 +18,22 @@ from .errors import AllocationError, FitError
 from .events import Accuracy
 from .graph import cost
 from .graph import trace as graph
+from .graph.residual import view
 from .graph.trace import Trace
 from .jobs.keywords import Settings, asked_for, refuse_without_effect, settings_for
 from .measure import evaluation
 from .measure import recalibrate as norms
 from .modules.blank import without_initialisation
-from .narrowing.pruning import Pruned, prune_network
+from .narrowing.narrowing import narrow_as_planned
+from .narrowing.outcome import Outcome, pinned_layers
+from .narrowing.pruning import choice_of, prune_network
 from .network import sources
 from .network.batches import Images, batches_of
 from .network.network import Network, load_network, logits_width, save_network
 from .scores import score_file
 from .selection import plan as plans
 from .selection.allocation import Allocation
-from .selection.plan import Plan
+from .selection.plan import Plan, plan_of
 
 Scores = Mapping[str, Tensor]
 
@@ -77,7 +80,7 @@ def images(
     dataset: str | None = None,
     data_dir: str | Path | None = None,
     *,
-    network: Network | Pruned | None = None,
+    network: Network | Outcome | None = None,
     image_size: int | None = None,
     download: bool = False,
     workers: int = 0,
@@ -100,7 +103,7 @@ def images(
     return wanted.open(None if network is None else _network(network))
 
 
-def trace(network: Network | Pruned) -> Trace:
+def trace(network: Network | Outcome) -> Trace:
     """Find out which channels go together: `.map.groups`.
 
     Raises:
@@ -110,13 +113,13 @@ def trace(network: Network | Pruned) -> Trace:
     return graph.trace(network.model, network.input_size)
 
 
-def count(network: Network | Pruned) -> cost.Cost:
+def count(network: Network | Outcome) -> cost.Cost:
     """What one image costs: `.macs`, `.params`, and `.layers` one by one."""
     return cost.count(trace(network).map)
 
 
 def rank(
-    network: Network | Pruned,
+    network: Network | Outcome,
     criterion: str,
     *,
     images: Images | None = None,
@@ -150,7 +153,7 @@ def rank(
 
 
 def plan(
-    network: Network | Pruned,
+    network: Network | Outcome,
     scores: Scores | str | Path | None = None,
     *,
     layers: Settings | None = None,
@@ -178,13 +181,16 @@ def plan(
     known = _scores(network, traced, scores, allocation)
     if isinstance(scores, str | Path):
         allocation, _ = score_file.skipping_unscored(allocation, traced.map, known)
-    pruned = prune_network(network, allocation, known, traced=traced)
+    allocation = allocation.for_arch(network.arch)
+    seen = view(network.model, traced, network.input_size, allocation.residual)
+    choice = choice_of(network, allocation, known, seen.traced.map)
+    cut = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)
     if settings is not None:
-        refuse_without_effect(settings, pruned.selection, pruned.pinned)
-    return pruned.plan
+        refuse_without_effect(settings, choice.selection, pinned_layers(cut.map))
+    return plan_of(cut.map, cut.removed, arch=network.arch, residual=allocation.residual)
 
 
-def prune(network: Network | Pruned, plan: Plan | str | Path) -> Pruned:
+def prune(network: Network | Outcome, plan: Plan | str | Path) -> Outcome:
     """Make a narrow network, proven to equal the full one with the same filters masked.
 
     Args:
@@ -204,7 +210,7 @@ def prune(network: Network | Pruned, plan: Plan | str | Path) -> Pruned:
 
 
 def recalibrate(
-    network: Network | Pruned,
+    network: Network | Outcome,
     images: Images,
     *,
     limit: int | None = 20,
@@ -231,7 +237,7 @@ def recalibrate(
     return norms.recalibrate(network.model, batches)
 
 
-def evaluate(network: Network | Pruned, data: ImageData, *, batch_size: int = 256) -> Accuracy:
+def evaluate(network: Network | Outcome, data: ImageData, *, batch_size: int = 256) -> Accuracy:
     """Top-1, top-5 (from 10 classes up) and loss on the test images of a data set.
 
     Raises:
@@ -243,7 +249,7 @@ def evaluate(network: Network | Pruned, data: ImageData, *, batch_size: int = 25
     return evaluation.evaluate(network.model, data, batch_size=batch_size, device=device)
 
 
-def save(path: str | Path, what: Network | Pruned | Plan | Scores, *, force: bool = False) -> None:
+def save(path: str | Path, what: Network | Outcome | Plan | Scores, *, force: bool = False) -> None:
     """Write a network, a plan or scores into a file, whole or not at all.
 
     Args:
@@ -264,7 +270,7 @@ def save(path: str | Path, what: Network | Pruned | Plan | Scores, *, force: boo
 
 
 def _network(given: Any) -> Network:
-    if isinstance(given, Pruned):
+    if isinstance(given, Outcome):
         return given.network
     if isinstance(given, nn.Module):
         raise TypeError(

@@ -16,7 +16,7 @@ from ..graph.cost import count
 from ..graph.trace import BATCH, trace
 from ..modules.guests import COMPACTORS
 from ..narrowing.narrowing import narrow_proven
-from ..narrowing.pruning import kept_filters
+from ..narrowing.thin import kept_filters
 from .constants import add_to_biases, constants
 from .fusing import compactors_by_layer, foldable_norms, fuse
 from .remains import Remains, remains

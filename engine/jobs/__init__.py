@@ -1,1 +1,1 @@
-"""Whole jobs, from settings to a result: prune, train, finetune."""
+"""Whole jobs, from settings to a result: what `train-base`, `prune` and `finetune` do."""

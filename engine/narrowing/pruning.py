@@ -1,9 +1,7 @@
-"""One-shot pruning as one call: scores and an allocation in, a proven narrow network out."""
+"""From an allocation and scores to a proven narrow network in one call; and how much would leave."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from torch import nn
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
@@ -11,51 +9,27 @@ from ..graph.residual import view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
 from ..selection.allocation import Allocation, Prunable
-from ..selection.plan import Plan, plan_of
 from ..selection.selection import Scores, Selection, equal_scores
-from .narrowing import narrow_proven
+from .outcome import Outcome, outcome_of
+from .thin import cut_proven
 
 
-@dataclass(frozen=True, eq=False)
-class Pruned:
-    """A narrow network and how it was arrived at.
+class Choice:
+    """What leaves, asked of a channel map: again whenever something in it had to be pinned.
 
     Attributes:
-        network: ready to be saved; its history has one step more.
-        map: the full network's channel map.
-        removed: the channel ids that left.
-        residual: how residual streams were treated.
-        selection: which channels left, and what the allocation had to say about it.
-        kept: per convolution, the positions of the filters that stayed.
-        before, after: what one image costs.
-        difference: between the masked and the narrow network, relative, float64.
-        pinned: per layer, why channels of it could not leave.
-        misfits: what was pinned because the network's own code did not follow.
-        notes: what else a user should know.
+        selection: the last answer, whole.
     """
 
-    network: Network
-    map: ChannelMap
-    removed: frozenset[int]
-    residual: str
     selection: Selection
-    kept: Mapping[str, list[int]]
-    before: Cost
-    after: Cost
-    difference: float
-    pinned: Mapping[str, str]
-    misfits: tuple[str, ...]
-    notes: tuple[str, ...]
 
-    @property
-    def model(self) -> nn.Module:
-        """The narrow network itself."""
-        return self.network.model
+    def __init__(self, select: Callable[[ChannelMap], Selection]) -> None:
+        self._select = select
 
-    @property
-    def plan(self) -> Plan:
-        """What stays, as a plan that can be written, edited and applied again."""
-        return plan_of(self.map, self.removed, arch=self.network.arch, residual=self.residual)
+    def __call__(self, channel_map: ChannelMap) -> frozenset[int]:
+        """The channel ids that leave."""
+        self.selection = self._select(channel_map)
+        return self.selection.removed
 
 
 def prune_network(
@@ -65,7 +39,7 @@ def prune_network(
     *,
     traced: Trace | None = None,
     options: Mapping[str, object] | None = None,
-) -> Pruned:
+) -> Outcome:
     """Remove what the allocation asks for, lowest scores first, and prove the result.
 
     Args:
@@ -80,52 +54,39 @@ def prune_network(
     allocation = allocation.for_arch(network.arch)
     traced = traced or trace(network.model, network.input_size)
     seen = view(network.model, traced, network.input_size, allocation.residual)
-    selections: list[Selection] = []
-
-    def choose(channel_map: ChannelMap) -> frozenset[int]:
-        selections.append(select(network, allocation, channel_map, scores))
-        return selections[-1].removed
-
-    narrowed = narrow_proven(seen.model, seen.traced, network.input_size, choose, finish=seen.close)
+    choice = choice_of(network, allocation, scores, seen.traced.map)
+    thin = cut_proven(seen, network.input_size, choice)
     step = {**allocation.given(), **(options or {})}
-    thin = network.after("prune", step, model=narrowed.model, accuracy=None)
-    return Pruned(
-        network=thin,
-        map=narrowed.map,
-        removed=narrowed.removed,
-        residual=allocation.residual,
-        selection=selections[-1],
-        kept=kept_filters(narrowed.map, narrowed.removed),
-        before=count(traced.map),
-        after=count(seen.traced.map, narrowed.removed),
-        difference=narrowed.difference,
-        pinned=pinned_layers(narrowed.map),
-        misfits=narrowed.misfits,
-        notes=seen.notes,
-    )
+    narrow = network.after("prune", step, model=thin.model, accuracy=None)
+    notes = (*seen.notes, *thin.notes)
+    return outcome_of(narrow, thin, choice.selection, allocation.residual, count(traced.map), notes)
 
 
-def prunable(network: Network, channel_map: ChannelMap) -> Prunable:
-    """What allocations know of a network whose channels look like this under the residual mode."""
+def choice_of(network: Network, allocation: Allocation, scores: Scores, seen: ChannelMap) -> Choice:
+    """What an allocation removes from a network.
+
+    Args:
+        allocation: for the network's arch already; see `Allocation.for_arch`.
+        scores: per convolution name, scores_F.
+        seen: the channels of the network as it looks under the residual mode, before anything was pinned.
+    """
+    return Choice(lambda channel_map: allocation.select(prunable(network, channel_map, seen), scores))
+
+
+def prunable(network: Network, channel_map: ChannelMap, seen: ChannelMap | None = None) -> Prunable:
+    """What allocations know of a network whose channels look like this under the residual mode.
+
+    Args:
+        seen: how they looked before anything was pinned.
+    """
     return Prunable(
         map=channel_map,
         weights=network.model.state_dict(),
         conv_order=network.conv_order,
         block_of=network.block_of,
+        model=network.model,
+        unpinned=seen,
     )
-
-
-def select(network: Network, allocation: Allocation, channel_map: ChannelMap, scores: Scores) -> Selection:
-    """What an allocation removes from a network.
-
-    Args:
-        allocation: for the network's arch already; see `Allocation.for_arch`.
-        channel_map: of the network as it looks under the residual mode.
-        scores: per convolution name, scores_F.
-    Raises:
-        AllocationError: the allocation cannot be met.
-    """
-    return allocation.select(prunable(network, channel_map), scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,16 +114,10 @@ def forecast(network: Network, allocation: Allocation, traced: Trace | None = No
     allocation = allocation.for_arch(network.arch)
     traced = traced or trace(network.model, network.input_size)
     seen = view(network.model, traced, network.input_size, allocation.residual).traced.map
-    selection = select(network, allocation, seen, equal_scores(seen))
-    return Forecast(selection, seen, count(traced.map), count(seen, selection.removed))
+    return forecast_on(network, allocation, seen, count(traced.map))
 
 
-def kept_filters(channel_map: ChannelMap, removed: frozenset[int]) -> dict[str, list[int]]:
-    """Per convolution, the positions of the filters that stay."""
-    convs = (layer for layer in channel_map.layers if layer.kind != "linear")
-    return {layer.name: channel_map.kept(layer.name, removed).tolist() for layer in convs}
-
-
-def pinned_layers(channel_map: ChannelMap) -> dict[str, str]:
-    """Per group with convolutions that cannot lose some channel, the first reason why."""
-    return {g.name: next(iter(g.pinned.values())) for g in channel_map.groups if g.pinned and g.producers}
+def forecast_on(network: Network, allocation: Allocation, seen: ChannelMap, before: Cost) -> Forecast:
+    """As `forecast`, where the network's channels under the residual mode are known already."""
+    selection = allocation.select(prunable(network, seen), equal_scores(seen))
+    return Forecast(selection, seen, before, count(seen, selection.removed))

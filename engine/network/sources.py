@@ -30,6 +30,10 @@ class Images:
         measured_on = (network.accuracy or {}).get("dataset") if network else None
         return self.dataset or ("imagefolder" if self.data_dir else None) or measured_on or DEFAULT_DATASET
 
+    def named_for(self, network: Network) -> bool:
+        """Does the user, or else the network, say on which images it can be measured?"""
+        return bool(self.dataset or self.data_dir or (network.accuracy or {}).get("dataset"))
+
     def open(self, network: Network | None = None) -> ImageData:
         """Open the images, normalised as the network wants them, and check that the two go together.
 

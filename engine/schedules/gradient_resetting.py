@@ -1,34 +1,63 @@
-"""ResRep's part in a training step: compactors' gradients are reset, and now and then masks are set anew."""
+"""Compactors whose rows are pulled to zero until they can leave without a trace: ResRep's schedule."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
-from ...archs.units import Compactor
-from ..errors import TrainingError
-from ..events import MasksSet
+from ..allocations.budget import Budget
+from ..compactors.sites import Site, insert, refused, targets
+from ..data import ImageData
+from ..errors import AllocationError, TrainingError
+from ..events import Event
+from ..graph.cost import Counter
+from ..masking.resetting import ResettingGradients, active_rows
 from ..masking.rule import GRANULARITY, MaskRule
-from ..training.hooks import Hooks
+from ..modules.guests import COMPACTORS
+from ..narrowing.chooser import Chooser
+from ..scores.scoring import Scoring
+from ..selection.allocation import Allocation
+from ..selection.selection import Selection
+from ..training.config import TrainConfig
+from ..training.steps import steps_per_epoch
+from . import Ready, Schedule, Steering
+
+RESIDUALS = ("internal", "coupled")
+SMALL_IMAGES = 64  # pixels; up to here the authors' settings for CIFAR are taken, above those for ImageNet
 
 
-@dataclass(frozen=True)
-class Penalty:
-    """When masks are set, and how hard all rows are pulled to zero.
+def published(input_size: tuple[int, ...]) -> tuple[TrainConfig, float]:
+    """The authors' settings for images of this size: how they train, and the share of the MACs that stays.
+
+    Ding et al., ICCV 2021, arXiv 2007.03260, section 4.
+    """
+    small = input_size[-1] <= SMALL_IMAGES
+    config = TrainConfig(
+        epochs=480 if small else 180,
+        lr=0.01,
+        batch_size=64 if small else 256,
+        weight_decay=1e-4,
+        decay_rule="resrep",
+    )
+    return config, 0.471 if small else 0.455
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientResetting(Schedule):
+    """Compactors are trained; gradients of rows that are to leave are reset, and all rows pulled to zero.
+
+    Ding et al., ICCV 2021, arXiv 2007.03260. Which rows leave is decided by their norms, whatever the
+    criterion; the network's own filters are not scored.
 
     Attributes:
-        flops_target: MACs to reach: up to 1 a share of the network's, above 1 a number.
         lasso: strength of the group lasso on compactor rows.
         mask_after: epochs before the first masks.
         mask_interval: steps from one decision to the next.
         granularity: at most so many channels more than before are masked at a time.
     """
 
-    flops_target: float = 0.471
+    scores_filters: ClassVar[bool] = False
+
     lasso: float = 1e-4
     mask_after: int = 5
     mask_interval: int = 200
@@ -41,7 +70,6 @@ class Penalty:
             TrainingError: names the first such setting.
         """
         allowed = {
-            "flops_target": (self.flops_target > 0, "above 0"),
             "lasso": (self.lasso > 0, "above 0: without a pull, no row ever dies"),
             "mask_after": (self.mask_after >= 0, "0 or more"),
             "mask_interval": (self.mask_interval >= 1, "at least 1"),
@@ -51,86 +79,94 @@ class Penalty:
             if not met:
                 raise TrainingError(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
 
+    def check(self, allocation: Allocation, scoring: Scoring, config: Any, *, trained: bool) -> None:
+        """Refuse what masks cannot be chosen by: anything but a budget of MACs.
 
-class GradientResetting(Hooks):
-    """The hooks that make a training ResRep's.
+        Raises:
+            AllocationError: names it.
+        """
+        if not isinstance(allocation, Budget) or allocation.flops is None:
+            raise AllocationError("`method` resrep masks rows until `flops` is met; say nothing else")
+        if allocation.residual not in RESIDUALS:
+            raise AllocationError(
+                f"`method` resrep knows no `residual` {allocation.residual}; choose {' or '.join(RESIDUALS)}"
+            )
 
-    They keep no state: the masks are the compactors' own buffers, and so part of every checkpoint.
-    """
-
-    def __init__(
-        self, compactors: Sequence[Compactor], rule: MaskRule, penalty: Penalty, steps_per_epoch: int
-    ) -> None:
-        """Steer the training of `compactors`, given in network order as `rule` knows them."""
-        self._compactors = tuple(compactors)
-        self._rule = rule
-        self._penalty = penalty
-        self._steps_per_epoch = steps_per_epoch
-
-    def after_backward(self, step: int) -> None:
-        """Reset the gradients of masked rows, and pull all rows to zero."""
-        reset_gradients(self._compactors, self._penalty.lasso)
-
-    def after_step(self, step: int) -> MasksSet | None:
-        """Set all masks anew where it is time."""
-        waited = step + 1 - self._penalty.mask_after * self._steps_per_epoch
-        if waited < 0 or waited % self._penalty.mask_interval:
-            return None
-        masks = self._rule.decide(row_norms(self._compactors), active_rows(self._compactors))
-        set_masks(self._compactors, masks.active)
-        return MasksSet(
-            epoch=step // self._steps_per_epoch + 1,
-            step=step % self._steps_per_epoch + 1,
-            steps=self._steps_per_epoch,
-            masked=masks.masked,
-            macs=masks.macs,
-            macs_share=masks.macs / self._rule.whole,
+    def ready(self, chooser: Chooser, config: TrainConfig | None, data: ImageData | None) -> Ready:
+        """Put compactors into the network, and make sure that they can meet the budget."""
+        network, allocation = chooser.network, chooser.wanted
+        assert isinstance(allocation, Budget)
+        assert allocation.flops is not None
+        if COMPACTORS.placed(network.model):
+            raise TrainingError(
+                f"'{network.origin}' carries compactors already; fold them first (prune convert), or go on "
+                "with the run it comes from (`resume`)"
+            )
+        traced = chooser.traced
+        found = targets(network.model, traced, residual=allocation.residual, skip=allocation.skip)
+        if not found:
+            raise AllocationError(
+                "no layer can carry a compactor: every group is pinned, skipped, or part of a residual stream"
+            )
+        why_not = refused(network.model, traced)
+        before = chooser.before  # counted as long as there are no compactors
+        sites = insert(network.model, found)
+        counter = Counter(traced.map)
+        rule = MaskRule(
+            [site.row_ids for site in sites],
+            lambda ids: counter.totals(ids)[0],
+            target=allocation.flops,
+            granularity=self.granularity,
+            pinned=[channel for site in sites for channel in site.group.pinned],
         )
+        rule.require_reachable()
+        assert before.macs == rule.whole
+        return _Ready(chooser, config, data, self, sites, rule, why_not)
 
 
-@torch.no_grad()
-def reset_gradients(compactors: Sequence[Compactor], lasso: float) -> None:
-    """Turn compactors' gradients into `mask * gradient + lasso * row / |row|`, row by row, masked or not.
+@dataclass(frozen=True, eq=False)
+class _Ready(Ready):
+    """Compactors at their sites, and the rule that masks their rows; `refused` groups carry none, and why."""
 
-    Ding et al., ICCV 2021, arXiv 2007.03260, section 3.3. Compactors of one width are treated in one go,
-    and nothing waits for the device.
+    schedule: GradientResetting
+    sites: tuple[Site, ...]
+    rule: MaskRule
+    refused: Mapping[str, str]
 
-    Departs from the authors' code: a row of zeros is not pulled, where theirs becomes NaN, and one shorter
-    than 1e-12 less than the others.
-    """
-    same_width: dict[int, list[Compactor]] = defaultdict(list)
-    for compactor in compactors:
-        same_width[len(compactor.mask)].append(compactor)
-    for alike in same_width.values():
-        rows_nDD11 = torch.stack([compactor.pwc.weight for compactor in alike])
-        grads_nDD11 = torch.stack([_grad(compactor) for compactor in alike])
-        masks_nD = torch.stack([compactor.mask for compactor in alike])
-        pulls_nDD11 = F.normalize(rows_nDD11, dim=2, eps=1e-12).mul_(lasso)
-        reset_nDD11 = pulls_nDD11.addcmul_(masks_nD[:, :, None, None, None], grads_nDD11)
-        for compactor, reset_DD11 in zip(alike, reset_nDD11.unbind(), strict=True):
-            compactor.pwc.weight.grad = reset_DD11
+    @cached_property
+    def after(self) -> None:
+        """Which rows die, and so which channels leave, only the training shows."""
 
+    @property
+    def counts(self) -> dict[str, tuple[int, int]]:
+        return {}
 
-def row_norms(compactors: Sequence[Compactor]) -> np.ndarray:
-    """The Euclidean norms of all rows, end to end, fetched in one transfer."""
-    norms = [compactor.pwc.weight.detach().flatten(1).norm(dim=1) for compactor in compactors]
-    return torch.cat(norms).cpu().numpy()
+    @property
+    def aim(self) -> dict[str, float]:
+        return {"compactors": len(self.sites), "target": self.rule.target}
 
-
-def active_rows(compactors: Sequence[Compactor]) -> np.ndarray:
-    """The masks of all rows, end to end: true where a row still learns."""
-    return torch.cat([compactor.mask for compactor in compactors]).cpu().numpy() != 0
-
-
-def set_masks(compactors: Sequence[Compactor], active: np.ndarray) -> None:
-    """Give every compactor its stretch of the masks."""
-    widths = [len(compactor.mask) for compactor in compactors]
-    stretches = torch.from_numpy(active).split(widths)
-    for compactor, stretch in zip(compactors, stretches, strict=True):
-        compactor.mask.copy_(stretch)
+    def begin(self) -> Generator[Event, None, "_Steering"]:
+        yield from ()
+        config, data = self.config, self.data
+        assert config is not None
+        assert data is not None
+        hooks = ResettingGradients(
+            [site.compactor for site in self.sites],
+            self.rule,
+            self.schedule,
+            steps_per_epoch(data, config.batch_size),
+        )
+        selection = Selection(frozenset(), {}, refused=self.refused)
+        return _Steering(hooks, config, self.chooser.traced.map, selection, ready=self)
 
 
-def _grad(compactor: Compactor) -> Tensor:
-    grad = compactor.pwc.weight.grad
-    assert grad is not None  # every compactor lies on the way to the loss
-    return grad
+@dataclass(frozen=True, eq=False)
+class _Steering(Steering):
+    ready: _Ready | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The MACs that were to be reached, and what the masks leave."""
+        assert self.ready is not None
+        active = active_rows([site.compactor for site in self.ready.sites])
+        return {"target": self.ready.rule.target, "masked": self.ready.rule.macs_of(active)}

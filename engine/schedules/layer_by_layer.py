@@ -1,147 +1,95 @@
-"""Layer by layer: one convolution is masked, the network trains, and the next one's turn comes."""
+"""One layer after the other: HRank's schedule."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
-from torch.optim import SGD
+from ..data import ImageData
+from ..errors import TrainingError
+from ..events import Event
+from ..graph.cost import Counter
+from ..masking.trial import refuse_nothing, trying
+from ..masking.turns import LayersInTurn, Turn, turns
+from ..narrowing.chooser import Chooser
+from ..scores.scoring import Scoring
+from ..selection.allocation import Allocation
+from ..training.config import TrainConfig
+from . import Ready, Schedule, Steering
 
-from ...archs.errors import nearest
-from ..errors import AllocationError
-from ..events import ConvMasked
-from ..graph.channels import ChannelMap, Group
-from ..masking.rows import MaskedRows, ids_on, masked_producers, silence, zero_gradients
-from ..selection.selection import Selection
-from ..training.hooks import Hooks
+
+@dataclass(frozen=True, kw_only=True)
+class LayerByLayer(Schedule):
+    """A convolution is masked, the network trains for `epochs`, and the next one's turn comes.
+
+    Attributes:
+        start_conv: the first convolution to mask, by name or number.
+    """
+
+    start_conv: str | None = None
+
+    def check(self, allocation: Allocation, scoring: Scoring, config: Any, *, trained: bool) -> None:
+        """Refuse random weights, and a start in the middle of a budget.
+
+        Raises:
+            TrainingError: names what does not go together.
+        """
+        if not trained:
+            raise TrainingError("`schedule` layer-by-layer starts from a trained network; name its file")
+        if self.start_conv is not None and allocation.widths_depend_on_scores:
+            raise TrainingError(
+                "`start_conv` has no effect with a budget, which counts on every conv; keep the earlier ones "
+                "out of it with `skip`"
+            )
+
+    def ready(self, chooser: Chooser, config: TrainConfig | None, data: ImageData | None) -> Ready:
+        """Make sure that filters leave, from the first convolution on."""
+        assert config is not None
+        forecast = chooser.forecast
+        due = turns(forecast.map, forecast.selection, self.start_conv)
+        ready = _Ready(chooser, whole(config, len(due)), data, self, config.epochs, due)
+        refuse_nothing(ready.leaving)
+        return ready
+
+
+def whole(config: TrainConfig, turns: int) -> TrainConfig:
+    """The training of all turns: with each one, the learning rate begins anew."""
+    return replace(config, epochs=config.epochs * turns, cycle_epochs=config.epochs)
 
 
 @dataclass(frozen=True, eq=False)
-class Turn:
-    """One convolution's turn: `number` of the `convs` that may lose filters, in forward order.
+class _Ready(Ready):
+    """Whose turn comes when, as far as that goes without scores; each takes `epochs`."""
 
-    A turn is a group's: convolutions whose outputs are added have theirs together.
-    """
+    schedule: LayerByLayer
+    epochs: int
+    turns: tuple[Turn, ...]
 
-    number: int
-    convs: int
-    group: Group
+    @property
+    def leaving(self) -> frozenset[int]:
+        removed = self.chooser.forecast.selection.removed
+        return frozenset().union(*(turn.masked(removed) for turn in self.turns))
 
-    def masked(self, leaving: Iterable[int]) -> frozenset[int]:
-        """The channels that are masked when it comes, out of all that leave."""
-        return frozenset(leaving).intersection(self.group.channels.tolist())
-
-
-def turns(channel_map: ChannelMap, selection: Selection, start_conv: str | None = None) -> tuple[Turn, ...]:
-    """The turns of a selection, in forward order; a convolution that loses nothing gets none.
-
-    Args:
-        channel_map: of the network as pruning sees it.
-        selection: what leaves the whole network.
-        start_conv: the first that may lose filters, by name or by its number among those that take part.
-    Raises:
-        AllocationError: no such convolution, or nothing leaves from there on.
-    """
-    groups = [group for group in channel_map.groups if group.name in selection.counts and group.producers]
-    first = 1 if start_conv is None else _number(start_conv, groups)
-    due = [Turn(number, len(groups), group) for number, group in enumerate(groups, 1) if number >= first]
-    due = [turn for turn in due if turn.masked(selection.removed)]
-    if not due:
-        where = "" if start_conv is None else f" from --start-conv {start_conv} on"
-        raise AllocationError(f"no filter leaves{where}; say more with --rate, --compress-rate or --flops")
-    return tuple(due)
-
-
-def _number(start_conv: str, groups: Sequence[Group]) -> int:
-    number_of = {
-        name: number
-        for number, group in enumerate(groups, 1)
-        for name in (group.name, *group.producers, str(number))
-    }
-    if start_conv in number_of:
-        return number_of[start_conv]
-    if start_conv.lstrip("-").isdecimal():
-        raise AllocationError(
-            f"--start-conv {start_conv}: {len(groups)} convs of this network may lose filters; "
-            f"give a number from 1 to {len(groups)}, or a name"
+    def begin(self) -> Generator[Event, None, "_Steering"]:
+        trial = yield from trying(self.chooser)
+        due = turns(trial.map, trial.selection, self.schedule.start_conv)
+        model, counter = self.chooser.network.model, Counter(trial.map)
+        hooks = LayersInTurn(
+            model,
+            trial.map,
+            due,
+            trial.selection.removed,
+            lambda masked: counter.totals(masked)[0],
+            self.epochs,
         )
-    raise AllocationError(f"no conv '{start_conv}' may lose filters; {nearest(start_conv, number_of)}")
+        assert self.config is not None
+        one_turn = replace(self.config, epochs=self.epochs, cycle_epochs=None)
+        return _Steering(hooks, whole(one_turn, len(due)), **vars(trial))
 
 
-class LayerByLayer(Hooks):
-    """The hooks of HRank's schedule.
-
-    Lin et al., CVPR 2020, arXiv 2002.10179, as the authors train: what is masked stays zero, and
-    the optimizer starts anew with every convolution.
-
-    Departs from the authors' code: training goes on from a turn's last epoch, where theirs goes back to the
-    one that did best on the test images; and a convolution that loses nothing is passed over.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        channel_map: ChannelMap,
-        turns: Sequence[Turn],
-        leaving: Iterable[int],
-        macs: Callable[[Iterable[int]], int],
-        epochs: int,
-    ) -> None:
-        """Steer the training of `model`, with `epochs` for each turn.
-
-        Args:
-            channel_map: of the model as pruning sees it.
-            leaving: every channel that leaves in any turn.
-            macs: what the network costs without some channels.
-        """
-        self._model, self._map = model, channel_map
-        self._turns = tuple(turns)
-        self._leaving = frozenset(leaving)
-        self._macs, self._epochs = macs, epochs
-        self._begun = 0  # turns
-        self._held: list[MaskedRows] = []
+@dataclass(frozen=True, eq=False)
+class _Steering(Steering):
+    hooks: LayersInTurn
 
     @property
     def masked(self) -> frozenset[int]:
-        """The channels that are masked now."""
-        return frozenset().union(*(turn.masked(self._leaving) for turn in self._turns[: self._begun]))
-
-    def before_epoch(self, epoch: int, optimizer: SGD) -> ConvMasked | None:
-        """Begin the next turn where it is time."""
-        position, epochs_in = divmod(epoch - 1, self._epochs)
-        if epochs_in:
-            return None
-        optimizer.state.clear()
-        self._mask(position + 1)
-        turn = self._turns[position]
-        return ConvMasked(
-            epoch=epoch,
-            number=turn.number,
-            convs=turn.convs,
-            name=turn.group.name,
-            masked=len(turn.masked(self._leaving)),
-            filters=len(turn.group.channels),
-            macs_share=self._macs(self.masked) / self._macs(()),
-        )
-
-    def after_backward(self, step: int) -> None:
-        """Keep what is masked at zero."""
-        zero_gradients(self._held)
-
-    def may_be_best(self, epoch: int) -> bool:
-        """Only in the last turn is everything masked that leaves."""
-        return epoch > (len(self._turns) - 1) * self._epochs
-
-    def state_dict(self) -> dict[str, Any]:
-        """The choice made at the start, and how many turns have begun."""
-        return {"leaving": ids_on(self._leaving, self._model), "begun": self._begun}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take both back, and mask what was masked."""
-        self._leaving = frozenset(state["leaving"].tolist())
-        self._mask(state["begun"])
-
-    def _mask(self, begun: int) -> None:
-        self._begun = begun
-        silence(self._model, self._map, self.masked)
-        self._held = masked_producers(self._model, self._map, self.masked)
+        return self.hooks.masked

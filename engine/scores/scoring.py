@@ -1,6 +1,8 @@
-"""Scores by the images of a data set, as the commands take them."""
+"""How a job scores filters: by a criterion, on images where that looks at some, or by saved scores."""
 
 from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -10,6 +12,30 @@ from ..devices import device_of
 from ..events import Scored
 from ..graph.trace import Trace
 from ..processes import distributed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """What the scores of filters come from.
+
+    Attributes:
+        criterion: how filters are scored, unless `scores` are saved ones.
+        scores: a score file, or a folder of `rank_conv*.npy`.
+        limit: batches of images to look at.
+    """
+
+    criterion: str = "l1"
+    scores: Path | None = None
+    limit: int = 5
+
+    @property
+    def needs_images(self) -> bool:
+        """Is there no score without images?
+
+        Raises:
+            CriterionError: there is no such criterion.
+        """
+        return self.scores is None and criteria.get(self.criterion).NEEDS == "images"
 
 
 def scoring_on(

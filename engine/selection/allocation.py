@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
@@ -27,12 +27,16 @@ class Prunable:
         weights: the state dict, for distances between filters.
         conv_order: the convolutions in the order of `deps`, of archs that have one.
         block_of: from a convolution's name to the number of its block, counted in forward order, or None.
+        model: the network itself, for allocations that ask what stands behind a convolution.
+        unpinned: the map as it was before anything had to be pinned; None is `map`.
     """
 
     map: ChannelMap
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     conv_order: tuple[str, ...] = ()
     block_of: BlockOf = in_no_block
+    model: nn.Module | None = None
+    unpinned: ChannelMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,12 +27,14 @@ class Selection:
         counts: per group that took part, how many channels stay and how many there were.
         ignored: convolutions whose rates had no effect, because their groups are left alone.
         notes: where fewer channels leave than asked for, and why.
+        refused: groups that cannot take part, and why, where an allocation knows more than the map.
     """
 
     removed: frozenset[int]
     counts: dict[str, tuple[int, int]]
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    refused: Mapping[str, str] | None = None
 
 
 def check_choice(what: str, given: str, choices: Any) -> None:

@@ -87,7 +87,7 @@ def widths(
     first = _first_place(found, start)
     begun = [target for target in found if target.place >= first]
     names = [*(target.name for target in found), *others]
-    skipped = {name for glob in skip for name in match_names(glob, names, "--skip")}
+    skipped = {name for glob in skip for name in match_names(glob, names, "`skip`")}
     taken = [target for target in begun if target.name not in skipped]
     places = sorted({target.place for target in begun})
     if len(rates) == len(taken):
@@ -100,7 +100,7 @@ def widths(
         one_rate = len(set(rates)) == 1 and taken
         alike = f"; the same for all is '[{rates[0]:g}]*{len(taken)}'" if one_rate else ""
         raise AllocationError(
-            f"{len(rates)} rates given; with --start-conv {start} this network takes {by_block}{len(taken)}, "
+            f"{len(rates)} rates given; with `start_conv` {start} this network takes {by_block}{len(taken)}, "
             f"one per convolution that is sketched{alike}"
         )
     return {target: max(1, int(rate * target.filters)) for target, rate in rated}
@@ -109,11 +109,11 @@ def widths(
 def _first_place(found: Sequence[Target], start: str) -> int:
     """The place that a start means."""
     if not start.isdecimal():
-        named = match_names(start, [target.name for target in found], "--start-conv")
+        named = match_names(start, [target.name for target in found], "`start_conv`")
         return next(target.place for target in found if target.name in named)
     last = max((target.place for target in found), default=0)
     if int(start) > last:
-        raise AllocationError(f"--start-conv {start}: the last place with something to sketch is {last}")
+        raise AllocationError(f"`start_conv` {start}: the last place with something to sketch is {last}")
     return int(start)
 
 

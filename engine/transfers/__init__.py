@@ -1,1 +1,56 @@
-"""What the weights that stay become: a file per transfer."""
+"""Transfers, which say what the weights that stay become: one file each, found by file name."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from .. import parts
+from ..errors import EngineError
+
+if TYPE_CHECKING:
+    from ..graph.residual import View
+    from ..narrowing.thin import Choose, Thin
+    from ..network.network import Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What the weights that stay become. Settings are fields, with defaults; the history keeps them.
+
+    Attributes:
+        full: the stage at which a trained network is measured before anything is cut out of it.
+        thin: the stage at which it is measured afterwards.
+        file: what that is called in a run's folder.
+        needs_statistics: do batch norms mean nothing before they are re-estimated?
+    """
+
+    full: ClassVar[str] = "masked"
+    thin: ClassVar[str] = "narrow"
+    file: ClassVar[str] = "narrow"
+    needs_statistics: ClassVar[bool] = False
+
+    def narrow(self, network: "Network", seen: "View", choose: "Choose") -> "Thin":
+        """Make the narrow network of a full one.
+
+        Args:
+            network: left as it is.
+            seen: it, as pruning sees it.
+            choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
+
+        Raises:
+            ProofError: the narrow network is not what it must be.
+        """
+        raise NotImplementedError
+
+
+def names() -> list[str]:
+    """Every transfer there is; costs no torch."""
+    return parts.names(__name__)
+
+
+def get(name: str) -> type[Transfer]:
+    """The transfer called `name`.
+
+    Raises:
+        EngineError: there is none of that name.
+    """
+    return parts.class_of(__name__, name, "transfer", EngineError)

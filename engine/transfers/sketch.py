@@ -1,93 +1,76 @@
-"""What weights a sketched network gets: sketches in place of two layers per target, all else as it was."""
+"""Filters replaced by a sketch of them: FilterSketch."""
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from ..algebra.frequent_directions import Procedure
+from ..graph.residual import View
+from ..graph.trace import trace
+from ..narrowing.narrowing import proven_difference
+from ..narrowing.thin import Choose, Thin, cut_proven
+from ..network.network import Network, load_network, save_network
+from ..selection.selection import check_choice
+from ..sketching.targets import targets
+from ..sketching.weights import WeightNorm, fill, sketch_weights
+from . import Transfer
 
-from ..algebra.frequent_directions import Procedure, frequent_directions, sketch_channels
-from ..sketching.targets import Target
 
-WeightNorm = Literal["none", "l2"]
+@dataclass(frozen=True, kw_only=True)
+class Sketch(Transfer):
+    """Wherever filters left, those that stay become a sketch of all that were there.
 
-WEIGHT_NORMS: tuple[WeightNorm, ...] = get_args(WeightNorm)
+    Lin et al., 2020, arXiv 2001.08514. The narrow network is first cut and proven with weights of the full
+    one, which says that these widths go together; then the sketches take their place. So it matters how many
+    filters leave, not which.
 
-
-def sketch_weights(
-    state: Mapping[str, Tensor],
-    widths: Mapping[Target, int],
-    *,
-    procedure: Procedure = "paper",
-    weight_norm: WeightNorm = "none",
-) -> dict[str, Tensor]:
-    """The weights and biases of sketched layers: filters first, then input channels of the layers behind.
-
-    Departs from the authors' code: where a batch norm follows, and a bias is without effect, a sketched
-    convolution's is zero and not random; where none follows, it is one more number of its filter's row. The
-    bias of a layer that is sketched along its inputs alone is not touched, theirs is random.
-
-    Args:
-        state: of the full network.
-        widths: rows that stand for the filters of each target.
-        procedure: see `frequent_directions`.
-        weight_norm: `l2` divides each sketched weight by its Frobenius norm.
-
-    Returns:
-        Tensors by name, of the dtypes that they have in `state`.
+    Attributes:
+        procedure: `paper`, or `released` as the authors' code does it; see `frequent_directions`.
+        weight_norm: `l2` divides each sketched weight by its norm.
     """
-    sketched: dict[str, Tensor] = {}
-    for target, kept in widths.items():
-        sketched |= _sketch_filters(state, target, kept, procedure, weight_norm)
-    for target, kept in widths.items():
-        name = target.reader.weight
-        weight_FCHW = sketched.get(name, state[name])
-        weight_FLHW = sketch_channels(weight_FCHW, kept, target.filters, procedure)
-        sketched[name] = weight_FLHW / _divisor(weight_FLHW, weight_norm)
-    return sketched
+
+    needs_statistics = True
+
+    procedure: Procedure = "paper"
+    weight_norm: WeightNorm = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse a procedure or a norm that there is not.
+
+        Raises:
+            AllocationError: names it.
+        """
+        check_choice("procedure", self.procedure, Procedure)
+        check_choice("weight norm", self.weight_norm, WeightNorm)
+
+    def narrow(self, network: Network, seen: View, choose: Choose) -> Thin:
+        """Cut, fill in sketches, and read the result back from a file; see `Transfer.narrow`.
+
+        `kept` counts off the filters of the narrow network, none of which is one of the full one where they
+        were sketched; `difference` is that to the file.
+        """
+        thin = cut_proven(seen, network.input_size, choose)
+        found, _ = targets(network.model, seen.traced.map, network.block_of)
+        gone = [(target, thin.removed.intersection(target.maker.out_ids.tolist())) for target in found]
+        narrower = {target: target.filters - len(ids) for target, ids in gone if ids}
+        weights = sketch_weights(
+            network.model.state_dict(), narrower, procedure=self.procedure, weight_norm=self.weight_norm
+        )
+        fill(thin.model, weights, tuple(narrower))
+        return replace(thin, difference=_stored_difference(replace(network, model=thin.model)))
 
 
-@torch.no_grad()
-def fill(narrow: nn.Module, weights: Mapping[str, Tensor], sketched: Sequence[Target]) -> None:
-    """Write sketches into a network that is as narrow as they are, in place.
+def _stored_difference(network: Network) -> float:
+    """Write the network to a file, read it from there alone, and compare.
 
-    A sketched filter is none of the old ones, so the batch norm behind it starts anew: weight 1, bias 0,
-    mean 0, variance 1, as the authors' does. What it normalises is yet to be estimated on images.
-
-    Args:
-        narrow: holds everything else already.
-        weights: from `sketch_weights`.
-        sketched: the targets.
+    Raises:
+        ProofError: the file holds another network.
     """
-    state = narrow.state_dict()
-    for name, weight in weights.items():
-        state[name].copy_(weight)
-    for target in sketched:
-        for name in target.norms:
-            norm = narrow.get_submodule(name)
-            assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
-            norm.reset_parameters()
-
-
-def _sketch_filters(
-    state: Mapping[str, Tensor], target: Target, kept: int, procedure: Procedure, weight_norm: WeightNorm
-) -> dict[str, Tensor]:
-    """One target's filters and, where it has any, biases."""
-    weight_name, bias_name = target.maker.weight, target.maker.bias
-    weight_FCHW = state[weight_name]
-    rows_FD = weight_FCHW.flatten(1)
-    if bias_name and not target.norms:
-        rows_FD = torch.cat([rows_FD, state[bias_name][:, None]], dim=1)
-    rows_LD = frequent_directions(rows_FD, kept, procedure).to(weight_FCHW.dtype)
-    weight_LCHW = rows_LD[:, : weight_FCHW[0].numel()].reshape(kept, *weight_FCHW.shape[1:])
-    divisor = _divisor(weight_LCHW, weight_norm)
-    sketched = {weight_name: weight_LCHW / divisor}
-    if bias_name:
-        sketched[bias_name] = rows_LD.new_zeros(kept) if target.norms else rows_LD[:, -1] / divisor
-    return sketched
-
-
-def _divisor(weight: Tensor, weight_norm: WeightNorm) -> Tensor | float:
-    """What a sketched weight is divided by; a weight of zeros has no length to take away."""
-    norm = torch.linalg.vector_norm(weight)
-    return norm if weight_norm == "l2" and norm > 0 else 1.0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "narrow.hdf5"
+        save_network(path, network)
+        stored = load_network(path, network.arch, input_size=network.input_size)
+    traced = trace(network.model, network.input_size)
+    return proven_difference(
+        network.model, stored.model, traced, frozenset(), network.input_size, "its own file"
+    )

@@ -145,7 +145,7 @@ def test_without_a_trained_network_the_way_on_is_named(prune):
 def test_another_commands_run_is_not_resumed(prune, base: Path):
     done = prune("prune", "--resume", base)
     assert done.code == 2
-    assert "is a run of train-base, not of prune --schedule" in done.err
+    assert f"is a run of train-base; go on with: prune train-base --resume {base}" in done.err
 
 
 def test_a_narrow_network_is_trained_from_scratch(prune, file: Path):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune.cli import prune, prune_ways
+from prune.cli import prune, prune_method
 from prune.cli.main import main
 from prune.engine.network.network import load_network, new_network, save_network
-from prune.engine.schedules.gradient_resetting import Penalty
+from prune.engine.schedules.gradient_resetting import GradientResetting
 
 MODULE = """
     from torch import nn
@@ -120,7 +120,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
 def test_the_help_names_the_published_masks(capsys: pytest.CaptureFixture[str]):
     main(["prune", "--help"])
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    published = Penalty()
+    published = GradientResetting()
     for option, value in [
         ("pulled to zero.", published.lasso),
         ("before the first masks.", published.mask_after),
@@ -133,5 +133,5 @@ def test_the_help_names_the_published_masks(capsys: pytest.CaptureFixture[str]):
 def test_every_option_is_heard_everywhere_or_by_some_way():
     """A new option of `prune prune` must say which ways listen to it."""
     known = set(inspect.signature(prune.command).parameters) - {"context"}
-    by_way = {name for names in prune_ways.WAYS.values() for name in names}
-    assert known == {*prune_ways.EVERYWHERE, *by_way}
+    by_way = {name for names in prune_method.HEARD.values() for name in names}
+    assert known == {*prune_method.EVERYWHERE, *by_way}

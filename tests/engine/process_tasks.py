@@ -14,13 +14,14 @@ from prune.engine.errors import TrainingError
 from prune.engine.events import EpochDone, Event, MasksSet
 from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
+from prune.engine.masking.resetting import ResettingGradients
 from prune.engine.masking.rule import MaskRule
 from prune.engine.measure.evaluation import evaluate
 from prune.engine.measure.recalibrate import recalibrate
 from prune.engine.processes import distributed
 from prune.engine.processes.synchronised_norm import synchronised_norms
 from prune.engine.runs.runs import Run
-from prune.engine.schedules.gradient_resetting import GradientResetting, Penalty
+from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.hooks import Hooks
 from prune.engine.training.loop import TrainConfig, train
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class Recording(Hooks):
         self.gradients.append(torch.cat(grads).clone())
 
 
-class RecordingMasks(GradientResetting):
+class RecordingMasks(ResettingGradients):
     """ResRep's hooks; keeps masks and weights as they are after every step."""
 
     def __init__(self, model: nn.Module, *args: Any) -> None:
@@ -147,8 +148,8 @@ def compacted(folder: Path) -> Tensor:
     sites = insert(model, targets(model, traced))
     counter = Counter(traced.map)
     rule = MaskRule([site.row_ids for site in sites], lambda ids: counter.totals(ids)[0], target=0.5)
-    penalty = Penalty(flops_target=0.5, lasso=1e-2, mask_after=0, mask_interval=2, granularity=2)
-    hooks = RecordingMasks(model, [site.compactor for site in sites], rule, penalty, 4)
+    schedule = GradientResetting(lasso=1e-2, mask_after=0, mask_interval=2, granularity=2)
+    hooks = RecordingMasks(model, [site.compactor for site in sites], rule, schedule, 4)
     list(training(folder, model, hooks, decay_rule="resrep"))
     return torch.stack(hooks.course)
 

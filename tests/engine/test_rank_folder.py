@@ -10,10 +10,14 @@ from prune.engine.allocations.rate_list import RateList
 from prune.engine.errors import CriterionError
 from prune.engine.graph.filters import scored_layers
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.one_shot import OneShot, run_one_shot
+from prune.engine.jobs.job import Job, Pruning, Untrained
+from prune.engine.jobs.prepare import prepare
+from prune.engine.jobs.run import run_pruning
 from prune.engine.network.network import new_network
+from prune.engine.network.sources import Images
 from prune.engine.scores.rank_folder import load_rank_folder
 from prune.engine.scores.score_file import load_scores
+from prune.engine.scores.scoring import Scoring
 from prune.engine.selection.selection import channel_scores, removal_order
 
 torch.set_num_threads(1)
@@ -182,18 +186,24 @@ def agrees(kept, theirs, conv):
 def test_pruning_by_a_published_folder_and_rates(name, residual, macs, params, golden, tmp_path):
     """As the command does; the convolutions without ranks stay whole, as in the authors' code."""
     recorded = json.loads((golden / "authors" / "hrank_selection.json").read_text())[name]
-    specification = RateList(compress_rate=recorded["compress_rate"], residual=residual)
-    job = OneShot(specification=specification, scores=published(golden, tmp_path / "ranks", name))
-    network = new_network(name)
-    notes, outcome = [], None
-    run = run_one_shot(network, job, None, torch.device("cpu"))
-    while outcome is None:
+    scores = published(golden, tmp_path / "ranks", name)
+    job = Job(
+        command="prune",
+        images=Images(),
+        config=Untrained(device="cpu"),
+        pruning=Pruning(
+            allocation=RateList(compress_rate=recorded["compress_rate"], residual=residual),
+            scoring=Scoring(scores=scores),
+        ),
+    )
+    notes, pruned = [], None
+    run = run_pruning(prepare(job, new_network(name)))
+    while pruned is None:
         try:
             notes.append(next(run))
         except StopIteration as end:
-            outcome = end.value
-    pruned = outcome.pruned
-    for theirs, conv in zip(recorded["convs"], load_scores(job.scores, pruned.map), strict=True):
+            pruned = end.value
+    for theirs, conv in zip(recorded["convs"], load_scores(scores, pruned.map), strict=True):
         agrees(set(pruned.kept[conv]), theirs, conv)
     if macs:
         assert (pruned.after.macs, pruned.after.params) == (macs, params)

@@ -63,7 +63,7 @@ def test_family_prunes_to_half_its_flops(name, residual, tmp_path):
     pruned = halved(randomised(name, FAMILIES[name]), residual)
     assert pruned.difference < 1e-6
     assert 0.45 < pruned.after.macs / pruned.before.macs <= 0.5
-    assert pruned.misfits == ()
+    assert not any("left alone" in note for note in pruned.notes)
 
     save_network(tmp_path / "narrow.hdf5", pruned.network)
     again = load_network(tmp_path / "narrow.hdf5")

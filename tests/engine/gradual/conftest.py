@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prune.engine import schedules
 from prune.engine.allocations import required
 from prune.engine.events import Event
-from prune.engine.jobs.gradual import Outcome, prepare, run_gradual
-from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.jobs.job import Job, Pruning
+from prune.engine.jobs.prepare import prepare
+from prune.engine.jobs.run import run_pruning
+from prune.engine.narrowing.outcome import Outcome
 from prune.engine.network.network import new_network, save_network
 from prune.engine.network.sources import Images
 from prune.engine.runs.runs import Run
+from prune.engine.scores.scoring import Scoring
 from prune.engine.training.config import TrainConfig
 from torch import nn
 
@@ -62,35 +66,42 @@ def base(
 
 
 @pytest.fixture
-def make_job(base: Path) -> Callable[..., GradualJob]:
+def make_job(base: Path) -> Callable[..., Job]:
     """A short job, but for the settings given by name: of the job, of its training, or of what leaves."""
     config = TrainConfig(
         epochs=2, lr=0.05, batch_size=64, precision="fp32", channels_last=False, device="cpu"
     )
 
-    def make(schedule: str, **settings: Any) -> GradualJob:
+    def make(schedule: str, **settings: Any) -> Job:
         training = {name: settings.pop(name) for name in list(settings) if hasattr(config, name)}
-        own = {name: settings.pop(name) for name in list(settings) if hasattr(GradualJob, name)}
-        return GradualJob(
-            schedule=schedule,
-            specification=required(settings or {"rate": 0.5}),
-            config=replace(config, **training),
+        scoring = {name: settings.pop(name) for name in list(settings) if hasattr(Scoring, name)}
+        kind = schedules.get(schedule)
+        when = {name: settings.pop(name) for name in list(settings) if hasattr(kind, name)}
+        own = {name: settings.pop(name) for name in list(settings) if name in ("start", "num_classes")}
+        return Job(
+            command="prune",
             images=Images("digits"),
+            config=replace(config, **training),
             arch=ARCH,
+            pruning=Pruning(
+                allocation=required(settings or {"rate": 0.5}),
+                scoring=Scoring(**scoring),
+                schedule=kind(**when),
+            ),
             **{"start": base, **own},
         )
 
     return make
 
 
-def begin(job: GradualJob, folder: Path) -> Iterator[Event]:
+def begin(job: Job, folder: Path) -> Iterator[Event]:
     ready = prepare(job)
-    return run_gradual(ready, Run.create(folder, job.settings(ready.network, ready.data)))
+    return run_pruning(ready, Run.create(folder, job.settings(ready.network, ready.images)))
 
 
 def go_on(folder: Path) -> Iterator[Event]:
     run = Run.open(folder)
-    return run_gradual(prepare(GradualJob.of_run(run)), run, resume=True)
+    return run_pruning(prepare(Job.of_run(run)), run, resume=True)
 
 
 def see_through(events: Iterator[Event]) -> tuple[Outcome, list[Event]]:
@@ -103,16 +114,16 @@ def see_through(events: Iterator[Event]) -> tuple[Outcome, list[Event]]:
 
 
 @pytest.fixture
-def run() -> Callable[[GradualJob, Path], tuple[Outcome, list[Event]]]:
+def run() -> Callable[[Job, Path], tuple[Outcome, list[Event]]]:
     """Begin a job's run in a folder and see it through."""
     return lambda job, folder: see_through(begin(job, folder))
 
 
 @pytest.fixture
-def interrupt() -> Callable[[GradualJob, Path, int], None]:
+def interrupt() -> Callable[[Job, Path, int], None]:
     """Begin a job's run in a folder, and leave it in the middle of the epoch after some."""
 
-    def interrupt(job: GradualJob, folder: Path, epochs: int) -> None:
+    def interrupt(job: Job, folder: Path, epochs: int) -> None:
         events = begin(job, folder)
         done = 0
         for event in events:

@@ -10,13 +10,12 @@ import torch
 from prune.engine.allocations.norm_distance import NormDistance
 from prune.engine.events import Accuracy, unwatched
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.gradual_choice import Chooser
-from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.masking.changing import ChangingMasks
+from prune.engine.masking.trial import trying
+from prune.engine.narrowing.chooser import Chooser
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import load_network
-from prune.engine.network.sources import Images
-from prune.engine.schedules.changing_masks import ChangingMasks
-from prune.engine.training.config import TrainConfig
+from prune.engine.scores.scoring import Scoring
 from prune.engine.training.optimizer import build_sgd, set_rate
 from torch import nn
 
@@ -152,14 +151,11 @@ def test_the_first_masks_are_the_authors(case: str, shared_golden: Any, shared_d
     expected = json.loads((shared_golden / "authors" / "fpgm_selection.json").read_text())[case]
     network = load_network(shared_data / "weights" / "resnet20-12fca82f.th", "resnet20")
     rates = {name: expected[name] for name in ("rate_norm", "rate_dist")}
-    job = GradualJob(
-        schedule="soft",
-        specification=NormDistance(**rates, residual="scatter"),
-        config=TrainConfig(epochs=1, lr=0.1),
-        images=Images(),
+    allocation = NormDistance(**rates, residual="scatter")
+    chooser = Chooser(
+        network=network, allocation=allocation, scoring=Scoring(), data=None, batch_size=128, seed=0
     )
-    chooser = Chooser(job, network, None, trace(network.model, network.input_size))  # pyright: ignore[reportArgumentType]
-    trial = unwatched(chooser.trying())
+    trial = unwatched(trying(chooser))
     hooks = ChangingMasks(
         network.model,
         trial.map,

@@ -8,23 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from prune.engine.allocations.budget import Budget
-from prune.engine.allocations.deps import Deps
-from prune.engine.allocations.layer_rates import LayerRates
-from prune.engine.allocations.rate_list import RateList
+from prune.engine.allocations import required
 from prune.engine.errors import CriterionError, DataError, EngineError, TrainingError
 from prune.engine.events import EpochDone, MasksSet
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.gradual import prepare
-from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.jobs.job import Job
+from prune.engine.jobs.prepare import prepare
 from prune.engine.measure.evaluation import evaluate
 from prune.engine.network.network import load_network
 from prune.engine.runs.runs import Run
 from prune.engine.selection import plan as plans
 from prune.weights.store import sha256
 
-MakeJob = Callable[..., GradualJob]
+MakeJob = Callable[..., Job]
 ARCH = "gradual_user:Net"
 RESIDUALS = ("internal", "coupled", "scatter")
 WAYS: dict[str, dict[str, Any]] = {
@@ -81,7 +78,7 @@ def test_the_narrow_network_is_exactly_as_good_as_the_masked_one(
         assert len(thin.model.get_parameter(f"{name}.weight")) == len(kept)
     assert thin.accuracy is not None
     assert thin.accuracy["top1"] == narrow.top1
-    assert thin.history[-1]["options"]["schedule"] == job.schedule
+    assert thin.history[-1]["options"]["schedule"] == WAYS[way]["schedule"]
 
 
 def test_a_run_says_what_it_did(tmp_path: Path, make_job: MakeJob, run):
@@ -103,7 +100,7 @@ def test_a_run_says_what_it_did(tmp_path: Path, make_job: MakeJob, run):
     last = [event for event in events if isinstance(event, EpochDone)][-1]
     assert last.test == outcome.accuracies["masked"]
     assert outcome.counts["stem.conv"] == (5, 8)
-    assert GradualJob.of_run(Run.open(tmp_path / "run")).specification == job.specification
+    assert Job.of_run(Run.open(tmp_path / "run")).pruning == job.pruning
 
 
 def test_bn_that_is_still_alive_makes_a_difference(tmp_path: Path, make_job: MakeJob, run):
@@ -133,7 +130,7 @@ def test_resuming_after_any_epoch_ends_the_same(
     settings = WAYS[way] | ({"epochs": 1} if residual != "internal" and way == "layer by layer" else {})
     job = make_job(**settings, residual=residual)
     straight, _ = run(job, tmp_path / "straight")
-    for done in range(prepare(job).config.epochs + 1):
+    for done in range(prepare(job).schedule.config.epochs + 1):
         folder = tmp_path / f"stopped after {done}"
         interrupt(job, folder, done)
         resumed, _ = resume(folder)
@@ -174,8 +171,8 @@ def test_bfloat16_and_channels_last(tmp_path: Path, make_job: MakeJob, run):
 
 
 def test_a_plan_may_vanish_once_the_run_has_begun(tmp_path: Path, make_job: MakeJob, interrupt, resume):
-    ready = prepare(make_job("hard", rate=0.5))
-    plan = plans.plan_of(ready.forecast.map, ready.leaving, arch=ARCH, residual="internal")
+    ready = prepare(make_job("hard", rate=0.5)).schedule
+    plan = plans.plan_of(ready.chooser.forecast.map, ready.leaving, arch=ARCH, residual="internal")
     plans.write(tmp_path / "plan.json", plan)
     interrupt(make_job("hard", plan=tmp_path / "plan.json", epochs=1), tmp_path / "run", 0)
     (tmp_path / "plan.json").unlink()
@@ -189,28 +186,28 @@ def test_a_plan_may_vanish_once_the_run_has_begun(tmp_path: Path, make_job: Make
         (
             {"schedule": "gentle"},
             TrainingError,
-            "no schedule 'gentle'; choose one of layer-by-layer, soft, hard",
+            "no schedule 'gentle'; choose one of gradient-resetting, hard, layer-by-layer, one-shot, soft",
         ),
         (
             {"schedule": "soft", "prune_every": 3},
             TrainingError,
-            "--prune-every 3 is more than the 2 epochs there are; give 1 to 2",
+            "`prune_every` 3 is more than the 2 epochs there are; give 1 to 2",
         ),
         (
             {"schedule": "hard", "scores": Path("scores.hdf5")},
             TrainingError,
-            "--scores has no effect with --schedule hard",
+            "`scores` has no effect with `schedule` hard",
         ),
         (
             {"schedule": "layer-by-layer", "start": None},
             TrainingError,
-            "--schedule layer-by-layer starts from a trained network; name its file",
+            "`schedule` layer-by-layer starts from a trained network; name its file",
         ),
         ({"schedule": "soft", "criterion": "l3"}, CriterionError, "no criterion 'l3'; did you mean"),
         (
             {"schedule": "soft", "start": None, "num_classes": 7},
             DataError,
-            "--num-classes 7, but 'digits' has 10",
+            "`num_classes` 7, but 'digits' has 10",
         ),
     ],
 )
@@ -221,28 +218,22 @@ def test_what_does_not_go_together_is_refused(
         prepare(make_job(**settings))
 
 
-def test_another_runs_folder_is_refused(tmp_path: Path):
-    Run.create(tmp_path / "run", {"command": "train-base"})
-    with pytest.raises(
-        TrainingError, match=r"is a run of train-base, not of prune --schedule layer-by-layer"
-    ):
-        GradualJob.of_run(Run.open(tmp_path / "run"))
-    Run.create(tmp_path / "torn", {"command": "prune", "schedule": "soft"})
-    with pytest.raises(TrainingError, match=r"config\.json describes no gradual pruning"):
-        GradualJob.of_run(Run.open(tmp_path / "torn"))
+def test_a_folder_that_describes_no_run_is_refused(tmp_path: Path):
+    Run.create(tmp_path / "torn", {"command": "prune", "method": "select", "schedule": "soft"})
+    with pytest.raises(TrainingError, match=r"config\.json describes no run of prune: 'specification'"):
+        Job.of_run(Run.open(tmp_path / "torn"))
 
 
 def test_every_field_of_an_allocation_survives_the_run_folder(tmp_path: Path, make_job: MakeJob):
-    wanted = [
-        RateList(compress_rate="[0.5]*5", residual="scatter", skip=("stem*",)),
-        LayerRates(layer_rates=("block0*=0.5", "block1*=0.25"), residual="coupled", min_channels=2),
-        Deps(deps=(8, 4, 8, 6, 12)),
-        Budget(flops=0.5, params=0.6, ranking="global", round_to=2, max_rate=0.8),
+    wanted: list[dict[str, Any]] = [
+        {"compress_rate": "[0.5]*5", "residual": "scatter", "skip": ("stem*",)},
+        {"layer_rates": ("block0*=0.5", "block1*=0.25"), "residual": "coupled", "min_channels": 2},
+        {"deps": (8, 4, 8, 6, 12)},
+        {"flops": 0.5, "params": 0.6, "ranking": "global", "round_to": 2, "max_rate": 0.8},
     ]
-    for number, allocation in enumerate(wanted):
-        job = make_job("soft", **allocation.given())
-        assert job.specification == allocation
+    for number, settings in enumerate(wanted):
+        job = make_job("soft", **settings)
+        assert job.pruning.allocation == required(settings)
         network = load_network(job.start, ARCH)
-        settings = job.settings(network, job.images.open(network))
-        Run.create(tmp_path / f"{number}", settings)
-        assert GradualJob.of_run(Run.open(tmp_path / f"{number}")).specification == allocation
+        Run.create(tmp_path / f"{number}", job.settings(network, job.images.open(network)))
+        assert Job.of_run(Run.open(tmp_path / f"{number}")).pruning == job.pruning

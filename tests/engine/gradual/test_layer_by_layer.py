@@ -11,16 +11,17 @@ import torch
 from prune.engine.errors import AllocationError, TrainingError
 from prune.engine.events import ConvMasked, EpochDone, Note
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.gradual import prepare
-from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.jobs.job import Job
+from prune.engine.jobs.prepare import prepare
+from prune.engine.masking.turns import LayersInTurn, turns
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import load_network
-from prune.engine.schedules.layer_by_layer import LayerByLayer, turns
+from prune.engine.scores.scoring import Scoring
 from prune.engine.selection.selection import Selection
 from prune.engine.training.checkpoint import read_checkpoint
 from prune.engine.training.optimizer import build_sgd, set_rate
 
-MakeJob = Callable[..., GradualJob]
+MakeJob = Callable[..., Job]
 INTERNAL = ("block0.conv1.conv", "block1.conv1.conv")
 COUPLED = ("stem.conv", "block0.conv1.conv", "block1.conv1.conv", "block1.conv2.conv")
 SCATTER = ("stem.conv", "block0.conv1.conv", "block0.conv2.conv", "block1.conv1.conv", "block1.conv2.conv")
@@ -39,7 +40,7 @@ SCATTER = ("stem.conv", "block0.conv1.conv", "block0.conv2.conv", "block1.conv1.
     ],
 )
 def test_turns_come_in_forward_order(make_job: MakeJob, settings, expected):
-    ready = prepare(make_job("layer-by-layer", **{"rate": 0.5, **settings}))
+    ready = prepare(make_job("layer-by-layer", **{"rate": 0.5, **settings})).schedule
     assert [(turn.number, turn.convs) for turn in ready.turns] == expected
     assert ready.config.epochs == 2 * len(expected)
     assert ready.config.cycle_epochs == 2
@@ -54,7 +55,7 @@ def test_turns_come_in_forward_order(make_job: MakeJob, settings, expected):
         ),
         (
             "3",
-            "--start-conv 3: 2 convs of this network may lose filters; give a number from 1 to 2, or a name",
+            "`start_conv` 3: 2 convs of this network may lose filters; give a number from 1 to 2, or a name",
         ),
         ("0", "give a number from 1 to 2"),
         ("-1", "give a number from 1 to 2"),
@@ -70,12 +71,12 @@ def test_nothing_to_do_is_refused(make_job: MakeJob):
         prepare(make_job("soft", rate=0.01))
     with pytest.raises(AllocationError, match="no filter leaves; say more"):
         prepare(make_job("layer-by-layer", rate=0.01))
-    with pytest.raises(AllocationError, match="no filter leaves from --start-conv 2 on"):
+    with pytest.raises(AllocationError, match="no filter leaves from `start_conv` 2 on"):
         prepare(make_job("layer-by-layer", layer_rates=("block0*=0.5",), start_conv="2"))
 
 
 def test_start_conv_and_a_budget_contradict(make_job: MakeJob):
-    with pytest.raises(TrainingError, match="--start-conv has no effect with a budget"):
+    with pytest.raises(TrainingError, match="`start_conv` has no effect with a budget"):
         make_job("layer-by-layer", flops=0.5, start_conv="2")
 
 
@@ -84,8 +85,8 @@ def test_start_conv_and_a_budget_contradict(make_job: MakeJob):
 )
 def test_what_was_masked_stays_masked(tmp_path: Path, make_job: MakeJob, run, interrupt, residual, names):
     job = make_job("layer-by-layer", rate=0.5, residual=residual, epochs=1, momentum=0.95)
-    ready = prepare(job)
-    channel_map = ready.forecast.map
+    ready = prepare(job).schedule
+    channel_map = ready.chooser.forecast.map
     groups = {group.name: group.channels for group in channel_map.groups}
     base = load_network(job.start, "gradual_user:Net").model.state_dict()
     for begun in range(1, len(names) + 1):
@@ -127,7 +128,7 @@ def test_the_optimizer_starts_anew_with_every_turn(make_job: MakeJob):
     groups = {group.name: group for group in channel_map.groups}
     leaving = [int(groups[name].channels[0]) for name in INTERNAL]
     selection = Selection(frozenset(leaving), dict.fromkeys(INTERNAL, (1, 2)))
-    hooks = LayerByLayer(model, channel_map, turns(channel_map, selection), leaving, lambda _: 1, epochs=2)
+    hooks = LayersInTurn(model, channel_map, turns(channel_map, selection), leaving, lambda _: 1, epochs=2)
     optimizer = build_sgd(model, rule="all", momentum=0.9, weight_decay=0)
     set_rate(optimizer, 0.1)
     remembered = []
@@ -151,7 +152,8 @@ def test_the_choice_is_kept_when_the_scores_are_gone(
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     resumed, _ = resume(tmp_path / "run")
     straight, _ = run(job, tmp_path / "straight")
-    other, _ = run(replace(job, criterion="l1"), tmp_path / "other")
+    by_l1 = replace(job, pruning=replace(job.pruning, scoring=Scoring(criterion="l1")))
+    other, _ = run(by_l1, tmp_path / "other")
     assert resumed.kept == straight.kept != other.kept
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.gradual_job import GradualJob
+from prune.engine.jobs.job import Job
 from prune.engine.masking.rows import (
     masked_filters,
     masked_producers,
@@ -89,7 +89,7 @@ def test_held_rows_survive_steps_with_momentum_and_decay():
     assert not torch.equal(net.a.weight[0], kept)
 
 
-def test_silence_also_closes_shortcuts_into_masked_channels(make_job: Callable[..., GradualJob]):
+def test_silence_also_closes_shortcuts_into_masked_channels(make_job: Callable[..., Job]):
     network = load_network(make_job("soft").start, "gradual_user:Net")
     model = network.model
     channel_map = trace(model, network.input_size).map

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from prune.engine.allocations.budget import Budget
 from prune.engine.compactors.sites import Site
-from prune.engine.jobs.resrep_job import ResRepJob
+from prune.engine.jobs.job import Job, Pruning
 from prune.engine.network.network import new_network, save_network
 from prune.engine.network.sources import Images
-from prune.engine.schedules.gradient_resetting import Penalty
+from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.config import TrainConfig
+from prune.engine.transfers.fold import Fold
 
 MODULE = """
     from torch import nn
@@ -39,7 +41,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def make_job(base: Path) -> Callable[..., ResRepJob]:
+def make_job(base: Path) -> Callable[..., Job]:
     """A short job, but for the settings given by name."""
     config = TrainConfig(
         epochs=3,
@@ -51,14 +53,19 @@ def make_job(base: Path) -> Callable[..., ResRepJob]:
         channels_last=False,
         device="cpu",
     )
-    penalty = Penalty(flops_target=0.4, lasso=2e-3, mask_after=1, mask_interval=10, granularity=2)
+    schedule = GradientResetting(lasso=2e-3, mask_after=1, mask_interval=10, granularity=2)
 
-    def make(**settings: Any) -> ResRepJob:
-        masks = {name: settings.pop(name) for name in list(settings) if hasattr(penalty, name)}
-        return ResRepJob(
+    def make(*, flops: float = 0.4, skip: tuple[str, ...] = (), **settings: Any) -> Job:
+        masks = {name: settings.pop(name) for name in list(settings) if hasattr(schedule, name)}
+        return Job(
+            command="prune",
             start=base,
             config=replace(config, **settings),
-            penalty=replace(penalty, **masks),
+            pruning=Pruning(
+                allocation=Budget(flops=flops, skip=skip),
+                schedule=replace(schedule, **masks),
+                transfer=Fold(),
+            ),
             images=Images("digits"),
             arch="resrep_user:net",
         )

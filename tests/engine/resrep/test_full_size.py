@@ -9,9 +9,10 @@ from prune.engine.compactors.folding import fold
 from prune.engine.compactors.sites import insert, targets
 from prune.engine.graph.cost import Counter, count
 from prune.engine.graph.trace import trace
+from prune.engine.masking.resetting import ResettingGradients
 from prune.engine.masking.rule import MaskRule
 from prune.engine.network.network import new_network
-from prune.engine.schedules.gradient_resetting import GradientResetting, Penalty
+from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.optimizer import build_sgd
 
 STEPS = 4
@@ -34,8 +35,8 @@ def test_insert_train_mask_and_fold(name, side, randomise):
         granularity=400,
         pinned=pinned,
     )
-    penalty = Penalty(lasso=1e-3, mask_after=0, mask_interval=1)
-    hooks = GradientResetting(compactors, rule, penalty, steps_per_epoch=STEPS)
+    schedule = GradientResetting(lasso=1e-3, mask_after=0, mask_interval=1)
+    hooks = ResettingGradients(compactors, rule, schedule, steps_per_epoch=STEPS)
     optimizer = build_sgd(model, rule="resrep", momentum=0.9, weight_decay=1e-4)
 
     generator = torch.Generator().manual_seed(0)

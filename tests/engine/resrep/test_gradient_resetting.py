@@ -10,16 +10,11 @@ from prune.archs import registry
 from prune.archs.units import Compactor
 from prune.engine.errors import TrainingError
 from prune.engine.graph.channels import NO_ID
+from prune.engine.masking.resetting import ResettingGradients, active_rows, reset_gradients, set_masks
 from prune.engine.masking.rule import MaskRule
 from prune.engine.modules.fit import fit
 from prune.engine.modules.guests import COMPACTORS
-from prune.engine.schedules.gradient_resetting import (
-    GradientResetting,
-    Penalty,
-    active_rows,
-    reset_gradients,
-    set_masks,
-)
+from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.optimizer import build_sgd, set_rate
 
 LASSO = 1e-4
@@ -102,23 +97,25 @@ def test_rows_of_zeros_and_tiny_ones(dtype: torch.dtype):
     assert torch.allclose(compactor.pwc.weight.grad.flatten(1), expected, rtol=1e-6, atol=0)
 
 
-def hooks_of_two(penalty: Penalty, steps_per_epoch: int) -> tuple[GradientResetting, list[Compactor]]:
-    """Two compactors of four rows with norms 1..8; every channel costs one."""
+def hooks_of_two(
+    schedule: GradientResetting, steps_per_epoch: int
+) -> tuple[ResettingGradients, list[Compactor]]:
+    """Two compactors of four rows with norms 1..8; every channel costs one, and half are to stay."""
     compactors = [Compactor(4), Compactor(4)]
     for first, compactor in zip((1, 5), compactors, strict=True):
         compactor.pwc.weight.data *= torch.arange(first, first + 4.0)[:, None, None, None]
     rule = MaskRule(
         [np.arange(4), np.array([4, 5, 6, NO_ID])],
         lambda ids: 8 - len(ids),
-        target=penalty.flops_target,
-        granularity=penalty.granularity,
+        target=0.5,
+        granularity=schedule.granularity,
     )
-    return GradientResetting(compactors, rule, penalty, steps_per_epoch), compactors
+    return ResettingGradients(compactors, rule, schedule, steps_per_epoch), compactors
 
 
 def test_masks_come_after_so_many_epochs_and_then_at_intervals():
-    penalty = Penalty(flops_target=0.5, mask_after=2, mask_interval=3, granularity=1)
-    hooks, compactors = hooks_of_two(penalty, steps_per_epoch=5)
+    schedule = GradientResetting(mask_after=2, mask_interval=3, granularity=1)
+    hooks, compactors = hooks_of_two(schedule, steps_per_epoch=5)
     said = {step: event for step in range(24) if (event := hooks.after_step(step)) is not None}
     assert list(said) == [9, 12, 15, 18, 21]
     assert [(event.epoch, event.step, event.steps) for event in said.values()] == [
@@ -139,7 +136,7 @@ def test_masks_come_after_so_many_epochs_and_then_at_intervals():
 
 
 def test_masks_follow_the_norms_and_gradients_the_masks():
-    hooks, (first, second) = hooks_of_two(Penalty(flops_target=0.5, mask_after=0, mask_interval=1), 5)
+    hooks, (first, second) = hooks_of_two(GradientResetting(mask_after=0, mask_interval=1), 5)
     hooks.after_step(0)
     assert first.mask.tolist() == [0, 0, 0, 1]
     with torch.no_grad():
@@ -164,9 +161,9 @@ def test_setting_masks_keeps_the_buffers():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"flops_target": 0.0}, {"lasso": 0.0}, {"mask_after": -1}, {"mask_interval": 0}, {"granularity": 0}],
+    [{"lasso": 0.0}, {"mask_after": -1}, {"mask_interval": 0}, {"granularity": 0}],
 )
 def test_settings_that_prune_nothing_are_refused(wrong: dict[str, float]):
     (name,) = wrong
     with pytest.raises(TrainingError, match=f"{name} is {wrong[name]}; it must be"):
-        Penalty(**wrong)
+        GradientResetting(**wrong)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from prune.engine.algebra.frequent_directions import frequent_directions, sketch_channels
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.sketch import Sketch, sketch_network
 from prune.engine.modules.fit import fit
 from prune.engine.network.network import Network, new_network
 from prune.engine.sketching.targets import targets, widths
@@ -114,10 +113,9 @@ def test_rows_that_are_channels(recorded, stage: int):
     assert not torch.allclose(paper_LD.T @ paper_LD, found_LD.T @ found_LD, rtol=1e-2)  # the last rows count
 
 
-def test_all_else_is_as_recorded(recorded, resnet56):
+def test_all_else_is_as_recorded(recorded, resnet56, sketch):
     """Copied entries are equal, batch norms behind sketched filters are at their initial values."""
-    network = sketch_network(resnet56, Sketch(keep_rate=RATES, procedure="released")).network
-    found = network.model.state_dict()
+    found = sketch(resnet56, RATES, procedure="released")[1].model.state_dict()
     sketched_names = {ours(str(name)) for name in recorded["conv_names"]}
     others = {ours(key[3:]): recorded[key] for key in recorded if key.startswith("sd:")}
     assert found.keys() >= others.keys()

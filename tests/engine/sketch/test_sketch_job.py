@@ -9,30 +9,15 @@ import pytest
 import torch
 from prune.engine.algebra.frequent_directions import PROCEDURES, frequent_directions, sketch_channels
 from prune.engine.errors import AllocationError, ProofError
-from prune.engine.events import Note
 from prune.engine.graph.trace import trace
-from prune.engine.jobs import sketch as jobs
-from prune.engine.jobs.sketch import Sketch, run_sketch, sketch_network
 from prune.engine.network.network import Network, new_network
-from prune.engine.network.sources import Images
 from prune.engine.sketching.targets import targets
-from prune.engine.transfers.sketch import sketch_weights
+from prune.engine.sketching.weights import sketch_weights
+from prune.engine.transfers import sketch as transfer
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 mini_networks = importlib.import_module("mini_networks")
-CPU = torch.device("cpu")
-
-
-def finish(events):
-    """The notes of a job, and what it returns."""
-    notes = []
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as stop:
-            return notes, stop.value
-        notes += [event.text] if isinstance(event, Note) else []
 
 
 def mini(name: str) -> Network:
@@ -40,27 +25,28 @@ def mini(name: str) -> Network:
 
 
 @pytest.mark.parametrize("name", mini_networks.NAMED)
-def test_any_network_is_sketched_and_stored_or_refused(name: str):
+def test_any_network_is_sketched_and_stored_or_refused(name: str, sketch):
     """Targets get their widths unless the code refuses them; what is no target's stays to the bit."""
     network = mini(name)
     before = copy.deepcopy(network.model.state_dict())
     found, _ = targets(network.model, trace(network.model, network.input_size).map)
-    job = Sketch(keep_rate=f"[0.5]*{len(found) or 1}", start_conv="0")
+    keep_rate = f"[0.5]*{len(found) or 1}"
     if not found:
         with pytest.raises(AllocationError, match="can be sketched: "):
-            finish(run_sketch(network, job, None, CPU))
+            sketch(network, keep_rate, start_conv="0")
         return
-    notes, outcome = finish(run_sketch(network, job, None, CPU))
-    assert outcome.pruned.difference == 0
+    notes, outcome = sketch(network, keep_rate, start_conv="0")
+    assert outcome.difference == 0
     assert any("not re-estimated (there are no images)" in note for note in notes)
     for key, tensor in network.model.state_dict().items():
         assert torch.equal(tensor, before[key]), "the original has changed"
 
-    counts = outcome.pruned.selection.counts
+    counts = outcome.counts
+    left_alone = any("left alone" in note for note in notes)
     touched = set()
     for target in found:
         kept, full = counts[target.name]
-        assert (kept == full // 2) or outcome.pruned.misfits
+        assert (kept == full // 2) or left_alone
         if kept < full:
             touched |= {target.maker.weight, target.maker.bias, target.reader.weight}
             touched |= {key for key in before if key.rpartition(".")[0] in target.norms}
@@ -74,10 +60,9 @@ def test_any_network_is_sketched_and_stored_or_refused(name: str):
         assert after[target.reader.weight].shape[1] * full == before[target.reader.weight].shape[1] * kept
 
 
-def test_batch_norms_behind_sketches_start_anew():
+def test_batch_norms_behind_sketches_start_anew(sketch):
     network = mini("Plain")
-    narrow = sketch_network(network, Sketch(keep_rate="[0.5]", start_conv="1")).network.model
-    state = narrow.state_dict()
+    state = sketch(network, "[0.5]")[1].model.state_dict()
     assert torch.equal(state["body.1.weight"], torch.ones(8))
     assert torch.equal(state["body.1.running_var"], torch.ones(8))
     assert not state["body.1.bias"].any()
@@ -86,11 +71,11 @@ def test_batch_norms_behind_sketches_start_anew():
 
 
 @pytest.mark.parametrize("procedure", PROCEDURES)
-def test_keeping_everything_changes_nothing(procedure, randomise):
+def test_keeping_everything_changes_nothing(procedure, randomise, sketch):
     network = new_network("resnet20")
     randomise(network.model)
-    job = Sketch(keep_rate="[1.0]*9", procedure=procedure, weight_norm="l2")
-    narrow = sketch_network(network, job).network.model.state_dict()
+    _, outcome = sketch(network, "[1.0]*9", procedure=procedure, weight_norm="l2")
+    narrow = outcome.model.state_dict()
     for name, tensor in network.model.state_dict().items():
         assert torch.equal(narrow[name], tensor), name
 
@@ -111,28 +96,27 @@ def test_a_layer_sketched_both_ways_loses_filters_first(procedure):
     assert sketched.keys() == {first.maker.weight, second.maker.weight, second.reader.weight}
 
 
-def test_biases(randomise):
+def test_biases(randomise, sketch):
     """Zero before a batch norm; one more number of the row without one; a reader keeps its own."""
     network = new_network("googlenet")
     randomise(network.model)
     state = network.model.state_dict()
-    narrow = sketch_network(network, Sketch(keep_rate="[0.5]*9")).network.model.state_dict()
+    narrow = sketch(network, "[0.5]*9")[1].model.state_dict()
     branch = "inception_a3.branch3x3"
     assert not narrow[f"{branch}.conv1.conv.bias"].any()
     assert torch.equal(narrow[f"{branch}.conv2.conv.bias"], state[f"{branch}.conv2.conv.bias"])
 
     network = mini("BiasWithoutBN")
     state = network.model.state_dict()
-    narrow = sketch_network(network, Sketch(keep_rate="[0.5]*2", start_conv="1")).network.model.state_dict()
+    narrow = sketch(network, "[0.5]*2")[1].model.state_dict()
     rows_ND = torch.cat([state["two.weight"].flatten(1), state["two.bias"][:, None]], 1)
     rows_LD = frequent_directions(rows_ND, 8).float()
     assert torch.equal(narrow["two.bias"], rows_LD[:, -1])
 
 
-def test_weight_norm():
+def test_weight_norm(sketch):
     network = new_network("resnet20")
-    pruned = sketch_network(network, Sketch(keep_rate="[0.5]*9", weight_norm="l2"))
-    state = pruned.network.model.state_dict()
+    state = sketch(network, "[0.5]*9", weight_norm="l2")[1].model.state_dict()
     for block in ("stage1.block0", "stage3.block2"):
         for conv in ("conv1", "conv2"):
             assert float(state[f"{block}.{conv}.conv.weight"].norm()) == pytest.approx(1, abs=1e-6)
@@ -141,30 +125,30 @@ def test_weight_norm():
 
 @pytest.mark.parametrize("procedure", PROCEDURES)
 @pytest.mark.parametrize("fill", [0.0, 1.0])
-def test_constant_weights(procedure, fill: float):
+def test_constant_weights(procedure, fill: float, sketch):
     """Zeros have no norm to divide by."""
     network = new_network("resnet20")
     for module in network.model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.constant_(module.weight, fill)
-    job = Sketch(keep_rate="[0.3]*9", procedure=procedure, weight_norm="l2")
-    state = sketch_network(network, job).network.model.state_dict()
+    _, outcome = sketch(network, "[0.3]*9", procedure=procedure, weight_norm="l2")
+    state = outcome.model.state_dict()
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     assert bool(state["stage1.block0.conv1.conv.weight"].any()) == bool(fill)
 
 
-def test_weights_that_are_no_numbers():
+def test_weights_that_are_no_numbers(sketch):
     network = new_network("resnet20")
     next(network.model.parameters()).data[0] = float("nan")
     with pytest.raises(ProofError, match="is not finite"):
-        sketch_network(network, Sketch(keep_rate="[0.5]*9"))
+        sketch(network, "[0.5]*9")
 
 
-def test_with_images_everything_is_measured_and_estimated():
+def test_with_images_everything_is_measured_and_estimated(sketch):
     network = new_network("resnet20", input_size=16)
-    data = Images("digits").open(network)
-    job = Sketch(keep_rate="[0.5]*9", recalibration=3, batch_size=64, procedure="released")
-    notes, outcome = finish(run_sketch(network, job, data, CPU))
+    notes, outcome = sketch(
+        network, "[0.5]*9", data=True, recalibration=3, batch_size=64, procedure="released"
+    )
     assert list(outcome.accuracies) == ["before", "pruned", "recalibrated"]
     assert notes == []
     assert outcome.network.accuracy["top1"] == outcome.accuracies["recalibrated"].top1
@@ -180,24 +164,23 @@ def test_with_images_everything_is_measured_and_estimated():
     }
 
 
-def test_without_estimates_it_says_so():
+def test_without_estimates_it_says_so(sketch):
     network = new_network("resnet20", input_size=16)
-    data = Images("digits").open(network)
-    notes, outcome = finish(run_sketch(network, Sketch(keep_rate="[0.5]*9", recalibration=0), data, CPU))
+    notes, outcome = sketch(network, "[0.5]*9", data=True, recalibration=0)
     assert list(outcome.accuracies) == ["before", "pruned"]
-    assert any("not re-estimated (--recalibrate is 0)" in note for note in notes)
+    assert any("not re-estimated (`recalibrate` is 0)" in note for note in notes)
 
 
-def test_a_file_that_holds_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch):
+def test_a_file_that_holds_something_else_is_noticed(monkeypatch: pytest.MonkeyPatch, sketch):
     """One number of one sketched weight is enough."""
-    loaded = jobs.load_network
+    loaded = transfer.load_network
 
     def tampered(*args, **settings):
         network = loaded(*args, **settings)
         network.model.state_dict()["stage2.block0.conv1.conv.weight"][0, 0, 0, 0] += 0.01
         return network
 
-    monkeypatch.setattr(jobs, "load_network", tampered)
+    monkeypatch.setattr(transfer, "load_network", tampered)
     network = new_network("resnet20")
     with pytest.raises(ProofError, match="the narrow network differs from its own file"):
-        finish(run_sketch(network, Sketch(keep_rate="[0.5]*9"), None, CPU))
+        sketch(network, "[0.5]*9")

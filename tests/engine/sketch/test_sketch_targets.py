@@ -10,9 +10,11 @@ from prune.engine.errors import AllocationError
 from prune.engine.graph.channels import ChannelMap
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
-from prune.engine.jobs.sketch import Sketch, sketch_network, sketchable
+from prune.engine.narrowing.pruning import prunable
 from prune.engine.network.network import Network, new_network
+from prune.engine.sketching.rates import SketchRates
 from prune.engine.sketching.targets import targets, widths
+from prune.engine.transfers.sketch import Sketch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 mini_networks = importlib.import_module("mini_networks")
@@ -47,19 +49,20 @@ def test_published_rates_give_the_published_networks(published: dict[str, dict],
     channel_map = trace(network.model, network.input_size).map
     for row in rows:
         expected = row["narrow"]["exact"]
-        plan = sketchable(network, Sketch(keep_rate=row["rates_spec"]), channel_map)
-        cost = count(channel_map, plan.removed(channel_map))
+        selection = SketchRates(keep_rate=row["rates_spec"]).select(prunable(network, channel_map), {})
+        cost = count(channel_map, selection.removed)
         assert (cost.macs, cost.params) == (expected["macs"], expected["params"]), row["id"]
         flat = [
             name for block in row["rate_targets"] for name in ([block] if isinstance(block, str) else block)
         ]
-        assert [width for width, _ in plan.counts.values()] == [expected["layers"][name][1] for name in flat]
+        found = [width for width, _ in selection.counts.values()]
+        assert found == [expected["layers"][name][1] for name in flat]
 
 
-def test_a_sketched_googlenet_is_really_that_narrow(published: dict[str, dict]):
+def test_a_sketched_googlenet_is_really_that_narrow(published: dict[str, dict], sketch):
     expected = published["fs-googlenet"]["narrow"]["exact"]
     network = new_network("googlenet")
-    pruned = sketch_network(network, Sketch(keep_rate="[0.25]*9"))
+    _, pruned = sketch(network, "[0.25]*9")
     assert sum(p.numel() for p in pruned.network.model.parameters()) == expected["params"]
     assert pruned.after.macs == expected["macs"]
     trained = count(trace(pruned.network.model, network.input_size).map)
@@ -191,18 +194,18 @@ def test_what_is_no_target_may_be_skipped_too():
         (
             "googlenet",
             {"keep_rate": "[0.5]*8"},
-            "8 rates given; with --start-conv 1 this network takes 9, one per block, or 27, one per "
+            "8 rates given; with `start_conv` 1 this network takes 9, one per block, or 27, one per "
             "convolution that is sketched",
         ),
         (
             "vgg16_bn",
             {"keep_rate": "[0.5]*13"},
-            "13 rates given; with --start-conv 1 this network takes 12, one per convolution that is sketched",
+            "13 rates given; with `start_conv` 1 this network takes 12, one per convolution that is sketched",
         ),
         ("vgg16_bn", {"keep_rate": "[0.5]"}, "the same for all is '[0.5]*12'"),
         ("resnet20", {"keep_rate": "[0.5]*9", "start": "10"}, "the last place with something to sketch is 9"),
-        ("resnet20", {"keep_rate": "[0.5]*9", "start": "stage1"}, "--start-conv 'stage1' matches no layer"),
-        ("resnet20", {"keep_rate": "[0.5]*9", "skip": ["nothing"]}, "--skip 'nothing' matches no layer"),
+        ("resnet20", {"keep_rate": "[0.5]*9", "start": "stage1"}, "`start_conv` 'stage1' matches no layer"),
+        ("resnet20", {"keep_rate": "[0.5]*9", "skip": ["nothing"]}, "`skip` 'nothing' matches no layer"),
     ],
 )
 def test_lists_that_do_not_fit(arch: str, arguments: dict, message: str):
@@ -218,21 +221,21 @@ def test_lists_that_do_not_fit(arch: str, arguments: dict, message: str):
         ({"keep_rate": "[0.0]*27"}, "a share that is kept lies above 0 and goes up to 1"),
         ({"keep_rate": "27*[0.6]"}, "write '[0.6]*27'"),
         (
-            {"keep_rate": "[0.5]*27", "procedure": "published"},
+            {"procedure": "published"},
             "no procedure 'published'; choose paper or released",
         ),
-        ({"keep_rate": "[0.5]*27", "weight_norm": "l1"}, "no weight norm 'l1'; choose none or l2"),
+        ({"weight_norm": "l1"}, "no weight norm 'l1'; choose none or l2"),
     ],
 )
 def test_settings_of_no_network(settings: dict, message: str):
     with pytest.raises(AllocationError) as error:
-        Sketch(**settings)
+        SketchRates(**settings) if "keep_rate" in settings else Sketch(**settings)
     assert message in str(error.value)
 
 
 def test_nothing_to_sketch():
     network, channel_map = traced("densenet40")
     with pytest.raises(
-        AllocationError, match="nothing in 'densenet40' can be sketched: conv1: 13 layers read"
+        AllocationError, match="nothing in this network can be sketched: conv1: 13 layers read"
     ):
-        sketchable(network, Sketch(keep_rate="[0.5]"), channel_map)
+        SketchRates(keep_rate="[0.5]").select(prunable(network, channel_map), {})

@@ -1,12 +1,15 @@
 """What steers a training from outside: when it is called, and what it may decide."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from prune.engine.errors import TrainingError
 from prune.engine.events import EpochDone, MasksSet
-from prune.engine.jobs.training import without_defaults
+from prune.engine.jobs.job import Job
+from prune.engine.jobs.stored import plain, restored
+from prune.engine.network.sources import Images
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.hooks import Hooks
 from prune.engine.training.optimizer import LrSchedule
@@ -121,7 +124,9 @@ def test_a_schedule_must_fit_its_cycle(settings, message):
 
 
 def test_a_resumed_run_says_the_same_in_its_history():
-    said = {"epochs": 3, "lr": 0.1, "milestones": (), "momentum": 0.9}
-    assert (
-        without_defaults(said) == without_defaults(json.loads(json.dumps(said))) == {"epochs": 3, "lr": 0.1}
-    )
+    config = TrainConfig(epochs=3, lr=0.1, lr_schedule="multistep", milestones=(1, 2))
+    assert restored(TrainConfig, json.loads(json.dumps(plain(config)))) == config
+    job = Job(command="train-base", images=Images(), config=config)
+    again = replace(job, config=restored(TrainConfig, json.loads(json.dumps(plain(config)))))
+    assert job.said() == again.said()
+    assert job.said() == {"epochs": 3, "lr": 0.1, "lr_schedule": "multistep", "milestones": [1, 2]}

@@ -9,7 +9,8 @@ from torch.optim import SGD
 
 from ..events import Accuracy, MasksSet
 from ..graph.channels import ChannelMap
-from ..masking.rows import (
+from ..training.hooks import Hooks
+from .rows import (
     MaskedRows,
     ids_on,
     masked_filters,
@@ -18,7 +19,6 @@ from ..masking.rows import (
     zero_momentum,
     zero_weights,
 )
-from ..training.hooks import Hooks
 
 
 class ChangingMasks(Hooks):

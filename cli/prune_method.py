@@ -1,0 +1,177 @@
+"""From the options of `prune prune` to the four parts of a method."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from . import options as opt
+from .show import Out
+from .typed import option, typed
+
+if TYPE_CHECKING:
+    from ..engine.jobs.job import Pruning
+    from ..engine.selection.allocation import Allocation
+    from ..engine.training.config import TrainConfig
+
+EVERYWHERE = (
+    *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
+    *("dataset", "data_dir", "download", "image_size", "batch_size", "eval_batch_size", "workers"),
+    *("device", "threads", "seed", "out", "resume", "force", "json", "quiet"),
+)
+SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) for field in fields(group))
+TRAINING = tuple(field.name for field in fields(opt.Training))
+RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn")
+IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
+HEARD = {
+    "--schedule one-shot": (*SELECT, "plan_out", "recalibrate", "num_classes"),
+    "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
+    "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
+    "--schedule hard": (*IN_TRAINING, "prune_every", "scratch"),
+    "--method sketch": ("keep_rate", "procedure", "weight_norm", "start_conv", "recalibrate"),
+    "--method resrep": ("flops", *(f.name for f in fields(opt.Masks)), *RESREP_TRAINING, "nproc"),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that one `prune prune` was asked for."""
+
+    context: typer.Context
+    file: Path | None
+    network: opt.Network
+    method: str
+    schedule: opt.Schedule
+    scoring: opt.ScoringOrScores
+    amount: opt.RankedAmount
+    plan_out: Path | None
+    sketching: opt.Sketching
+    recalibrate: int
+    images: opt.Images
+    num_classes: int | None
+    masks: opt.Masks
+    training: opt.Training
+    machines: opt.Machines
+    folder: opt.FileOrRunFolder
+    show: Out
+
+    @property
+    def trains(self) -> bool:
+        """Do filters leave while the network trains?"""
+        return self.method == "resrep" or (self.method == "select" and self.schedule.schedule != "one-shot")
+
+    @property
+    def way(self) -> str:
+        """What a run of it is called after."""
+        return self.schedule.schedule if self.method == "select" else self.method
+
+
+def check_way(context: typer.Context, method: str, schedule: str) -> None:
+    """Refuse options that the method or schedule does not listen to.
+
+    Raises:
+        typer.BadParameter: names the first one that was typed.
+    """
+    way = f"--schedule {schedule}" if method == "select" else f"--method {method}"
+    if method != "select" and "schedule" in typed(context):
+        raise typer.BadParameter(f"--schedule has no effect with {way}; leave it out", ctx=context)
+    for name in typed(context):
+        if name not in EVERYWHERE and name not in HEARD[way]:
+            raise typer.BadParameter(f"{option(name)} has no effect with {way}; leave it out", ctx=context)
+
+
+def selecting(asked: Asked) -> "Pruning":
+    """Filters that are selected by score, at once or while the network trains.
+
+    Raises:
+        typer.BadParameter: a criterion or scores without effect.
+        EngineError: see `Amount.allocation`.
+    """
+    from ..engine import schedules
+    from ..engine.allocations import required
+    from ..engine.jobs.job import Pruning
+    from ..engine.scores.scoring import Scoring
+
+    allocation = asked.amount.allocation()
+    if allocation is None:
+        asked.show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
+        allocation = required({**asked.amount.settings(), "flops": 0.5})
+    _refuse_scoring_without_effect(allocation, asked.scoring)
+    schedule = schedules.get(asked.schedule.schedule)
+    own = {field.name for field in fields(schedule)}
+    said = {name: value for name, value in asked.schedule.settings().items() if name in own}
+    return Pruning(
+        allocation=allocation, scoring=Scoring(**asked.scoring.settings()), schedule=schedule(**said)
+    )
+
+
+def training_of(asked: Asked) -> "TrainConfig":
+    """How the network trains while filters leave; without --epochs, as long as the authors train."""
+    return asked.training.config(
+        epochs=15 if asked.way == "layer-by-layer" else 200,
+        lr=0.1 if asked.schedule.scratch else 0.01,
+        seed=asked.machines.seed,
+        device=asked.machines.device,
+    )
+
+
+def sketching(asked: Asked) -> "Pruning":
+    """Filters that are replaced by a sketch of them.
+
+    Raises:
+        typer.BadParameter: no rates.
+        AllocationError: rates that cannot be read, or a residual mode that makes no sense here.
+    """
+    from ..engine.jobs.job import Pruning
+    from ..engine.sketching.rates import SketchRates
+    from ..engine.transfers.sketch import Sketch
+
+    said = asked.amount.settings()
+    if "keep_rate" not in said:
+        raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=asked.context)
+    if asked.schedule.start_conv is not None:
+        said["start_conv"] = asked.schedule.start_conv
+    said["skip"] = tuple(said.get("skip", ()))
+    return Pruning(allocation=SketchRates(**said), transfer=Sketch(**asked.sketching.settings()))
+
+
+def emptying(asked: Asked, input_size: tuple[int, ...]) -> "tuple[Pruning, TrainConfig]":
+    """Compactors that lose rows: the authors' settings for images of that size, but for what the options say.
+
+    Raises:
+        EngineError: settings that no training could follow.
+    """
+    from ..engine.allocations import required
+    from ..engine.jobs.job import Pruning
+    from ..engine.schedules.gradient_resetting import GradientResetting, published
+    from ..engine.transfers.fold import Fold
+
+    config, flops = published(input_size)
+    machines = {"seed": asked.machines.seed, "device": asked.machines.device}
+    pruning = Pruning(
+        allocation=required({"flops": flops, **asked.amount.settings()}),
+        schedule=GradientResetting(**asked.masks.settings()),
+        transfer=Fold(),
+    )
+    return pruning, replace(config, **asked.training.settings(), **machines)
+
+
+def compared_with_recipes(asked: Asked, pruning: "Pruning") -> "Allocation":
+    """What leaves, as the records of recipes say it."""
+    from ..engine.allocations import required
+
+    return required(asked.amount.settings()) if asked.method == "sketch" else pruning.allocation
+
+
+def _refuse_scoring_without_effect(wanted: "Allocation", scoring: opt.ScoringOrScores) -> None:
+    """Scores come from one place, and only where they matter.
+
+    Raises:
+        typer.BadParameter: two places, or none that matters.
+    """
+    if scoring.criterion and scoring.scores:
+        raise typer.BadParameter("--criterion and --scores exclude each other")
+    if (scoring.criterion or scoring.scores) and not wanted.needs_scores:
+        given = "--criterion" if scoring.criterion else "--scores"
+        raise typer.BadParameter(f"{given} has no effect with {wanted.way}; leave out one of them")

@@ -1,0 +1,145 @@
+"""What `prune prune` shows of its results, whatever the method."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import units
+from .cost_facts import cost_facts
+from .prune_tables import SUMMARY_COLUMNS, cost_cells, note_ignored, show_groups
+from .show import Out
+
+if TYPE_CHECKING:
+    from ..engine.jobs.job import Pruning
+    from ..engine.jobs.prepare import Prepared
+    from ..engine.narrowing.outcome import Outcome
+
+# Stage -> what a table calls it, in the order in which they come about.
+FULL_STAGES = {"live": "masked, BN live", "masked": "masked", "trained": "trained, with compactors"}
+THIN_STAGES = {
+    "pruned": "pruned",
+    "recalibrated": "BN re-estimated",
+    "narrow": "narrow",
+    "folded": "folded",
+}
+
+
+def say_aim(show: Out, ready: "Prepared") -> None:
+    """Say what a training works towards, where that is a number."""
+    schedule = ready.schedule
+    if schedule is not None and schedule.aim:
+        show.note(
+            f"{schedule.aim['compactors']} compactors, --residual {schedule.chooser.wanted.residual}; "
+            f"{units.large(schedule.aim['target'])} of {units.large(schedule.chooser.before.macs)} MACs are "
+            "to stay"
+        )
+
+
+def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome", path: Path) -> None:
+    """The facts, once for machines and once as tables."""
+    method, arch = pruning.method, outcome.network.arch
+    show.json(_facts(pruning, outcome, path))
+    how = f"residual {outcome.residual}"
+    if method == "sketch":
+        how = f"sketched as {asdict(pruning.transfer)['procedure']}"
+    if outcome.counts:
+        show_groups(show, f"{arch}, {how}", outcome.counts)
+    for line in outcome.shortfalls:
+        show.warning(line)
+    note_ignored(show, outcome.ignored)
+    _note_pinned(show, method, outcome.pinned)
+    words = {"pruned": "sketched"} if method == "sketch" else {}
+    _show_stages(show, outcome, {**THIN_STAGES, **words})
+    if method == "resrep":
+        _show_folding(show, outcome)
+    elif method == "sketch":
+        show.note(
+            f"proven: read back from a file, it differs by {outcome.difference:.1e} (relative, float64)"
+        )
+    else:
+        show.note(f"proven: narrow equals masked within {outcome.difference:.1e} (relative, float64)")
+    if pruning.schedule.trains and method == "select":
+        _warn_of_change(show, outcome)
+        show.note(f"train it further with `prune finetune {path}`")
+
+
+def _facts(pruning: "Pruning", outcome: "Outcome", path: Path) -> dict[str, Any]:
+    sketched = {}
+    if pruning.method == "sketch":
+        sketched = {"sketched": list(outcome.counts), **asdict(pruning.transfer)}
+    return {
+        **cost_facts(outcome.network.arch, outcome.after, outcome.before),
+        "path": path,
+        "kept": outcome.kept,
+        **sketched,
+        "residual": outcome.residual,
+        "pinned": outcome.pinned,
+        "ignored": outcome.ignored,
+        "difference": outcome.difference,
+        **outcome.facts,
+        "accuracy": outcome.accuracies,
+    }
+
+
+def _show_stages(show: Out, outcome: "Outcome", thin_stages: Mapping[str, str]) -> None:
+    """The network before and after: a line for each stage at which it was measured."""
+    before, after = outcome.before, outcome.after
+    tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
+    rows = [["before", before.macs, None, before.params, None, tops.get("before")]]
+    rows += [
+        [words, None, None, None, None, tops[stage]] for stage, words in FULL_STAGES.items() if stage in tops
+    ]
+    measured = [stage for stage in thin_stages if stage in tops] or ["pruned"]
+    rows += [[thin_stages[stage], *cost_cells(before, after), tops.get(stage)] for stage in measured]
+    show.table("", SUMMARY_COLUMNS, rows)
+
+
+def _note_pinned(show: Out, method: str, pinned: Mapping[str, str]) -> None:
+    """Say which layers could lose nothing, and why; of compactors, the reasons are many and known before."""
+    if method == "select" and pinned:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in pinned.items())
+        show.note(f"pinned: {reasons}")
+    elif method == "sketch":
+        names_of: dict[str, list[str]] = {}
+        for name, reason in pinned.items():
+            names_of.setdefault(reason, []).append(name)
+        for reason, names in names_of.items():
+            show.note(f"not sketched, {reason}: {', '.join(names)}")
+
+
+def _warn_of_change(show: Out, outcome: "Outcome") -> None:
+    narrow, masked = outcome.accuracies["narrow"].top1, outcome.accuracies["masked"].top1
+    if narrow != masked:
+        change = units.points(narrow - masked)
+        show.warning(f"the accuracy changed by {change} points: where two logits are equal but for rounding")
+
+
+def _show_folding(show: Out, outcome: "Outcome") -> None:
+    """What became of compactors: rows that linger, a target that was missed, what dropping rows cost."""
+    from ..engine.compactors.folding import THRESHOLD
+
+    facts, after = outcome.facts, outcome.after
+    tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
+    for line in outcome.notes:
+        show.note(line)
+    if facts["lingering_rows"]:
+        show.warning(
+            f"{units.count(facts['lingering_rows'])} masked rows are still longer than {THRESHOLD:g} and "
+            f"stay: the folded network has {units.large(after.macs)} MACs, the masks would leave "
+            f"{units.large(facts['masked'])}; train longer, or with a stronger --lasso"
+        )
+    if after.macs > facts["target"]:
+        show.warning(
+            f"the target of {units.large(facts['target'])} MACs is missed: the folded network has "
+            f"{units.large(after.macs)}"
+        )
+    if tops["folded"] != tops["trained"]:
+        show.warning(
+            f"folding changed the accuracy by {units.points(tops['folded'] - tops['trained'])} points: rows "
+            f"were dropped that are short but not zero (logits move by {facts['cost_of_dropping']:.1e})"
+        )
+    show.note(
+        f"proven: folded equals trained within {outcome.difference:.1e} (relative); that dropped rows were "
+        f"not quite zero costs {facts['cost_of_dropping']:.1e}"
+    )

@@ -1,0 +1,205 @@
+"""What a job is made of: a network, images, a training, and the four parts of a pruning method."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import allocations, criteria, schedules, transfers
+from ..data import ImageData
+from ..errors import TrainingError
+from ..network.network import Network
+from ..network.sources import Images
+from ..parts import name_of
+from ..runs.runs import Run
+from ..schedules import Schedule
+from ..schedules.one_shot import OneShot
+from ..scores.scoring import Scoring
+from ..selection.allocation import Allocation
+from ..training.config import TrainConfig
+from ..transfers import Transfer
+from ..transfers.slice import Slice
+from .older import in_todays_form
+from .stored import own, plain, restored
+
+METHOD_OF_TRANSFER = {"slice": "select", "sketch": "sketch", "fold": "resrep"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untrained:
+    """What work without training is told; `TrainConfig` says the same of work with training."""
+
+    batch_size: int = 128
+    eval_batch_size: int = 256
+    seed: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """A method: which filters leave, how many of each layer, when, and what the weights that stay become."""
+
+    allocation: Allocation
+    scoring: Scoring = field(default_factory=Scoring)
+    schedule: Schedule = field(default_factory=OneShot)
+    transfer: Transfer = field(default_factory=Slice)
+
+    def __post_init__(self) -> None:
+        """Refuse a criterion that there is not.
+
+        Raises:
+            CriterionError: names it.
+        """
+        criteria.get(self.scoring.criterion)
+
+    @property
+    def method(self) -> str:
+        """The method as the command line calls it."""
+        return METHOD_OF_TRANSFER[name_of(self.transfer)]
+
+    def settings(self) -> dict[str, Any]:
+        """All fields of all parts, side by side, plain values only."""
+        return {
+            "method": self.method,
+            "schedule": name_of(self.schedule),
+            "specification": allocations.stored(self.allocation),
+            **plain(self.scoring),
+            **plain(self.schedule),
+            **plain(self.transfer),
+        }
+
+    @classmethod
+    def of_settings(cls, known: Mapping[str, Any]) -> "Pruning":
+        """The method whose `settings` these are, among others.
+
+        Raises:
+            KeyError, TypeError, EngineError: they are not.
+        """
+        transfer = {method: name for name, method in METHOD_OF_TRANSFER.items()}[known["method"]]
+        allocation = allocations.allocation_of(known["specification"])
+        if allocation is None:
+            raise KeyError("specification")
+        return cls(
+            allocation=allocation,
+            scoring=own(Scoring, known),
+            schedule=own(schedules.get(known["schedule"]), known),
+            transfer=own(transfers.get(transfer), known),
+        )
+
+    def said(self, allocation: Allocation) -> dict[str, Any]:
+        """What the history says of it, `allocation` being its own for a certain network."""
+        method = {} if self.method == "select" else {"method": self.method}
+        when = {"schedule": name_of(self.schedule)} if self.schedule.trains else {}
+        scored = {}
+        if self.allocation.needs_scores and self.schedule.scores_filters:
+            saved = self.scoring.scores
+            scored = {"criterion": self.scoring.criterion} if saved is None else {"scores": str(saved)}
+        own = {**plain(self.schedule), **plain(self.transfer)}
+        return {**method, **when, **own, **allocation.given(), **scored}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything a run is made of; `config.json` holds exactly this.
+
+    Attributes:
+        command: `train-base` (from random weights of `arch`), `finetune` (from the file `start`) or `prune`.
+        config: of the training, or of work without any.
+        start: the file of the network; None is random weights of `arch`.
+        arch: needed for a file only if that does not say it.
+        like: a file whose network is trained from random weights, with the widths it has there.
+        teacher: a file whose answers are learnt too.
+        recalibration: training batches to re-estimate batch norms on; 0 leaves them.
+        pruning: what leaves, where something does.
+        recipe: the published row that the settings are from; only remembered.
+    """
+
+    command: str
+    images: Images
+    config: TrainConfig | Untrained
+    start: Path | None = None
+    arch: str | None = None
+    num_classes: int | None = None
+    like: Path | None = None
+    teacher: Path | None = None
+    recalibration: int = 20
+    pruning: Pruning | None = None
+    recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that do not go with each other.
+
+        Raises:
+            EngineError: names the first.
+        """
+        if self.pruning is not None:
+            parts = self.pruning
+            trained = self.start is not None
+            parts.schedule.check(parts.allocation, parts.scoring, self.config, trained=trained)
+
+    @property
+    def training(self) -> TrainConfig:
+        """The settings of the training of a job that has one."""
+        assert isinstance(self.config, TrainConfig)
+        return self.config
+
+    def settings(self, network: Network, data: ImageData) -> dict[str, Any]:
+        """All fields, for `config.json`, what was left unsaid filled in."""
+        return {
+            "command": self.command,
+            "arch": network.arch,
+            "dataset": data.info.name,
+            "start": plain(self.start),
+            "like": plain(self.like),
+            "teacher": plain(self.teacher),
+            "num_classes": network.num_classes,
+            "recalibration": self.recalibration,
+            "recipe": self.recipe,
+            **(self.pruning.settings() if self.pruning else {}),
+            "images": {**plain(self.images), "dataset": data.info.name},
+            "training": plain(self.config),
+        }
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Job":
+        """The job that a run folder describes.
+
+        Raises:
+            TrainingError: its `config.json` describes none.
+        """
+        try:
+            known = in_todays_form(run.config)
+            return cls(
+                images=restored(Images, known["images"]),
+                config=restored(TrainConfig, known["training"]),
+                pruning=Pruning.of_settings(known) if "method" in known else None,
+                **{name: known[name] for name in ("command", "arch", "num_classes")},
+                **{name: _path(known[name]) for name in ("start", "like", "teacher")},
+                **{name: known[name] for name in ("recalibration", "recipe") if name in known},
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise TrainingError(f"{run.folder}/config.json describes no run of prune: {error}") from error
+
+    def said(self, allocation: Allocation | None = None) -> dict[str, Any]:
+        """What the history says: the settings that differ from the defaults, or decide the result.
+
+        Args:
+            allocation: that of a job that prunes, for the very network that it prunes.
+        """
+        recipe = {"recipe": self.recipe} if self.recipe else {}
+        pruning = self.pruning.said(allocation or self.pruning.allocation) if self.pruning else {}
+        if isinstance(self.config, TrainConfig):
+            return {**recipe, **pruning, **_without_defaults(self.config)}
+        drawn = {"seed": self.config.seed} if "criterion" in pruning else {}
+        return {**recipe, **pruning, **drawn, "recalibration": self.recalibration}
+
+
+def _without_defaults(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a training that say something."""
+    usual = plain(TrainConfig(epochs=1, lr=1.0))
+    said = plain(config)
+    return {name: v for name, v in said.items() if name in ("epochs", "lr") or v != usual[name]}
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

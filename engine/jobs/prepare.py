@@ -1,0 +1,116 @@
+"""A job with everything at hand: found, opened and checked before anything is written."""
+
+from dataclasses import dataclass
+
+from ..data import ImageData
+from ..devices import resolve_device
+from ..errors import DataError, TrainingError
+from ..narrowing.chooser import Chooser
+from ..network.fresh import fresh_like
+from ..network.network import Network, load_network
+from ..network.sources import check_match, random_network
+from ..schedules import Ready
+from ..training.config import TrainConfig
+from .job import Job, Pruning
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A job with its network, images and teacher: nothing is left that could be missing.
+
+    Attributes:
+        network: as the job starts from it; of a job that prunes, on the job's device.
+        data: the images; None where nothing is trained or measured.
+        schedule: ready to act on this network, where something leaves.
+    """
+
+    job: Job
+    network: Network
+    data: ImageData | None
+    teacher: Network | None = None
+    schedule: Ready | None = None
+
+    @property
+    def images(self) -> ImageData:
+        """The images of a job that cannot do without."""
+        assert self.data is not None
+        return self.data
+
+
+def prepare(job: Job, network: Network | None = None) -> Prepared:
+    """Find everything a job needs, and check that it goes together.
+
+    Args:
+        job: what is to be done.
+        network: the one that the job starts from, where it is loaded already.
+
+    Raises:
+        EngineError, ArchError, WeightsError: the first thing that is missing or does not fit.
+        AllocationError: what is to leave cannot, or is nothing.
+    """
+    trains = isinstance(job.config, TrainConfig)
+    network, data = _start(job, network)
+    teacher = None
+    if job.teacher is not None:
+        teacher = load_network(job.teacher, input_size=job.images.image_size)
+        assert data is not None
+        check_match(teacher, data)
+    for loaded in filter(None, (network, teacher)) if trains else ():
+        _require_finite(loaded)
+    if job.pruning is None:
+        return Prepared(job, network, data, teacher)
+    network.model.to(resolve_device(job.config.device))
+    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data))
+
+
+def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None) -> Ready:
+    chooser = Chooser(
+        network=network,
+        allocation=pruning.allocation,
+        scoring=pruning.scoring,
+        data=data,
+        batch_size=job.config.batch_size,
+        seed=job.config.seed,
+    )
+    config = job.config if isinstance(job.config, TrainConfig) else None
+    return pruning.schedule.ready(chooser, config, data)
+
+
+def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None]:
+    """The network, and the images that go with it."""
+    seed, size = job.config.seed, job.images.image_size
+    if network is None and job.start is None and job.like is None:
+        return random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed)
+    if job.like is not None:
+        network = load_network(job.like, job.arch, input_size=size)
+        if job.num_classes not in (None, network.num_classes):
+            raise DataError(
+                f"`num_classes` {job.num_classes}, but '{job.like}' tells {network.num_classes} apart; "
+                "leave that out"
+            )
+        network = fresh_like(network, seed)
+    if network is None:
+        assert job.start is not None
+        network = load_network(job.start, job.arch, input_size=size)
+    return network, job.images.open(network) if _needs_images(job, network) else None
+
+
+def _needs_images(job: Job, network: Network) -> bool:
+    """Trains it, does somebody say what it can be measured on, or can nothing be chosen without?"""
+    if isinstance(job.config, TrainConfig) or job.images.named_for(network):
+        return True
+    assert job.pruning is not None
+    return job.pruning.allocation.needs_scores and job.pruning.scoring.needs_images
+
+
+def _require_finite(network: Network) -> None:
+    """Refuse a network that no training could mend.
+
+    Raises:
+        TrainingError: names the first tensor with NaN or infinity in it.
+    """
+    for name, tensor in network.model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise TrainingError(
+                f"'{network.origin}' holds NaN or infinity, the first in '{name}'; train from another"
+            )

@@ -1,0 +1,192 @@
+"""Every job from settings to a result: train, prune at once, or prune while training."""
+
+import copy
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data import DataInfo
+from ..devices import resolve_device
+from ..events import Accuracy, Event, Finished, Note, Saved
+from ..graph.residual import view
+from ..graph.trace import trace
+from ..measure.evaluation import evaluating
+from ..measure.facts import measured
+from ..measure.recalibrate import recalibrate
+from ..narrowing.outcome import Outcome, outcome_of, pinned_layers
+from ..network.network import Network, save_network
+from ..processes import distributed
+from ..runs.runs import Run
+from ..schedules import Ready, Steering
+from ..training.course import Save
+from ..training.loop import train
+from .job import Pruning
+from .prepare import Prepared
+
+
+def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
+    """Train; the run folder ends up with the best and the final network, each loading by itself.
+
+    Raises:
+        TrainingError: see `train`.
+    """
+    # A run that was interrupted before its first step begins now.
+    resume = distributed.from_first(lambda: resume and run.begun)
+    job, data, config = ready.job, ready.images, ready.job.training
+    device = resolve_device(config.device)
+    model = ready.network.model.to(device)
+    teacher = ready.teacher.model.to(device) if ready.teacher else None
+    if job.start is not None and job.recalibration and not resume:
+        norms = recalibrate(model, _training_batches(ready, device))
+        yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
+    trained = ready.network.after(job.command, job.said(), accuracy=None)
+    save = _saving(trained, data.info)
+    return (yield from train(model, data, config, run, save, teacher=teacher, resume=resume))
+
+
+def run_pruning(
+    ready: Prepared, run: Run | None = None, *, resume: bool = False
+) -> Generator[Event, None, Outcome]:
+    """Choose, cut, prove, and measure at every turn; in a run's folder, with training in between.
+
+    Without images nothing is re-estimated or measured. In the folder, `final.hdf5` is the full-width network
+    as it was trained, with all that left masked or in its compactors, and `narrow.hdf5` or `deploy.hdf5` the
+    same without it; `report.json` comes last.
+
+    Raises:
+        AllocationError: what is to leave cannot.
+        TrainingError: see `train`.
+        ProofError: the narrow network would compute something else; a trained one is kept.
+    """
+    job, pruning = ready.job, ready.job.pruning
+    assert pruning is not None
+    assert ready.schedule is not None
+    network = ready.network
+    before: dict[str, Accuracy] = {}
+    if ready.data is not None and (job.start is not None or run is None):
+        before["before"] = yield from _test(ready, network.model)
+    marked = network.after(job.command, job.said(ready.schedule.chooser.wanted), accuracy=None)
+    if run is None:
+        return (yield from _at_once(ready, pruning, ready.schedule, marked, before))
+    return (yield from _in_training(ready, pruning, ready.schedule, marked, before, run, resume))
+
+
+def _at_once(
+    ready: Prepared, pruning: Pruning, schedule: Ready, marked: Network, before: Mapping[str, Accuracy]
+) -> Generator[Event, None, Outcome]:
+    """Score, cut and prove; re-estimate batch norms."""
+    job, data, chooser = ready.job, ready.data, schedule.chooser
+    model = ready.network.model
+    choice = chooser.choice(model, (yield from chooser.score(model)))
+    thin = pruning.transfer.narrow(ready.network, chooser.seen, choice)
+    notes = (*chooser.notes, *thin.notes)
+    if pruning.transfer.needs_statistics and (data is None or not job.recalibration):
+        why = "there are no images" if data is None else "`recalibrate` is 0"
+        notes += (f"batch norms behind sketched filters are not re-estimated ({why}): finetune before use",)
+    for note in notes:
+        yield Note(note)
+    network, accuracies = replace(marked, model=thin.model), dict(before)
+    if data is not None:
+        accuracies["pruned"] = accuracy = yield from _test(ready, thin.model)
+        if job.recalibration:
+            recalibrate(thin.model, _training_batches(ready, resolve_device(job.config.device)))
+            accuracies["recalibrated"] = accuracy = yield from _test(ready, thin.model)
+        network = measured(network, accuracy, data.info)
+    residual = chooser.wanted.residual
+    outcome = outcome_of(network, thin, choice.selection, residual, chooser.before, notes)
+    return replace(outcome, accuracies=accuracies)
+
+
+def _in_training(
+    ready: Prepared,
+    pruning: Pruning,
+    schedule: Ready,
+    marked: Network,
+    before: Mapping[str, Accuracy],
+    run: Run,
+    resume: bool,
+) -> Generator[Event, None, Outcome]:
+    """Train as the schedule steers, then cut out what it has emptied."""
+    resume = distributed.from_first(lambda: resume and run.begun)
+    data, model = ready.images, ready.network.model
+    steering = yield from schedule.begin()
+    for note in (*steering.selection.notes, *steering.notes):
+        yield Note(note)
+    outcome: Outcome | None = None
+
+    def conclude(after_training: Accuracy) -> Generator[Event, None, Mapping[str, Any]]:
+        nonlocal outcome
+        accuracies = {**before, **steering.accuracies, pruning.transfer.full: after_training}
+        trained = replace(marked, model=model)
+        outcome = yield from _cut_out(ready, pruning, schedule, steering, trained, accuracies, run)
+        return outcome.report()
+
+    save = _saving(marked, data.info)
+    hooks, config = steering.hooks, steering.config
+    yield from train(model, data, config, run, save, hooks=hooks, conclude=conclude, resume=resume)
+    assert outcome is not None
+    return outcome
+
+
+def _cut_out(
+    ready: Prepared,
+    pruning: Pruning,
+    schedule: Ready,
+    steering: Steering,
+    trained: Network,
+    accuracies: Mapping[str, Accuracy],
+    run: Run,
+) -> Generator[Event, None, Outcome]:
+    """Make the narrow network of the trained one, test and save it."""
+    transfer, size = pruning.transfer, trained.input_size
+    residual = schedule.chooser.wanted.residual
+    facts = steering.facts
+    wide = copy.deepcopy(trained.model).to(memory_format=torch.contiguous_format)
+    seen = view(wide, trace(wide, size), size, residual)
+    thin = transfer.narrow(replace(trained, model=wide), seen, lambda _: steering.masked)
+    accuracy = yield from _test(ready, thin.model)
+    folded = {**trained.folded, **thin.folded}
+    network = measured(replace(trained, model=thin.model, folded=folded), accuracy, ready.images.info)
+    path = run.folder / f"{transfer.file}.hdf5"
+    if distributed.is_first():
+        save_network(path, network, force=True)
+    yield Saved(path, transfer.file)
+    selection = steering.selection
+    if selection.refused is None:  # what the trial had to pin was never masked
+        selection = replace(selection, refused=pinned_layers(steering.map))
+    notes = (*steering.notes, *thin.notes)
+    outcome = outcome_of(network, thin, selection, residual, schedule.chooser.before, notes)
+    accuracies = {**accuracies, transfer.thin: accuracy}
+    return replace(outcome, accuracies=accuracies, facts={**facts, **thin.facts}, path=path)
+
+
+def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]:
+    device = next(model.parameters(), torch.zeros(())).device
+    batch_size = ready.job.config.eval_batch_size
+    return (yield from evaluating(model, ready.images, batch_size=batch_size, device=device))
+
+
+def _training_batches(ready: Prepared, device: torch.device) -> Iterator[Any]:
+    """This process's share of the batches that batch norms are re-estimated on."""
+    job = ready.job
+    return ready.images.batches(
+        "train",
+        distributed.share_of(job.config.batch_size),
+        device=device,
+        shuffle_seed=job.config.seed,
+        limit=job.recalibration,
+        shard=distributed.shard(),
+    )
+
+
+def _saving(trained: Network, info: DataInfo) -> Save:
+    """How `train` writes a network down: as `trained` is, with its weights and accuracy of that moment."""
+
+    def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
+        save_network(path, measured(replace(trained, model=model), accuracy, info), force=True)
+
+    return save

@@ -1,0 +1,129 @@
+"""Which channels leave a network: chosen by its filters as they are, at the start or at any time after."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from torch import nn
+
+from ..data import ImageData
+from ..errors import CriterionError
+from ..events import Scored, unwatched
+from ..graph.channels import ChannelMap
+from ..graph.cost import Cost, count
+from ..graph.residual import View, view
+from ..graph.trace import Trace, trace
+from ..network.network import Network
+from ..scores.score_file import load_scores, skipping_unscored
+from ..scores.scoring import Scoring, scoring_on
+from ..selection.allocation import Allocation
+from ..selection.selection import Scores
+from .pruning import Choice, Forecast, choice_of, forecast_on, prunable
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Chooser:
+    """Chooses what leaves a network, by its weights at any time.
+
+    Attributes:
+        network: as the job starts from it, on the job's device.
+        allocation: how many channels leave each layer.
+        scoring: how filters are scored.
+        data: what criteria that need images look at.
+        batch_size: images per batch of those, over all processes.
+        seed: of their order, and of the criteria that draw numbers.
+    """
+
+    network: Network
+    allocation: Allocation
+    scoring: Scoring
+    data: ImageData | None
+    batch_size: int
+    seed: int
+
+    @cached_property
+    def traced(self) -> Trace:
+        """The network's own trace."""
+        return trace(self.network.model, self.network.input_size)
+
+    @cached_property
+    def seen(self) -> View:
+        """The network as pruning sees it, under the residual mode."""
+        return view(self.network.model, self.traced, self.network.input_size, self.wanted.residual)
+
+    @property
+    def wanted(self) -> Allocation:
+        """The allocation for this very network: without what saved scores leave out."""
+        return self._wanted[0]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know before anything is chosen."""
+        return (*self._wanted[1], *self.seen.notes)
+
+    @cached_property
+    def before(self) -> Cost:
+        """What one image costs in the network as it is."""
+        return count(self.traced.map)
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """How much leaves, whatever the scores.
+
+        Raises:
+            AllocationError, CriterionError, WeightsError: as `check`.
+        """
+        return forecast_on(self.network, self.wanted, self.seen.traced.map, self.before)
+
+    def check(self) -> None:
+        """Refuse what cannot be met by any scores, before the scoring, which may take long.
+
+        Raises:
+            AllocationError: what is to leave cannot.
+            CriterionError, WeightsError: scores that are not there, or do not go with the network.
+        """
+        if self.data is None and self.needs_images:
+            criterion = self.scoring.criterion
+            raise CriterionError(
+                f"criterion '{criterion}' looks at images; say which with `dataset` or `data_dir`"
+            )
+        self.wanted.check(prunable(self.network, self.seen.traced.map))
+
+    @property
+    def needs_images(self) -> bool:
+        """Can nothing be chosen without images?"""
+        return self.allocation.needs_scores and self.scoring.needs_images
+
+    def score(self, model: nn.Module) -> Generator[Scored, None, Scores]:
+        """The scores of the filters of `model` as they are now, or the saved ones; none where none matter."""
+        if not self.allocation.needs_scores:
+            return {}
+        if self.scoring.scores is not None:
+            return load_scores(self.scoring.scores, self.traced.map)
+        work = scoring_on(
+            self.data,
+            self.scoring.criterion,
+            model,
+            self.traced,
+            batch_size=self.batch_size,
+            limit=self.scoring.limit,
+            seed=self.seed,
+        )
+        return (yield from work)
+
+    def choice(self, model: nn.Module, scores: Scores) -> Choice:
+        """What leaves by these scores, and by the weights of `model` where an allocation looks at those."""
+        return choice_of(replace(self.network, model=model), self.wanted, scores, self.seen.traced.map)
+
+    def now(self, model: nn.Module, channel_map: ChannelMap) -> frozenset[int]:
+        """The channels that leave by the weights of `model` as they are now."""
+        return self.choice(model, unwatched(self.score(model)))(channel_map)
+
+    @cached_property
+    def _wanted(self) -> tuple[Allocation, tuple[str, ...]]:
+        """The allocation for this network, and a note on what saved scores do not know."""
+        allocation = self.allocation.for_arch(self.network.arch)
+        if self.scoring.scores is None or not allocation.needs_scores:
+            return allocation, ()
+        scores = load_scores(self.scoring.scores, self.traced.map)
+        return skipping_unscored(allocation, self.traced.map, scores)

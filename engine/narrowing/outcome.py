@@ -1,0 +1,124 @@
+"""What pruning comes to: a narrow network, and how it was arrived at."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..events import Accuracy
+from ..graph.channels import ChannelMap
+from ..graph.cost import Cost
+from ..network.network import Network
+from ..selection.plan import Plan, plan_of
+from ..selection.selection import Selection, group_counts
+from .thin import Thin
+
+AIMS = ("target", "masked")  # facts that are MACs, and stand with them in a report
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Outcome:
+    """A narrow network and how it was arrived at, whatever the method.
+
+    Attributes:
+        network: ready to be saved; its history has one step more.
+        residual: how residual streams were treated.
+        before, after: what one image costs in the full and in the narrow network.
+        counts: per group that took part, how many channels stay and how many there were.
+        kept: per convolution, the positions of the filters that stay.
+        pinned: per layer, why channels of it could not leave.
+        ignored: convolutions whose rates had no effect, because their groups are left alone.
+        shortfalls: where fewer channels leave than asked for, and why.
+        notes: what else a user should know.
+        difference: how exactly the narrow network was proven, relative.
+        map: the full network's channel map, with everything pinned that turned out to be unremovable.
+        removed: the channel ids that left.
+        accuracies: what was measured, stage by stage.
+        facts: what this method alone knows, plain values only.
+        path: where a run has written the network; None where it is yet to be saved.
+    """
+
+    network: Network
+    residual: str
+    before: Cost
+    after: Cost
+    counts: Mapping[str, tuple[int, int]]
+    kept: Mapping[str, list[int]]
+    pinned: Mapping[str, str]
+    ignored: tuple[str, ...]
+    shortfalls: tuple[str, ...]
+    notes: tuple[str, ...]
+    difference: float
+    map: ChannelMap
+    removed: frozenset[int]
+    accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def model(self) -> nn.Module:
+        """The narrow network itself."""
+        return self.network.model
+
+    @property
+    def plan(self) -> Plan:
+        """What stays, as a plan that can be written, edited and applied again."""
+        return plan_of(self.map, self.removed, arch=self.network.arch, residual=self.residual)
+
+    def report(self) -> dict[str, Any]:
+        """What a run's report says of it, plain values only."""
+        aims = {name: round(self.facts[name]) for name in AIMS if name in self.facts}
+        return {
+            "accuracy": {stage: asdict(accuracy) for stage, accuracy in self.accuracies.items()},
+            "macs": {"before": self.before.macs, "after": self.after.macs, **aims},
+            "params": {"before": self.before.params, "after": self.after.params},
+            "kept": dict(self.kept),
+            "pinned": dict(self.pinned),
+            **{name: fact for name, fact in self.facts.items() if name not in AIMS},
+            "difference": self.difference,
+            "notes": [*self.shortfalls, *self.notes],
+        }
+
+
+def outcome_of(
+    network: Network,
+    thin: Thin,
+    selection: Selection,
+    residual: str,
+    before: Cost,
+    notes: tuple[str, ...],
+) -> Outcome:
+    """Put together what is known of a narrow network.
+
+    Args:
+        network: the narrow one.
+        thin: its cut.
+        selection: what was to leave.
+        residual: the mode in which it did.
+        before: what one image costs in the full network.
+        notes: what a user should know.
+    """
+    took_part = [group for group in thin.map.groups if group.name in selection.counts]
+    return Outcome(
+        network=network,
+        residual=residual,
+        before=before,
+        after=thin.after,
+        counts=group_counts(took_part, thin.removed) if thin.counts is None else thin.counts,
+        kept=thin.kept,
+        pinned=pinned_layers(thin.map) if selection.refused is None else selection.refused,
+        ignored=selection.ignored,
+        shortfalls=selection.notes,
+        notes=notes,
+        difference=thin.difference,
+        map=thin.map,
+        removed=thin.removed,
+        facts=thin.facts,
+    )
+
+
+def pinned_layers(channel_map: ChannelMap) -> dict[str, str]:
+    """Per group with convolutions that cannot lose some channel, the first reason why."""
+    return {g.name: next(iter(g.pinned.values())) for g in channel_map.groups if g.pinned and g.producers}
