@@ -18,8 +18,8 @@ from ..network.sources import Images, check_match, random_network
 from ..processes import distributed
 from ..runs.runs import Run
 from ..training.config import TrainConfig
-from ..training.course import Save
 from ..training.loop import train
+from ..training.trainer import Save
 from .one_shot import measured
 from .stored import images_of, path_of, stored_images, training_of
 
