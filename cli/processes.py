@@ -130,9 +130,9 @@ def speaks(error: BaseException) -> bool:
     if "RANK" not in os.environ:
         return True
     from ..engine.errors import ProcessError
-    from ..engine.processes.distributed import LAUNCHER, first_to
+    from ..engine.processes.distributed import LAUNCHER, claim
 
-    return not (isinstance(error, ProcessError) and LAUNCHER in os.environ) and first_to("fail")
+    return not (isinstance(error, ProcessError) and LAUNCHER in os.environ) and claim("fail")
 
 
 def leave_together() -> None:
@@ -171,9 +171,9 @@ def _interrupt_once(*_: object) -> None:
 
 def _warn_once(message: Warning | str, *_: object) -> None:
     """Python's own warnings: each from the process that is the first to have it."""
-    from ..engine.processes.distributed import first_to
+    from ..engine.processes.distributed import claim
 
-    if first_to(f"warn: {message}"):
+    if claim(f"warn: {message}"):
         print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 

@@ -17,7 +17,7 @@ from ..graph.trace import BATCH, trace
 from ..modules.guests import COMPACTORS
 from ..narrowing.narrowing import narrow_proven
 from ..narrowing.thin import kept_filters
-from .constants import add_to_biases, constants
+from .bias_absorption import absorb_into_biases, constants_of_dead_channels
 from .fusing import compactors_by_layer, foldable_norms, fuse
 from .remains import Remains, remains
 
@@ -95,8 +95,8 @@ def fold(model: nn.Module, input_size: tuple[int, ...], *, threshold: float = TH
     notes += _disagreements(trained, compactor_of, norms, threshold)
 
     gone = traced.map.removal_mask(result.removed)
-    taken = constants(wide, traced.map, left.takers, gone, _images(input_size))
-    add_to_biases(result.model, taken, traced.map, gone)
+    taken = constants_of_dead_channels(wide, traced.map, left.takers, gone, _images(input_size))
+    absorb_into_biases(result.model, taken, traced.map, gone)
     narrow = result.model.float()
     error, cost = _prove(trained, narrow, compactor_of, traced.map, gone, _images(input_size))
     before, after = count(traced.map), count(traced.map, result.removed)

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ...archs.units import Compactor
 from ..errors import EngineError
@@ -62,17 +63,11 @@ def fuse(
     return model
 
 
-@torch.no_grad()
 def _fold_norm(layer: Any, norm: Any) -> None:
-    scale_F = (norm.running_var + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale_F = scale_F * norm.weight
-    shift_F = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
-    bias_F = scale_F * shift_F
-    if norm.bias is not None:
-        bias_F = bias_F + norm.bias
-    layer.weight = _like(layer.weight, scale_F.reshape(-1, *[1] * (layer.weight.dim() - 1)) * layer.weight)
-    layer.bias = _like(layer.weight, bias_F)
+    layer.weight, bias_F = fuse_conv_bn_weights(
+        layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    layer.bias = bias_F.requires_grad_(layer.weight.requires_grad)
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from .remains import Remains, remains
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class CompactorTarget:
     """A group whose channels a compactor can remove, without changing what the others compute.
 
     Attributes:
@@ -36,7 +36,7 @@ class Target:
 
 
 @dataclass(frozen=True, eq=False)
-class Site(Target):
+class Site(CompactorTarget):
     """A target with its compactor in place; `unit` is the module that stores it."""
 
     compactor: Compactor
@@ -49,7 +49,7 @@ class Site(Target):
 
 def targets(
     model: nn.Module, traced: Trace, *, residual: Residual = "internal", skip: Sequence[str] = ()
-) -> tuple[Target, ...]:
+) -> tuple[CompactorTarget, ...]:
     """The groups that can carry a compactor, in forward order.
 
     Args:
@@ -61,19 +61,19 @@ def targets(
     Raises:
         AllocationError: an unknown residual mode, or a glob that matches nothing.
     """
-    survey = _Survey(model, traced)
+    survey = _CompactorSurvey(model, traced)
     examined = [survey.examine(group) for group in prunable_groups(traced.map, residual, skip)]
-    return tuple(found for found in examined if isinstance(found, Target))
+    return tuple(found for found in examined if isinstance(found, CompactorTarget))
 
 
 def refused(model: nn.Module, traced: Trace) -> dict[str, str]:
     """Group name -> why it can carry no compactor, whatever the residual mode."""
-    survey = _Survey(model, traced)
+    survey = _CompactorSurvey(model, traced)
     examined = {group.name: survey.examine(group) for group in traced.map.groups if group.producers}
     return {name: found for name, found in examined.items() if isinstance(found, str)}
 
 
-def insert(model: nn.Module, targets: Sequence[Target]) -> tuple[Site, ...]:
+def insert(model: nn.Module, targets: Sequence[CompactorTarget]) -> tuple[Site, ...]:
     """Put a compactor at every target; one that is there already, from a file, stays as it is.
 
     Raises:
@@ -103,7 +103,7 @@ def unit_of(model: nn.Module, layer: str, batch_norm_of: Mapping[str, str]) -> s
     return owner if isinstance(model.get_submodule(owner), ConvBN) else batch_norm_of.get(layer, layer)
 
 
-class _Survey:
+class _CompactorSurvey:
     """One network, asked about group after group."""
 
     def __init__(self, model: nn.Module, traced: Trace) -> None:
@@ -111,7 +111,7 @@ class _Survey:
         self._batch_norm_of = batch_norms(model, traced)
         self._remains: Remains = remains(model, traced)
 
-    def examine(self, group: Group) -> Target | str:
+    def examine(self, group: Group) -> CompactorTarget | str:
         """The target that a group makes, or why it makes none."""
         for producer in group.producers:
             if objection := self._objection(producer):
@@ -125,7 +125,7 @@ class _Survey:
         if not group.free.any():
             return next(iter(group.pinned.values()))
         units = tuple(unit_of(self._model, producer, self._batch_norm_of) for producer in group.producers)
-        return Target(group.name, units, group.producers, group, row_ids)
+        return CompactorTarget(group.name, units, group.producers, group, row_ids)
 
     def _objection(self, producer: str) -> str | None:
         layer = self._map.layer(producer)
@@ -142,7 +142,7 @@ class _Survey:
         return None
 
 
-def _identity(model: nn.Module, target: Target) -> Compactor:
+def _identity(model: nn.Module, target: CompactorTarget) -> Compactor:
     """A new compactor, where and of what type the filters before it are."""
     weight = model.get_parameter(f"{target.producers[0]}.weight")
     return Compactor(len(target.row_ids)).to(weight)

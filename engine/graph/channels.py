@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int64]
+LayerKind = Literal["conv", "depthwise", "transposed", "linear"]
 
 NO_ID = -1
 
@@ -56,7 +58,7 @@ class Layer:
     name: str
     weight: str
     bias: str | None
-    kind: str  # conv | depthwise | transposed | linear
+    kind: LayerKind
     shape: tuple[int, ...]
     out_ids: Ids
     in_ids: Ids

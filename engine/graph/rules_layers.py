@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from .channels import Ids, Layer, Role
+from .channels import Ids, Layer, LayerKind, Role
 from .ids import Value, along
 from .walk import Arguments, Walk
 
@@ -88,7 +88,13 @@ def _tied_across(walk: Walk, ids: Ids, groups: int) -> Ids:
 
 
 def _finish(
-    walk: Walk, node: fx.Node, given: Arguments, kind: str, in_ids: Ids, out_ids: Ids, channel_axis: int
+    walk: Walk,
+    node: fx.Node,
+    given: Arguments,
+    kind: LayerKind,
+    in_ids: Ids,
+    out_ids: Ids,
+    channel_axis: int,
 ) -> Value:
     """Label the bias, note the layer, and describe what it makes."""
     x, weight, bias = given["input"], given["weight"], given.get("bias")

@@ -22,8 +22,8 @@ from ..network.network import Network, save_network
 from ..processes import distributed
 from ..runs.runs import Run
 from ..schedules import Ready, Steering
-from ..training.course import Save
 from ..training.loop import train
+from ..training.trainer import Save
 from .job import Pruning
 from .prepare import Prepared
 

@@ -73,7 +73,7 @@ def evaluating(
     with eval_mode(model):
         for images_NCHW, labels_N in data.batches(split, own_size, device=device, limit=limit, shard=shard()):
             if not tested:
-                check_fit(model, images_NCHW, data.info)
+                check_on_one_image(model, images_NCHW, data.info)
             sums_4 += _batch_sums(model, images_NCHW, labels_N, precision == "bf16", with_top5)
             tested += len(labels_N)
             yield Tested(done=min(tested * processes(), total), images=total)
@@ -104,7 +104,7 @@ def _batch_sums(
     return torch.stack([loss, top1.double(), top5.double(), torch.full_like(loss, len(labels_N))])
 
 
-def check_fit(model: nn.Module, images_NCHW: Tensor, info: DataInfo) -> None:
+def check_on_one_image(model: nn.Module, images_NCHW: Tensor, info: DataInfo) -> None:
     """Try one image, so that a network that does not go with the data is told apart from other trouble.
 
     Raises:

@@ -227,8 +227,8 @@ def mean_over_images(sums: Mapping[str, Tensor], images: int) -> dict[str, Tenso
     return {name: add_up(sum_F).double() / total for name, sum_F in sums.items()}
 
 
-def first_to(deed: str) -> bool:
-    """Is this the first of the processes to come to do what one of them is to do? Waits for none of them."""
+def claim(deed: str) -> bool:
+    """Is this the first of the processes to claim what only one of them is to do? Waits for none of them."""
     if _store is None:
         return os.environ.get("RANK", "0") == "0"
     try:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+ROOT = Path(__file__).resolve().parents[2]  # the repository, where this is used from a clone
+
 
 def environment() -> dict[str, Any]:
     """Versions, processor, GPUs, threads, git commit and command line; plain values only."""
@@ -27,7 +29,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(gpus)],
         "cuda": torch.version.cuda,
-        "git_commit": _git_commit(Path(__file__).resolve().parent.parent),
+        "git_commit": _git_commit(ROOT),
         "command": shlex.join(sys.argv),
     }
 

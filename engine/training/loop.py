@@ -13,8 +13,8 @@ from ..events import Event, Finished
 from ..processes import distributed
 from ..runs.runs import Run
 from .config import TrainConfig
-from .course import Conclude, Course, Save
 from .hooks import Hooks
+from .trainer import Conclude, Save, Trainer
 
 __all__ = ["Conclude", "Hooks", "Interrupted", "Save", "TrainConfig", "train"]
 
@@ -78,21 +78,21 @@ def train(
             f"distillation needs both a teacher and an alpha above 0; alpha is {config.distill_alpha} and "
             f"there is {'no' if teacher is None else 'a'} teacher"
         )
-    course = Course(model, data, config, run, save, teacher, hooks or Hooks(), conclude)
-    gpus = [course.device] if course.device.type == "cuda" else []
+    trainer = Trainer(model, data, config, run, save, teacher, hooks or Hooks(), conclude)
+    gpus = [trainer.device] if trainer.device.type == "cuda" else []
     with torch.random.fork_rng(gpus), _repeatable_convolutions():
         try:
             with distributed.contact():
-                return (yield from course.events(resume))
+                return (yield from trainer.events(resume))
         except KeyboardInterrupt as stop:
-            raise Interrupted(run.folder, course.progress.epoch) from stop
+            raise Interrupted(run.folder, trainer.progress.epoch) from stop
         except ProcessError as error:
             raise ProcessError(
-                f"{error}; the checkpoint of epoch {course.progress.epoch} stays in {run.checkpoint}"
+                f"{error}; the checkpoint of epoch {trainer.progress.epoch} stays in {run.checkpoint}"
             ) from error
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"{course.device} ran out of memory at batch size {config.batch_size}; lower --batch-size"
+                f"{trainer.device} ran out of memory at batch size {config.batch_size}; lower --batch-size"
             ) from error
         finally:
             model.to(memory_format=torch.contiguous_format)

@@ -55,19 +55,19 @@ def test_layers_take_turns(prune, file: Path):
 @pytest.fixture
 def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no measurement decide how weights lie in memory: it may come out otherwise the next time."""
-    from prune.engine.training import course
+    from prune.engine.training import trainer
     from prune.engine.training.precision import Precision
 
-    monkeypatch.setattr(course, "choose_precision", lambda *_, **__: Precision())
+    monkeypatch.setattr(trainer, "choose_precision", lambda *_, **__: Precision())
 
 
 @pytest.mark.usefixtures("one_layout")
 @pytest.mark.parametrize("words", [SOFT, LAYERS])
 def test_an_interrupted_run_goes_on(prune, file: Path, words, monkeypatch: pytest.MonkeyPatch):
-    from prune.engine.training import course
+    from prune.engine.training import trainer
 
     assert prune("prune", file, *words, "--out", "straight").code == 0
-    written = course.Course._write_checkpoint
+    written = trainer.Trainer._write_checkpoint
 
     def interrupt(self) -> None:
         written(self)
@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on(prune, file: Path, words, monkeypatch: pytes
             raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(course.Course, "_write_checkpoint", interrupt)
+        broken.setattr(trainer.Trainer, "_write_checkpoint", interrupt)
         stopped = prune("prune", file, *words, "--out", "run")
     assert stopped.code == 130
     assert "go on with: prune prune --resume run" in stopped.err

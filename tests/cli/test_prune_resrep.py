@@ -65,13 +65,13 @@ def test_json_has_the_stable_keys(capsys: pytest.CaptureFixture[str]):
 
 
 def test_an_interrupted_run_goes_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    from prune.engine.training import course
+    from prune.engine.training import trainer
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(course.Course, "_finish", interrupt)
+        broken.setattr(trainer.Trainer, "_finish", interrupt)
         assert main([*START, *SHORT, *MASKS, "--out", "run"]) == 130
     assert "go on with: prune prune --resume run" in capsys.readouterr().err
     assert not Path("run/deploy.hdf5").exists()

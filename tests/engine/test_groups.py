@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from prune.engine.graph.channels import Layer
+from prune.engine.graph.channels import Layer, LayerKind
 from prune.engine.graph.trace import _groups
 
 
-def layer(name: str, ids: list[int], kind: str = "conv") -> Layer:
+def layer(name: str, ids: list[int], kind: LayerKind = "conv") -> Layer:
     shape = (len(ids), 1, 1, 1)
     return Layer(
         name, f"{name}.weight", None, kind, shape, np.array(ids), np.arange(1), (1, 1), 1, (4, 4), 16

@@ -106,7 +106,7 @@ class TestLossless:
 
     def test_without_the_constants_mobilenet_would_be_another(self, randomise, wear, monkeypatch):
         network, _ = worn("mobilenet_v1", (3, 64, 64), randomise, wear)
-        monkeypatch.setattr(folding, "add_to_biases", lambda *_: None)
+        monkeypatch.setattr(folding, "absorb_into_biases", lambda *_: None)
         with pytest.raises(ProofError, match="nothing was written"):
             fold(network.model, (3, 64, 64))
 

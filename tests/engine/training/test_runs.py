@@ -3,15 +3,18 @@
 import json
 import math
 import os
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from prune.engine.errors import TrainingError
 from prune.engine.events import Note, RunStarted
+from prune.engine.runs.environment import _git_commit
 from prune.engine.runs.runs import Run, newest_base, next_run_folder
 from prune.weights.files import atomic_write
 
+ROOT = Path(__file__).parents[3]
 BASE = {"command": "train-base", "arch": "resnet20", "dataset": "digits"}
 
 
@@ -27,6 +30,7 @@ def test_a_run_explains_itself(tmp_path):
     environment = json.loads((run.folder / "environment.json").read_text())
     assert {"versions", "processor", "threads", "gpus", "git_commit", "command"} <= environment.keys()
     assert environment["versions"]["torch"].startswith("2.")
+    assert environment["git_commit"] == commit_of_the_sources()
     reopened = Run.open(run.folder)
     assert reopened.config == BASE | {"out": str(tmp_path), "milestones": [1, 2]}
     run.finish({"loss": math.nan, "top1": 12.5})
@@ -135,3 +139,44 @@ def test_a_file_is_replaced_wholly_or_not_at_all(tmp_path):
     ordinary = Path(tmp_path / "ordinary")
     ordinary.touch()
     assert os.stat(path).st_mode == os.stat(ordinary).st_mode
+
+
+def commit_of_the_sources() -> str | None:
+    """What git says of the repository that these tests stand in; None where they stand in none."""
+    if not (ROOT / ".git").exists():
+        return None
+    commit = git(ROOT, "rev-parse", "HEAD")
+    return commit + "-dirty" * bool(git(ROOT, "status", "--porcelain", "--untracked-files=no"))
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ("-c", "user.name=x", "-c", "user.email=x@x")
+    command = ["git", "-C", str(folder), *identity, *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_the_commit_of_a_clone_and_of_a_worktree(tmp_path: Path):
+    clone, worktree = tmp_path / "clone", tmp_path / "worktree"
+    clone.mkdir()
+    assert _git_commit(clone) is None
+    git(clone, "init", "-q")
+    assert _git_commit(clone) is None  # there is nothing to name yet
+    (clone / "a.py").write_text("1\n")
+    git(clone, "add", "a.py")
+    git(clone, "commit", "-qm", "first")
+    git(clone, "tag", "v1")
+    commit = git(clone, "rev-parse", "HEAD")
+    git(clone, "worktree", "add", "-q", str(worktree))
+    assert (worktree / ".git").is_file()
+    assert _git_commit(clone) == _git_commit(worktree) == commit
+    (clone / "a.py").write_text("2\n")
+    assert _git_commit(clone) == f"{commit}-dirty"
+    assert _git_commit(worktree) == commit
+
+
+def test_a_copy_inside_another_repository_has_no_commit(tmp_path: Path):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
+    inside = tmp_path / "site-packages"
+    inside.mkdir()
+    assert _git_commit(inside) is None

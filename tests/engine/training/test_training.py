@@ -10,12 +10,12 @@ from prune.archs.registry import get as get_arch
 from prune.engine.data import open_data
 from prune.engine.errors import DataError, EngineError, TrainingError
 from prune.engine.events import EpochDone, Finished, RunStarted, Saved, StepDone
-from prune.engine.training import course
+from prune.engine.training import trainer
 from prune.engine.training.checkpoint import read_checkpoint
 from prune.engine.training.config import TrainConfig
-from prune.engine.training.course import REPORT_STEPS
 from prune.engine.training.hooks import Hooks
 from prune.engine.training.tally import Tally
+from prune.engine.training.trainer import REPORT_STEPS
 
 STEPS = 7  # 200 images in batches of 32
 
@@ -119,7 +119,7 @@ def test_one_plain_step_equals_sgd_by_hand(tmp_path, net, training, blobs):
 
 
 def test_progress_is_reported_now_and_then(tmp_path, net, training, monkeypatch):
-    monkeypatch.setattr(course, "REPORT_SECONDS", float("inf"))  # however slow the machine is
+    monkeypatch.setattr(trainer, "REPORT_SECONDS", float("inf"))  # however slow the machine is
     events = training(tmp_path / "run", net(), epochs=1, batch_size=2)
     steps = [event for event in events if isinstance(event, StepDone)]
     assert [event.step for event in steps] == [REPORT_STEPS, 2 * REPORT_STEPS]

@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from ..data.base import ImageData
 from ..devices import resolve_device
 from ..errors import TrainingError
 from ..events import Accuracy, EpochDone, Event, Finished, Note, RunStarted, Saved, StepDone
-from ..measure.evaluation import check_fit, evaluating
+from ..measure.evaluation import check_on_one_image, evaluating
 from ..processes import distributed
-from ..processes.synchronised_norm import synchronised_norms
 from ..runs.runs import Run, WatchedRun
 from .checkpoint import (
     Checkpoint,
@@ -29,8 +27,7 @@ from .checkpoint import (
 )
 from .config import TrainConfig
 from .hooks import Hooks
-from .losses import classification_loss, distillation_loss
-from .optimizer import LrSchedule, build_sgd, set_rate
+from .learner import Learner
 from .precision import Precision, choose_precision
 from .tally import Tally
 
@@ -41,8 +38,8 @@ Save = Callable[[Path, nn.Module, Accuracy], None]
 Conclude = Callable[[Accuracy], Generator[Event, None, Mapping[str, Any]]]
 
 
-class Course:
-    """One training; `training.train` documents what goes in and comes out."""
+class Trainer:
+    """One training; `loop.train` documents what goes in and comes out."""
 
     def __init__(
         self,
@@ -57,30 +54,16 @@ class Course:
     ) -> None:
         self.device = resolve_device(config.device)
         self.model = model.to(self.device)
-        self.teacher = teacher.to(self.device).eval() if teacher is not None else None
         self.data, self.config, self.save = data, config, save
         # Every process goes through the whole course; the first alone writes it down.
         self.run = run if distributed.is_first() else WatchedRun(run.folder, run.config)
         self.hooks, self.conclude = hooks, conclude
         self.precision = Precision()
         self.progress = Progress()
-        self.optimizer = build_sgd(
-            model,
-            rule=config.decay_rule,
-            momentum=config.momentum,
-            weight_decay=config.weight_decay,
-            nesterov=config.nesterov,
-        )
         self.batch_size = distributed.share_of(config.batch_size)
         self.steps_per_epoch = data.count_batches("train", self.batch_size, shard=distributed.shard())
-        self.lr_schedule = LrSchedule(
-            kind=config.lr_schedule,
-            rate=config.lr,
-            epochs=config.cycle,
-            steps_per_epoch=self.steps_per_epoch,
-            warmup_epochs=config.warmup_epochs,
-            milestones=config.milestones,
-            gamma=config.gamma,
+        self.learner = Learner(
+            model, config, teacher, hooks, steps_per_epoch=self.steps_per_epoch, device=self.device
         )
 
     def events(self, resume: bool) -> Generator[Event, None, Finished]:
@@ -110,9 +93,9 @@ class Course:
         if not self.steps_per_epoch:
             raise TrainingError(f"data set '{self.data.info.name}' has too few images to train on")
         images_NCHW, labels_N = next(iter(self._batches(epoch=1)))
-        check_fit(self.model, images_NCHW, self.data.info)
-        if self.teacher is not None:
-            check_fit(self.teacher, images_NCHW, self.data.info)
+        check_on_one_image(self.model, images_NCHW, self.data.info)
+        if self.learner.teacher is not None:
+            check_on_one_image(self.learner.teacher, images_NCHW, self.data.info)
         self.precision = distributed.from_first(
             lambda: choose_precision(
                 self.model,
@@ -133,14 +116,14 @@ class Course:
         self.progress, self.precision = saved.progress, saved.precision
         self.model.to(memory_format=self.precision.memory_format)
         self.model.load_state_dict(saved.model)
-        self.optimizer.load_state_dict(dict(saved.optimizer))
+        self.learner.optimizer.load_state_dict(dict(saved.optimizer))
         self.run.rewind_log(self.progress.epoch)
         yield Note(f"resuming {self.run.folder} after epoch {self.progress.epoch} of {self.config.epochs}")
 
     def _epoch(self, epoch: int) -> Iterator[Event]:
         torch.manual_seed(_epoch_seed(self.config.seed, epoch, distributed.number()))
         begin = time.perf_counter()
-        yield from self._log(self.hooks.before_epoch(epoch, self.optimizer))
+        yield from self._log(self.hooks.before_epoch(epoch, self.learner.optimizer))
         tally = yield from self._steps(epoch)
         distributed.average_running_statistics(self.model)
         yield from self._log(self.hooks.after_epoch(epoch))
@@ -189,7 +172,7 @@ class Course:
         reported, images_before = time.perf_counter(), 0
         for step, (images_NCHW, labels_N) in enumerate(self._batches(epoch), 1):
             over_all = self._first_step(epoch) + step - 1
-            loss, hits = self._step(model, over_all, images_NCHW, labels_N)
+            loss, hits = self.learner.step(model, over_all, images_NCHW, labels_N, self.precision)
             tally.add(loss, hits, len(labels_N))
             yield from self._log(self.hooks.after_step(over_all))
             now = time.perf_counter()
@@ -202,27 +185,6 @@ class Course:
             yield StepDone(epoch, step, self.steps_per_epoch, recent, speed)
         self._settle(tally, epoch, self.steps_per_epoch)
         return tally
-
-    def _step(
-        self, model: nn.Module, step: int, images_NCHW: Tensor, labels_N: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One update of the weights; mean loss and hits of this process's batch, still on the device."""
-        config = self.config
-        set_rate(self.optimizer, self.lr_schedule.rate_at(step))
-        with self.precision.autocast(self.device), synchronised_norms() if config.sync_bn else nullcontext():
-            outputs = model(images_NCHW)
-        logits_NK = outputs if isinstance(outputs, Tensor) else outputs[0]
-        loss = classification_loss(outputs, labels_N, config.label_smoothing)
-        if self.teacher is not None:
-            with torch.no_grad(), self.precision.autocast(self.device):
-                taught_NK = self.teacher(images_NCHW)
-            distilled = distillation_loss(logits_NK, taught_NK, config.distill_temperature)
-            loss = torch.lerp(loss, distilled, config.distill_alpha)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.hooks.after_backward(step)
-        self.optimizer.step()
-        return loss.detach(), (logits_NK.detach().argmax(1) == labels_N).sum()
 
     def _log(self, news: Event | None) -> Iterator[Event]:
         if news is not None:
@@ -288,7 +250,7 @@ class Course:
             precision=self.precision,
             config=self._settings(),
             model=self.model.state_dict(),
-            optimizer=self.optimizer.state_dict(),
+            optimizer=self.learner.optimizer.state_dict(),
             hooks=self.hooks.state_dict(),
         )
         write_checkpoint(self.run.checkpoint, checkpoint)
@@ -315,7 +277,7 @@ class Course:
         return (epoch - 1) * self.steps_per_epoch
 
     def _rate(self, epoch: int, step: int) -> float:
-        return self.lr_schedule.rate_at(self._first_step(epoch) + step - 1)
+        return self.learner.rates.rate_at(self._first_step(epoch) + step - 1)
 
 
 def _epoch_seed(seed: int, epoch: int, process: int) -> int:

@@ -13,7 +13,7 @@ from ..graph.channels import ChannelMap, Ids
 
 
 @torch.no_grad()
-def constants(
+def constants_of_dead_channels(
     wide: nn.Module,
     channel_map: ChannelMap,
     takers: Mapping[str, Ids],
@@ -49,7 +49,7 @@ def constants(
 
 
 @torch.no_grad()
-def add_to_biases(
+def absorb_into_biases(
     narrow: nn.Module, constants_F: Mapping[str, Tensor], channel_map: ChannelMap, gone: NDArray[np.bool_]
 ) -> None:
     """Let the narrow network's biases take over what its dead channels added to the filters that are left."""
