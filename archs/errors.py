@@ -25,3 +25,17 @@ def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None, pref
     """
     near = get_close_matches(wrong, list(known), n=1, cutoff=0.0 if otherwise is None else _NEAR)
     return f"did you mean {prefix + near[0]!r}?" if near else otherwise or "there are none"
+
+
+def one_of(what: str, given: str, known: Iterable[str], otherwise: str | None = None) -> str:
+    """The message about a name that is none of those there are: `no criterion 'l3'; did you mean 'l1'?`.
+
+    Args:
+        what: the kind of thing that is named.
+        given: the name that was given.
+        known: those that there are.
+        otherwise: the end where no known name is near; without it, a list of them.
+    """
+    known = list(known)
+    listed = f"choose one of {', '.join(known)}"
+    return f"no {what} {given!r}; {nearest(given, known, otherwise or listed)}"

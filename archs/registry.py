@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 from .arch import Arch, Build
-from .errors import ArchError, UnknownArch, nearest
+from .errors import ArchError, UnknownArch, one_of
 from .from_module import module_arch
 
 __all__ = ["Arch", "ArchError", "UnknownArch", "get", "names", "register"]
@@ -87,7 +87,7 @@ def _unknown(name: str) -> UnknownArch:
     if name in torchvision_names():
         return UnknownArch(f"no arch {name!r}; did you mean 'torchvision:{name}'?")
     known = f"known are {', '.join(names())}, torchvision:NAME and package.module:factory"
-    return UnknownArch(f"no arch {name!r}; {nearest(name, _built_in(), otherwise=known)}")
+    return UnknownArch(one_of("arch", name, _built_in(), otherwise=known))
 
 
 def _by_number(name: str) -> list[str]:

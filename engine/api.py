@@ -50,7 +50,7 @@ def wrap(
     Args:
         model: images_NCHW -> logits_NK.
         input_size: (C, H, W) of its images.
-        arch: what makes it at full width, `package.module:factory` or any name that `--arch` takes; needed
+        arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
         normalization: `mean` and `std` per channel that its images are normalised with.
         class_names: in the order of the logits.

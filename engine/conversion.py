@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from ..archs.errors import one_of
 from ..weights import formats, names
 from ..weights.store import WeightFile
 from .compactors.folding import TOLERANCE, Folded, fold
@@ -68,7 +69,7 @@ def convert(
         NameStyleError: no such style, or it has no names for this network's tensors.
     """
     if to is not None and to not in EXTENSIONS:
-        raise EngineError(f"--to '{to}' is not known; choose {', '.join(EXTENSIONS)}")
+        raise EngineError(one_of("format", to, EXTENSIONS))
     if source.name.startswith(PREFIX):
         network, source = _official(source.name)
     else:

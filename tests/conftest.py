@@ -1,8 +1,10 @@
 """What all tests share."""
 
+import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ import pytest
 # numbers everywhere.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
 
 
@@ -21,8 +24,21 @@ def _shared(folder: str) -> Path:
 
 
 @pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of small data files that tests compare with; its README says where they come from."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def published_rows() -> dict[str, dict[str, Any]]:
+    """The rows of the papers' tables of results, each recomputed with the authors' networks, by their ids."""
+    files = sorted((GOLDEN / "published").glob("*.json"))
+    return {row["id"]: row for file in files for row in json.loads(file.read_text())}
+
+
+@pytest.fixture(scope="session")
 def shared_golden() -> Path:
-    """The folder of numbers recorded from the authors' own code."""
+    """The folder of networks and tensors recorded from the authors' own code."""
     return _shared("golden")
 
 

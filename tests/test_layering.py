@@ -1,10 +1,13 @@
-"""Imports point one way, cli -> engine -> archs, weights, and libraries stay where they belong."""
+"""Imports point one way, cli -> engine -> archs, weights, and in no circle; libraries stay where they belong.
+
+Each test lists every offender, so that one run says all there is to mend.
+"""
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -15,33 +18,44 @@ MAY_IMPORT = {
 }
 SOURCES = sorted(path.relative_to(ROOT) for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 SHELL_ONLY = {"rich", "typer", "click"}
+FLAT_FILES = 6  # of engine/, beside its __init__
+
+Import = ast.Import | ast.ImportFrom
+Graph = dict[str, set[str]]
 
 
-def imports(path: Path) -> Iterator[ast.Import | ast.ImportFrom]:
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((ROOT / path).read_text())
+
+
+def imports(path: Path) -> Iterator[Import]:
     """Every import statement of a file, wherever it stands."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
+    return (node for node in ast.walk(tree(path)) if isinstance(node, Import))
 
 
-def outside(node: ast.Import | ast.ImportFrom) -> set[str]:
+def outside(node: Import) -> set[str]:
     """The top-level packages an absolute import names."""
     if isinstance(node, ast.Import):
         return {alias.name.partition(".")[0] for alias in node.names}
     return {(node.module or "").partition(".")[0]} if node.level == 0 else set()
 
 
-def inside(path: Path, node: ast.Import | ast.ImportFrom) -> set[str]:
-    """The packages of this repository a relative import reaches."""
+def inside(path: Path, node: Import) -> set[Path]:
+    """The files of this repository that a relative import reaches: submodules, and packages for all else."""
     if isinstance(node, ast.Import) or node.level == 0:
         return set()
-    parts = path.parts[: len(path.parts) - node.level]
-    if node.module:
-        parts += tuple(node.module.split("."))
-    return {parts[0]} if parts else {alias.name for alias in node.names}
+    place = Path(*path.parts[: len(path.parts) - node.level], *(node.module or "").split("."))
+    if (ROOT / place).with_suffix(".py").is_file():
+        return {place.with_suffix(".py")}
+    reached = set()
+    for alias in node.names:
+        module, package = place / f"{alias.name}.py", place / alias.name / "__init__.py"
+        reached |= {file for file in (module, package) if (ROOT / file).is_file()} or {place / "__init__.py"}
+    return reached
 
 
-def at_import(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+def at_import(body: list[ast.stmt]) -> Iterator[Import]:
     """The imports that run when the file is imported: not those in functions, not those for type checkers."""
     for node in body:
         match node:
@@ -54,30 +68,150 @@ def at_import(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
                     yield from at_import(getattr(node, part, []))
 
 
+def for_type_checkers(path: Path) -> set[Import]:
+    """The imports that never run."""
+    blocks = [
+        node
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    ]
+    return {
+        node for block in blocks for part in block.body for node in ast.walk(part) if isinstance(node, Import)
+    }
+
+
+@cache
+def arrows() -> dict[Path, set[Path]]:
+    """From each file to those it imports, at once or in a function."""
+    return {
+        path: {
+            file
+            for node in imports(path)
+            if node not in for_type_checkers(path)
+            for file in inside(path, node)
+            if file.parts[0] in MAY_IMPORT
+        }
+        for path in SOURCES
+    }
+
+
+def room(path: Path) -> str:
+    """What a file belongs to: a folder of engine/, another top-level package, or, flat in engine/, itself."""
+    if path.parts[0] != "engine":
+        return path.parts[0]
+    return "/".join(path.parts[:2])
+
+
+def between(names: Iterable[tuple[str, str]]) -> Graph:
+    """The arrows that lead from one to another."""
+    graph: Graph = {}
+    for start, end in names:
+        graph.setdefault(start, set())
+        graph.setdefault(end, set())
+        if start != end:
+            graph[start].add(end)
+    return graph
+
+
+def circles(graph: Graph) -> list[str]:
+    """The largest sets in which each reaches each, and the arrows within them (Tarjan, 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[str] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in index:
+                visit(other)
+            if other in stack:
+                low[name] = min(low[name], low[other])
+        if low[name] == index[name]:
+            members = set(stack[stack.index(name) :])
+            del stack[stack.index(name) :]
+            if len(members) > 1:
+                within = [f"{a} -> {b}" for a in sorted(members) for b in sorted(graph[a] & members)]
+                found.append("; ".join(within))
+
+    for name in sorted(graph):
+        if name not in index:
+            visit(name)
+    return found
+
+
+def literals(path: Path) -> Iterator[ast.Constant]:
+    """Every string of a file but docstrings and words for git, fixed parts of f-strings too."""
+    others: set[ast.AST] = set()
+    for node in ast.walk(tree(path)):
+        match node:
+            case ast.Expr(value=ast.Constant() as docstring):
+                others.add(docstring)
+            case ast.List(elts=[ast.Constant(value="git"), *words]):
+                others |= set(words)
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in others:
+            yield node
+
+
 def test_the_sources_were_found():
     assert {path.parts[0] for path in SOURCES} == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_imports_point_one_way(path: Path):
-    reached = {package for node in imports(path) for package in inside(path, node)}
-    assert reached <= MAY_IMPORT[path.parts[0]]
+def test_circles_would_be_found():
+    a_circle_and_its_tail = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set(), "e": {"a"}}
+    assert circles(a_circle_and_its_tail) == ["a -> b; b -> c; c -> a"]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_siblings_are_reached_by_relative_imports(path: Path):
-    named = {package for node in imports(path) for package in outside(node)}
-    assert not named & {"prune", *MAY_IMPORT}
+def test_imports_point_one_way():
+    """And siblings are reached by relative imports."""
+    offenders = [
+        f"{path}:{node.lineno} imports {reached}"
+        for path in SOURCES
+        for node in imports(path)
+        for reached in {file.parts[0] for file in inside(path, node)} | outside(node) & {"prune", *MAY_IMPORT}
+        if reached not in MAY_IMPORT[path.parts[0]] or reached in outside(node)
+    ]
+    assert not offenders, "\n".join(offenders)
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] != "cli"], ids=str)
-def test_only_the_shell_knows_its_libraries(path: Path):
-    named = {package for node in imports(path) for package in outside(node)}
-    assert not named & SHELL_ONLY
+def test_libraries_stay_where_they_belong():
+    """Only the shell knows its own; the shell and the weights import torch in functions alone."""
+    offenders = []
+    for path in SOURCES:
+        if path.parts[0] != "cli":
+            offenders += [
+                f"{path} imports {name}" for node in imports(path) for name in outside(node) & SHELL_ONLY
+            ]
+        if path.parts[0] in ("cli", "weights"):
+            named = {name for node in at_import(tree(path).body) for name in outside(node)}
+            offenders += [f"{path} imports {name}" for name in named & {"torch", "torchvision"}]
+    assert not offenders, "\n".join(offenders)
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] in ("cli", "weights")], ids=str)
-def test_shell_and_weights_import_torch_only_inside_functions(path: Path):
-    tree = ast.parse((ROOT / path).read_text())
-    named = {package for node in at_import(tree.body) for package in outside(node)}
-    assert not named & {"torch", "torchvision"}
+def test_rooms_form_no_circle():
+    assert not circles(
+        between((room(path), room(file)) for path, files in arrows().items() for file in files)
+    )
+
+
+def test_files_form_no_circle():
+    found = circles(between((str(path), str(file)) for path, files in arrows().items() for file in files))
+    assert not found, "\n".join(found)
+
+
+def test_the_engine_is_rooms():
+    flat = [path.name for path in SOURCES if path.parts[:-1] == ("engine",) and path.name != "__init__.py"]
+    assert len(flat) <= FLAT_FILES, flat
+
+
+def test_only_the_shell_knows_how_options_are_spelt():
+    offenders = [
+        f"{path}:{node.lineno} says {node.value!r}"
+        for path in SOURCES
+        if path.parts[0] != "cli"
+        for node in literals(path)
+        if re.search(r"(?<![\w-])--[a-z]", node.value)
+    ]
+    assert not offenders, "\n".join(offenders)

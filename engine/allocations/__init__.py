@@ -71,13 +71,14 @@ def allocation_of(given: Settings) -> "Allocation | None":
     asked = _asked(said)
     if len(asked) > 1:
         raise AllocationError(f"{' and '.join(asked)} exclude each other; give one of {offers()}")
-    for way, allocation in asked.items():
-        heard = {setting.name for setting in fields(allocation)}
-        for name in said:
-            if name not in heard:
-                raise AllocationError(f"`{name}` has no effect with {way}; leave out one of them")
-        return allocation.read(said)
-    return None
+    if not asked:
+        return None
+    ((way, allocation),) = asked.items()
+    heard = {setting.name for setting in fields(allocation)}
+    for name in said:
+        if name not in heard:
+            raise AllocationError(f"`{name}` has no effect with {way}; leave out one of them")
+    return allocation.read(said)
 
 
 def required(given: Settings) -> "Allocation":

@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from ...archs.errors import nearest
+from ...archs.errors import one_of
 from ..errors import CriterionError
 from ..events import Scored, unwatched
 
@@ -57,8 +57,7 @@ def get(name: str) -> OfWeights | OfImages:
     """
     known = names()
     if name not in known:
-        hint = nearest(name, known, otherwise=f"choose one of {', '.join(known)}")
-        raise CriterionError(f"no criterion '{name}'; {hint}")
+        raise CriterionError(one_of("criterion", name, known))
     return cast(OfWeights | OfImages, importlib.import_module(f".{name.replace('-', '_')}", __package__))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from ...archs.errors import nearest
+from ...archs.errors import one_of
 from ..errors import DataError
 from .base import DataInfo, ImageData
 from .options import Options
@@ -51,8 +51,7 @@ def open_data(
         DataError: unknown, missing, incomplete or unreadable data, or an option that makes no sense for them.
     """
     if name not in _OPENERS:
-        hint = nearest(name, _OPENERS, otherwise=f"known are {', '.join(_OPENERS)}")
-        raise DataError(f"no data set {name!r}; {hint}")
+        raise DataError(one_of("data set", name, _OPENERS))
     if image_size is not None and image_size < 1:
         raise DataError(f"image size {image_size}; it must be at least 1 pixel")
     module, function = _OPENERS[name]

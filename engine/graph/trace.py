@@ -17,6 +17,7 @@ from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
+from .ids import IdPool
 from .rules import rule_for
 from .taps import Tap, find_taps
 from .walk import NodeRecord, Walk
@@ -171,18 +172,15 @@ def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
 
 def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, str]) -> Iterator[Group]:
     """Producers that share a channel choose together: connected components, in forward order."""
-    members: list[list[Layer]] = []
-    for layer in layers:
-        if layer.kind == "depthwise":  # it passes channels on
-            continue
-        mine = set(layer.out_ids.tolist())
-        touching = [group for group in members if any(mine & set(other.out_ids.tolist()) for other in group)]
-        members = [group for group in members if group not in touching]
-        members.append([*(other for group in touching for other in group), layer])
-    order = {layer.name: i for i, layer in enumerate(layers)}
-    for group in sorted(
-        (sorted(g, key=lambda m: order[m.name]) for g in members), key=lambda g: order[g[0].name]
-    ):
+    producers = [layer for layer in layers if layer.kind != "depthwise"]  # that one passes channels on
+    pool, owners = IdPool(), dict[int, int]()
+    for number, layer in zip(pool.new(len(producers)).tolist(), producers, strict=True):
+        sharing = {owners.setdefault(channel, number) for channel in _distinct(layer.out_ids).tolist()}
+        pool.unite(np.full(len(sharing), number), np.array(sorted(sharing)))
+    members: dict[int, list[Layer]] = defaultdict(list)
+    for root, layer in zip(pool.roots(np.arange(len(producers))).tolist(), producers, strict=True):
+        members[root].append(layer)  # a class is named by its first producer, so these are in forward order
+    for group in members.values():
         channels = _distinct(np.concatenate([layer.out_ids for layer in group]))
         made = [_distinct(layer.out_ids) for layer in group]
         yield Group(

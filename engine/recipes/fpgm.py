@@ -4,7 +4,7 @@ One pair of rates for every convolution and the stem, never for projections: a s
 removed by distance. Rows called `mix` use both, 30% by norm and 10% by distance as the authors' scripts have
 it; their paper's text has it the other way round, `-text`. Masks are chosen anew after every epoch of one
 training, from random weights, or from pretrained ones at a tenth of the learning rate. The paper lets masked
-filters grow back between masks (`--schedule soft`); the authors' ResNet programs also zero their gradients
+filters grow back between masks (schedule `soft`); the authors' ResNet programs also zero their gradients
 (`hard`).
 """
 

@@ -1,7 +1,7 @@
 """HRank's rows: Lin et al., CVPR 2020, arXiv 2002.10179; README of lmbxmu/HRank.
 
 Rates are shares removed, one per convolution, the stem first; residual networks take them with `scatter`.
-The authors mask one convolution, train, and go on to the next (`--schedule layer-by-layer`). All at once,
+The authors mask one convolution, train, and go on to the next (schedule `layer-by-layer`). All at once,
 then one training, is what their later HRankPlus found better, and the default here, with the same settings.
 """
 

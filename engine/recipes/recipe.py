@@ -100,7 +100,7 @@ class Recipe:
         published: its numbers, as printed.
         counted_as: the paper's way of counting, a name in `counts.COUNTS`.
         drop_from: the way of counting the full network that percentages are of, where it is another one.
-        variants: readings of the row; the first is what `prune prune --recipe` does.
+        variants: readings of the row; the first is the one that is pruned by.
         counted: the variant that the printed numbers are of; the first if not given.
         rates: how many rates the row's list has; 0 where it has no list.
         options: of `prune prune`, beside the specification: criterion, method, schedule.
@@ -156,7 +156,7 @@ class Recipe:
 
     @property
     def main(self) -> Variant:
-        """The variant that `prune prune --recipe` does."""
+        """The variant that is pruned by."""
         return self.variants[0]
 
     @property
@@ -181,7 +181,7 @@ class Recipe:
             if self.finetuning is None:
                 raise RecipeError(
                     f"recipe '{self.name}' ends with pruning, there is no finetuning; "
-                    f"run prune prune --recipe {self.name}"
+                    f"run prune prune `recipe` {self.name}"
                 )
             return {**network, **self.finetuning.options()}
         asked = (v for v in self.variants if v.specification.get("residual") == residual)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from prune.archs.errors import one_of
 from prune.archs.registry import ArchError, UnknownArch, get, names, register
 from torch import nn
 
@@ -188,3 +189,15 @@ def test_users_own_factories_that_do_not_make_a_network(user_module):
         get("odd:raises").build(2)
     with pytest.raises(ArchError, match=r"odd:text returned str; a torch\.nn\.Module is needed"):
         get("odd:text").build(2)
+
+
+@pytest.mark.parametrize(
+    ("given", "otherwise", "message"),
+    [
+        ("resnte", None, "no thing 'resnte'; did you mean 'resnet'?"),
+        ("zzz", None, "no thing 'zzz'; choose one of resnet, vgg"),
+        ("zzz", "ask around", "no thing 'zzz'; ask around"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_the_nearest_or_by_all(given, otherwise, message):
+    assert one_of("thing", given, ("resnet", "vgg"), otherwise) == message

@@ -1,7 +1,5 @@
 """ResRep's networks: its files load by themselves, its order of convolutions, and narrowing."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -130,9 +128,8 @@ def test_a_unit_that_is_folded_in_part_is_refused_by_name(tmp_path, converted):
 
 
 @pytest.mark.parametrize(("row_id", "name"), [("resrep-sres50", "sres50"), ("resrep-src56", "src56")])
-def test_published_order_widths_and_cost_of_the_full_networks(shared_golden, row_id, name):
-    rows = json.loads((shared_golden / "published.json").read_text())["rows"]
-    row = next(row for row in rows if row["id"] == row_id)
+def test_published_order_widths_and_cost_of_the_full_networks(published_rows, row_id, name):
+    row = published_rows[row_id]
     network = new_network(name)
     assert list(network.conv_order) == row["deps_conv_names"]
     deps = to_weight_file(network).deps

@@ -15,7 +15,7 @@ def test_unknown_names():
     with pytest.raises(DataError, match=r"no data set 'cifar_10'; did you mean 'cifar10'\?"):
         open_data("cifar_10")
     with pytest.raises(
-        DataError, match="no data set 'xyz'; known are cifar10, cifar100, digits, imagefolder"
+        DataError, match="no data set 'xyz'; choose one of cifar10, cifar100, digits, imagefolder"
     ):
         open_data("xyz")
 

@@ -234,3 +234,17 @@ def test_scores_that_nothing_listens_to_are_refused(resnet):
 def test_a_plan_is_for_its_own_network(resnet, net):
     with pytest.raises(AllocationError, match="plan 'in memory' is for arch 'resnet20'"):
         prune.prune(net, prune.plan(resnet, rate=0.5))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({}, "nothing says how much is to leave; give one of `flops`, `params`, `rate`"),
+        ({"rate": 0.3, "round_to": 8}, "`round_to` has no effect with `rate`; leave out one of them"),
+        ({"rate": 0.3, "flops": 0.5}, "`rate` and `flops`/`params` exclude each other; give one of `flops`"),
+        ({"rates": 0.3}, "no setting 'rates' says what leaves; did you mean 'rate'"),
+    ],
+)
+def test_keywords_that_do_not_go_together_are_named_as_they_were_given(resnet, wanted, message):
+    with pytest.raises(AllocationError, match=message):
+        prune.plan(resnet, **wanted)

@@ -6,6 +6,7 @@ from prune.archs import registry
 from prune.engine import criteria
 from prune.engine.allocations.rate import Rate
 from prune.engine.conversion import convert, dead_channels
+from prune.engine.errors import EngineError
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import Network, load_network, save_network
@@ -106,3 +107,8 @@ def test_a_norm_without_affine_part_makes_a_silent_filter_speak():
     channel_map = trace(model, SIZE).map
     dead = dead_channels(model.state_dict(), channel_map)
     assert dead == {int(channel_map.layer("conv").out_ids[2])}
+
+
+def test_an_unknown_format_is_answered_by_the_nearest(tmp_path):
+    with pytest.raises(EngineError, match=r"no format 'pht'; did you mean 'pth'\?"):
+        convert(tmp_path / "a.hdf5", to="pht")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from prune.archs import registry
 from prune.engine import criteria, recipes
 from prune.engine.allocations import required
-from prune.engine.allocations.norm_distance import by_norm_and_distance
+from prune.engine.allocations.norm_distance import NormDistance
 from prune.engine.allocations.rate_list import RateList
 from prune.engine.criteria.fpgm import geometric_median_scores
 from prune.engine.criteria.l1 import l1_norms
@@ -65,13 +66,13 @@ def test_fpgm_selects_the_authors_filters(fpgm, shared_data):
     for key, case in fpgm_cases(fpgm, "resnet"):
         model, traced, convs = pretrained(case["arch"], shared_data)
         assert len(convs) == len(case["convs"])
+        allocation = NormDistance(rate_norm=case["rate_norm"], rate_dist=case["rate_dist"])
         for name, expected in zip(convs, case["convs"], strict=True):
             # Every convolution alone, also those that end in a stream: the authors mask each by itself.
             layer = traced.map.layer(name)
             group = Group(name, layer.out_ids, (name,), False, {})
-            selection = by_norm_and_distance(
-                traced.map, [group], model.state_dict(), case["rate_norm"], case["rate_dist"]
-            )
+            alone = Prunable(map=replace(traced.map, groups=(group,)), weights=model.state_dict())
+            selection = allocation.select(alone, {})
             gone = set(np.flatnonzero(np.isin(layer.out_ids, list(selection.removed))).tolist())
             assert gone == set(expected["removed_by_norm"]) | set(expected["removed_by_distance"]), (
                 key,
@@ -105,12 +106,12 @@ def test_distances_select_what_torch_ao_selects(fpgm, shared_data):
             assert kept.tolist() == expected["kept"], (key, name)
 
 
-def test_l1_norms_select_what_pfec_selects(shared_golden):
-    golden = json.loads((shared_golden / "authors" / "pfec_vgg_selection.json").read_text())
-    widths = [width for width in golden["cfg"] if width != "M"]
-    state = np.random.RandomState(golden["seed"])
+def test_l1_norms_select_what_pfec_selects(golden):
+    recorded = json.loads((golden / "authors" / "pfec_vgg_selection.json").read_text())
+    widths = [width for width in recorded["cfg"] if width != "M"]
+    state = np.random.RandomState(recorded["seed"])
     in_channels = 3
-    for expected, width in zip(golden["convs"], widths, strict=True):
+    for expected, width in zip(recorded["convs"], widths, strict=True):
         n = expected["filters"]
         normal = state.standard_normal((n, in_channels, 3, 3)) * math.sqrt(2 / (9 * n))
         weight = (normal * state.uniform(0.5, 1.5, n)[:, None, None, None]).astype(np.float32)
@@ -122,14 +123,14 @@ def test_l1_norms_select_what_pfec_selects(shared_golden):
         in_channels = n
 
 
-def test_the_recipe_prunes_as_pfec_does(shared_golden):
+def test_the_recipe_prunes_as_pfec_does(golden):
     """Kept filters and narrow weights of the whole network, by the recipe's own settings."""
-    golden = json.loads((shared_golden / "authors" / "pfec_vgg_selection.json").read_text())
+    recorded = json.loads((golden / "authors" / "pfec_vgg_selection.json").read_text())
     recipe = recipes.get("fpgm/vgg16-pfec")
     network = new_network(recipe.arch)
-    state, in_channels = np.random.RandomState(golden["seed"]), 3
+    state, in_channels = np.random.RandomState(recorded["seed"]), 3
     convs = [module for module in network.model.modules() if isinstance(module, nn.Conv2d)]
-    for conv, expected in zip(convs, golden["convs"], strict=True):
+    for conv, expected in zip(convs, recorded["convs"], strict=True):
         n = expected["filters"]
         normal = state.standard_normal((n, in_channels, 3, 3)) * math.sqrt(2 / (9 * n))
         weight = (normal * state.uniform(0.5, 1.5, n)[:, None, None, None]).astype(np.float32)
@@ -138,18 +139,18 @@ def test_the_recipe_prunes_as_pfec_does(shared_golden):
     traced = trace(network.model, network.input_size)
     scores = criteria.score(recipe.options["criterion"], network.model, traced)
     pruned = prune_network(network, required(recipe.main.specification), scores, traced=traced)
-    assert list(pruned.kept.values()) == [expected["kept"] for expected in golden["convs"]]
+    assert list(pruned.kept.values()) == [expected["kept"] for expected in recorded["convs"]]
     narrow = [module.weight for module in pruned.model.modules() if isinstance(module, nn.Conv2d)]
-    for weight_FCHW, expected in zip(narrow, golden["convs"], strict=True):
+    for weight_FCHW, expected in zip(narrow, recorded["convs"], strict=True):
         assert list(weight_FCHW.shape) == expected["new_weight_shape"]
         total = float(weight_FCHW.detach().double().sum())
         assert total == pytest.approx(expected["new_weight_sum_float64"], abs=1e-9)
 
 
 @pytest.mark.parametrize("theirs", ["resnet_56", "vgg_16_bn", "googlenet"])
-def test_published_ranks_select_the_authors_filters(shared_golden, theirs):
-    ranks = np.load(shared_golden / "authors" / "hrank_published_ranks.npz")
-    case = json.loads((shared_golden / "authors" / "hrank_selection.json").read_text())[theirs]
+def test_published_ranks_select_the_authors_filters(golden, theirs):
+    ranks = np.load(golden / "authors" / "hrank_published_ranks.npz")
+    case = json.loads((golden / "authors" / "hrank_selection.json").read_text())[theirs]
     exact = 0
     for conv in case["convs"]:
         if not conv.get("rank_file"):
@@ -169,9 +170,9 @@ def test_published_ranks_select_the_authors_filters(shared_golden, theirs):
     assert exact
 
 
-def test_published_ranks_select_through_the_whole_allocation(shared_golden, shared_data):
-    ranks = np.load(shared_golden / "authors" / "hrank_published_ranks.npz")
-    case = json.loads((shared_golden / "authors" / "hrank_selection.json").read_text())["resnet_56"]
+def test_published_ranks_select_through_the_whole_allocation(golden, shared_data):
+    ranks = np.load(golden / "authors" / "hrank_published_ranks.npz")
+    case = json.loads((golden / "authors" / "hrank_selection.json").read_text())["resnet_56"]
     _, traced, convs = pretrained("resnet56", shared_data)
     scores = {name: ranks[f"resnet_56/rank_conv{i}"] for i, name in enumerate(convs, 1)}
     allocation = RateList(compress_rate=case["compress_rate"])

@@ -96,9 +96,8 @@ def test_deps_of_the_authors_files_count_like_the_files_themselves(shared_golden
     }
 
 
-def test_the_published_resnet50(shared_golden):
-    rows = json.loads((shared_golden / "published.json").read_text())["rows"]
-    rows = [row for row in rows if row["method"] == "ResRep" and row["deps"]]
+def test_the_published_resnet50(published_rows):
+    rows = [row for row in published_rows.values() if row["method"] == "ResRep" and row["deps"]]
     assert [row["id"] for row in rows] == ["resrep-sres50"]
     row = rows[0]
     cost = count(mapped("resnet50"), narrowed_by("resnet50", row["deps"]).removed)

@@ -42,8 +42,8 @@ def write_folder(folder, ranks):
     return folder
 
 
-def published(shared_golden, folder, name):
-    ranks = np.load(shared_golden / "authors" / "hrank_published_ranks.npz")
+def published(golden, folder, name):
+    ranks = np.load(golden / "authors" / "hrank_published_ranks.npz")
     prefix = f"{name}/rank_conv"
     return write_folder(
         folder, {key.removeprefix(prefix): ranks[key] for key in ranks.files if key.startswith(prefix)}
@@ -144,11 +144,11 @@ def test_ranks_of_the_wrong_length_name_the_convolution(maps, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["resnet_56", "vgg_16_bn", "googlenet"])
-def test_the_authors_choice_from_their_published_ranks(name, maps, shared_golden, tmp_path):
+def test_the_authors_choice_from_their_published_ranks(name, maps, golden, tmp_path):
     """The filters that leave each convolution when each is chosen from by itself, as theirs are."""
     channel_map = maps(registry.get(name).name)
-    scores = load_scores(published(shared_golden, tmp_path / "ranks", name), channel_map)
-    recorded = json.loads((shared_golden / "authors" / "hrank_selection.json").read_text())[name]
+    scores = load_scores(published(golden, tmp_path / "ranks", name), channel_map)
+    recorded = json.loads((golden / "authors" / "hrank_selection.json").read_text())[name]
     convs = recorded["convs"]
     assert len(convs) == len(scores)
     for (conv, ranks_F), theirs in zip(scores.items(), convs, strict=True):
@@ -179,11 +179,11 @@ def agrees(kept, theirs, conv):
         ("resnet_56", "scatter", None, None),
     ],
 )
-def test_pruning_by_a_published_folder_and_rates(name, residual, macs, params, shared_golden, tmp_path):
+def test_pruning_by_a_published_folder_and_rates(name, residual, macs, params, golden, tmp_path):
     """As the command does; the convolutions without ranks stay whole, as in the authors' code."""
-    recorded = json.loads((shared_golden / "authors" / "hrank_selection.json").read_text())[name]
+    recorded = json.loads((golden / "authors" / "hrank_selection.json").read_text())[name]
     specification = RateList(compress_rate=recorded["compress_rate"], residual=residual)
-    job = OneShot(specification=specification, scores=published(shared_golden, tmp_path / "ranks", name))
+    job = OneShot(specification=specification, scores=published(golden, tmp_path / "ranks", name))
     network = new_network(name)
     notes, outcome = [], None
     run = run_one_shot(network, job, None, torch.device("cpu"))

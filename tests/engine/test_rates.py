@@ -1,11 +1,8 @@
 import json
-from pathlib import Path
 
 import pytest
 from prune.engine.errors import AllocationError
 from prune.engine.selection.rates import match_layer_rates, parse_layer_rates, parse_rates
-
-PUBLISHED = Path(__file__).parents[3] / "shared" / "golden" / "published.json"
 
 
 @pytest.mark.parametrize(
@@ -56,17 +53,17 @@ def test_shares_kept_range_from_above_0_to_1():
         parse_rates("[0.0]", keep=True)
 
 
-@pytest.mark.skipif(not PUBLISHED.exists(), reason="needs the published tables beside the repository")
-def test_reads_every_published_specification_and_refuses_or_agrees_on_odd_ones():
-    published = json.loads(PUBLISHED.read_text())
+def test_reads_every_published_specification_and_refuses_or_agrees_on_odd_ones(golden, published_rows):
     specifications = [
-        row for row in published["rows"] if row["method"] in ("HRank", "FilterSketch") and row["rates_spec"]
+        row
+        for row in published_rows.values()
+        if row["method"] in ("HRank", "FilterSketch") and row["rates_spec"]
     ]
     assert len(specifications) > 10
     for row in specifications:
         assert parse_rates(row["rates_spec"], keep=row["method"] == "FilterSketch") == row["rates"], row["id"]
     agreed = 0
-    for text, theirs in published["_grammar_cases"].items():
+    for text, theirs in json.loads((golden / "authors" / "rates_grammar.json").read_text()).items():
         try:
             ours = parse_rates(text)
         except AllocationError:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 from prune.archs import registry
+from prune.engine.allocations import required
 from prune.engine.errors import CriterionError
 from prune.engine.graph.trace import trace
-from prune.engine.scores.score_file import load_scores, save_scores, unscored
+from prune.engine.scores.score_file import load_scores, save_scores, skipping_unscored, unscored
 from prune.weights.store import read
 
 torch.set_num_threads(1)
@@ -49,3 +50,19 @@ def test_what_has_no_scores_is_said_in_forward_order(network, scores):
     first, _, third, *_ = scores
     del scores[third], scores[first]
     assert unscored(network, scores) == (first, third)
+
+
+def test_what_has_no_scores_is_left_whole_and_said(network, scores):
+    first, *_ = scores
+    allocation = required({"rate": 0.5, "skip": "stage3.*"})
+    assert skipping_unscored(allocation, network, scores) == (allocation, ())
+    del scores[first]
+    skipping, (note,) = skipping_unscored(allocation, network, scores)
+    assert skipping == required({"rate": 0.5, "skip": ("stage3.*", first)})
+    assert note == f"left whole, as there are no scores for them: {first}"
+
+
+def test_widths_that_are_all_given_leave_nothing_out_for_want_of_scores(network, scores):
+    del scores[next(iter(scores))]
+    allocation = required({"deps": "16,8"})
+    assert skipping_unscored(allocation, network, scores) == (allocation, ())

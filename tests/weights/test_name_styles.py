@@ -16,9 +16,8 @@ SHARED = Path(__file__).parents[3] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared beside the repository")
 
 
-@needs_shared
-def test_torchvision_resnet50_is_the_authors_table():
-    entries = json.loads((SHARED / "golden/authors/torchvision_resnet50_names.json").read_text())["entries"]
+def test_torchvision_resnet50_is_the_authors_table(golden: Path):
+    entries = json.loads((golden / "authors/torchvision_resnet50_names.json").read_text())["entries"]
     theirs = {entry["torchvision"]: number for number, entry in enumerate(entries)}
     ours = {entry["resrep"]: number for number, entry in enumerate(entries)}
     assert len(theirs) == len(ours) == 320

@@ -1,9 +1,7 @@
 """Every published row: networks as recorded, its paper's count as printed, or the difference explained."""
 
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,9 +29,9 @@ def counted() -> dict[str, Account]:
 
 
 @pytest.fixture(scope="module")
-def rows(shared_golden: Path) -> dict[str, dict[str, Any]]:
+def rows(published_rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Recipe name -> the row recorded from the authors' networks and counters."""
-    return {_name(row): row for row in json.loads((shared_golden / "published.json").read_text())["rows"]}
+    return {_name(row): row for row in published_rows.values()}
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -73,24 +73,24 @@ class Golden:
 
 
 @pytest.fixture(scope="module")
-def golden(shared_golden):
+def recorded(golden):
     def load(case: str) -> Golden:
-        with np.load(shared_golden / "authors" / f"resrep_mask_{case}.npz") as file:
+        with np.load(golden / "authors" / f"resrep_mask_{case}.npz") as file:
             return Golden(dict(file))
 
     return load
 
 
-def test_the_count_is_the_authors(golden):
-    case = golden("src56_fixed")
+def test_the_count_is_the_authors(recorded):
+    case = recorded("src56_fixed")
     counted = [authors_macs(deps) for deps in case.file["unmasked_deps"]]
     assert authors_macs(case.deps) == case.file["origin_flops"]
     assert counted == case.file["flops_of_unmasked_deps"].tolist()
 
 
 @pytest.mark.parametrize(("name", "calls"), [("src56_fixed", 160), ("src56_identity", 3)])
-def test_decisions_equal_the_authors(golden, name: str, calls: int):
-    case = golden(name)
+def test_decisions_equal_the_authors(recorded, name: str, calls: int):
+    case = recorded(name)
     decisions = list(case.ours())
     assert len(decisions) == calls
     for call, (active, macs) in enumerate(decisions):
@@ -102,22 +102,22 @@ def test_decisions_equal_the_authors(golden, name: str, calls: int):
 
 
 @pytest.mark.parametrize("name", ["src56_fixed", "src56_changing", "src56_skip"])
-def test_decisions_equal_the_rule_by_hand(golden, name: str):
-    case = golden(name)
+def test_decisions_equal_the_rule_by_hand(recorded, name: str):
+    case = recorded(name)
     for (active, _), expected in zip(case.ours(), case.by_hand(), strict=True):
         assert active.tolist() == expected.tolist()
 
 
-def test_every_call_sets_all_masks_anew(golden):
+def test_every_call_sets_all_masks_anew(recorded):
     """The norms change: the authors keep old masks and end with 85 rows masked, 12 calls of 4 are 48."""
-    case = golden("src56_changing")
+    case = recorded("src56_changing")
     assert [int((~active).sum()) for active, _ in case.ours()] == list(range(4, 49, 4))
     assert (case.file["mask_after"][-1] == 0).sum() == 85
 
 
-def test_passing_over_a_last_row_costs_nothing(golden):
+def test_passing_over_a_last_row_costs_nothing(recorded):
     """The authors stall at 124 rows masked; four more every call are 160."""
-    case = golden("src56_skip")
+    case = recorded("src56_skip")
     masks = [active for active, _ in case.ours()]
     assert (~masks[-1]).sum() == 160
     assert (case.file["mask_after"][-1] == 0).sum() == 124

@@ -1,7 +1,6 @@
 """Which convolutions are sketched, how wide they become, and the refusals, each with its reason."""
 
 import importlib
-import json
 import sys
 from pathlib import Path
 
@@ -31,18 +30,18 @@ def found_in(name: str):
     return targets(network.model, channel_map, network.block_of)
 
 
-def published(shared_golden: Path) -> dict[str, dict]:
-    rows = json.loads((shared_golden / "published.json").read_text())["rows"]
-    return {row["id"]: row for row in rows if row["method"] == "FilterSketch"}
+@pytest.fixture(scope="module")
+def published(published_rows: dict[str, dict]) -> dict[str, dict]:
+    return {name: row for name, row in published_rows.items() if row["method"] == "FilterSketch"}
 
 
 @pytest.mark.parametrize(
     ("arch", "size"),
     [("resnet56", 32), ("resnet110", 32), ("googlenet", 32), ("resnet50", 224)],
 )
-def test_published_rates_give_the_published_networks(shared_golden: Path, arch: str, size: int):
+def test_published_rates_give_the_published_networks(published: dict[str, dict], arch: str, size: int):
     """True MACs and parameters, of one list per row; which convolutions, by their widths in forward order."""
-    rows = [row for row in published(shared_golden).values() if row["arch"] == arch]
+    rows = [row for row in published.values() if row["arch"] == arch]
     assert rows
     network = new_network(arch, input_size=size)
     channel_map = trace(network.model, network.input_size).map
@@ -57,8 +56,8 @@ def test_published_rates_give_the_published_networks(shared_golden: Path, arch: 
         assert [width for width, _ in plan.counts.values()] == [expected["layers"][name][1] for name in flat]
 
 
-def test_a_sketched_googlenet_is_really_that_narrow(shared_golden: Path):
-    expected = published(shared_golden)["fs-googlenet"]["narrow"]["exact"]
+def test_a_sketched_googlenet_is_really_that_narrow(published: dict[str, dict]):
+    expected = published["fs-googlenet"]["narrow"]["exact"]
     network = new_network("googlenet")
     pruned = sketch_network(network, Sketch(keep_rate="[0.25]*9"))
     assert sum(p.numel() for p in pruned.network.model.parameters()) == expected["params"]
