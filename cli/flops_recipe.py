@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from . import units
 from .cost_facts import cost_facts
 from .show import Format, Out
+from .spelling import as_typed
 
 if TYPE_CHECKING:
     from ..engine.recipes.account import Account, Reading
@@ -84,7 +85,7 @@ def _show_one(show: Out, account: "Account") -> None:
     show.table(f"{recipe.name}: {recipe.arch} on {recipe.dataset}", READING_COLUMNS, rows)
     show.facts({"their way": recipe.counted_as, "source": recipe.source})
     if recipe.explanation:
-        show.facts({"explained": recipe.explanation})
+        show.facts({"explained": as_typed(recipe.explanation)})
 
 
 def _reading_row(account: "Account", reading: "Reading") -> list[Any]:
@@ -121,7 +122,7 @@ def _show_all(show: Out, counted: "Sequence[Account]") -> None:
     for account in counted:
         if account.recipe.explanation:
             explained.setdefault(account.recipe.explanation, []).append(account.recipe.name)
-    show.facts({names[0]: text for text, names in explained.items()})
+    show.facts({names[0]: as_typed(text) for text, names in explained.items()})
 
 
 def _summary_row(account: "Account") -> list[Any]:

@@ -12,6 +12,7 @@ from . import options as opt
 from . import units
 from .grouped import grouped
 from .show import Format, Out
+from .spelling import as_typed
 
 COLUMNS: dict[str, Format] = {
     "recipe": str,
@@ -114,7 +115,7 @@ def _show(out: Out, recipe: Recipe) -> None:
         }
     )
     if recipe.explanation:
-        out.facts({"explained": recipe.explanation})
+        out.facts({"explained": as_typed(recipe.explanation)})
     out.facts(commands(recipe))
 
 

@@ -4,18 +4,19 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..engine.events import Event
 from ..engine.runs.plain import plain
 from . import processes, units
-from .progress import draw
 from .spelling import as_typed
+
+if TYPE_CHECKING:
+    from ..engine.events import Event
 
 Format = Callable[[Any], str]
 
@@ -96,12 +97,14 @@ class Out:
         path = Path(path)
         self.note(f"saved {path}" + (f" ({units.size(path.stat().st_size)})" if path.is_file() else ""))
 
-    def progress(self, events: Iterable[Event]) -> Any:
+    def progress(self, events: "Iterable[Event]") -> Any:
         """Let the engine work and show how far it is.
 
         Returns:
             What the generator returns, or its last event if it returns nothing.
         """
+        from .progress import draw  # not every command has bars to pay for
+
         return draw(Console(quiet=True) if self.quiet else self._stderr, events)
 
 
