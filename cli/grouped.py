@@ -1,6 +1,6 @@
 """Between a command, which takes groups of options, and Typer, which wants every option as a parameter."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, Signature, signature
 from typing import Any, get_args, get_type_hints
 
@@ -11,22 +11,13 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     """Make a command with one parameter for each field of its groups, which calls it with the groups.
 
     A parameter keeps its name, annotation and default, so Typer, recipes and whoever asks what was typed see
-    what they would see if the command had been written so. The order is that of the command and of the
-    fields, but for options that are marked with `After`.
+    what they would see if the command had been written so. Groups may be made of groups. The order is that of
+    the command and of the fields, but for options that are marked with `After`.
     """
-    hints = get_type_hints(command, include_extras=True)
-    groups = {n: hint for n, hint in hints.items() if isinstance(hint, type) and issubclass(hint, Group)}
-    members = {name: list(_fields(group)) for name, group in groups.items()}
-    given = signature(command).parameters
-    parameters = [
-        member
-        for name, parameter in given.items()
-        for member in members.get(name, [parameter.replace(annotation=hints[name])])
-    ]
+    parameters = list(_options_of(command))
 
     def flat(**values: Any) -> None:
-        fields = {name: {member.name: values.pop(member.name) for member in members[name]} for name in groups}
-        command(**values, **{name: group(**fields[name]) for name, group in groups.items()})
+        command(**_in_groups(command, values))
 
     flat.__name__, flat.__doc__, flat.__module__ = command.__name__, command.__doc__, command.__module__
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -34,17 +25,33 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return flat
 
 
-def _fields(group: type[Group]) -> Iterator[Parameter]:
-    """A group's fields as parameters."""
-    hints = get_type_hints(group, include_extras=True)
-    for name, parameter in signature(group).parameters.items():
-        yield Parameter(name, Parameter.KEYWORD_ONLY, default=parameter.default, annotation=hints[name])
+def _options_of(taker: Callable[..., Any]) -> Iterator[Parameter]:
+    """What a command or a group takes, option by option."""
+    hints = get_type_hints(taker, include_extras=True)
+    for name, parameter in signature(taker).parameters.items():
+        if _is_group(hints[name]):
+            yield from _options_of(hints[name])
+        else:
+            yield parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name])
+
+
+def _in_groups(taker: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a command or a group, by the value of every option."""
+    hints = get_type_hints(taker, include_extras=True)
+    return {
+        name: hints[name](**_in_groups(hints[name], values)) if _is_group(hints[name]) else values[name]
+        for name in signature(taker).parameters
+    }
+
+
+def _is_group(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Group)
 
 
 def _in_place(parameters: list[Parameter]) -> list[Parameter]:
-    """The parameters, all by keyword, in the order that the help has them in."""
-    placed = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
-    for parameter in list(placed):
+    """The parameters in the order that the help has them in."""
+    placed = list(parameters)
+    for parameter in parameters:
         marks = [mark for mark in get_args(parameter.annotation) if isinstance(mark, After)]
         ahead = [other for other in placed for mark in marks if other.name in mark.names]
         if ahead:

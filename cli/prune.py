@@ -2,7 +2,6 @@
 
 import typer
 
-from . import options as opt
 from .grouped import grouped
 from .prune_method import Asked, check_way
 from .prune_work import prune_at_once, prune_in_training, resume_pruning
@@ -10,26 +9,7 @@ from .recipe_option import check_recipe
 
 
 @grouped
-def command(
-    context: typer.Context,
-    file: opt.OptionalFile = None,
-    *,
-    network: opt.Network,
-    method: opt.Method = "select",
-    schedule: opt.Schedule,
-    scoring: opt.ScoringOrScores,
-    amount: opt.RankedAmount,
-    plan_out: opt.PlanOut = None,
-    sketching: opt.Sketching,
-    recalibrate: opt.Recalibrate = 20,
-    images: opt.Images,
-    num_classes: opt.NumClasses = None,
-    masks: opt.Masks,
-    training: opt.Training,
-    machines: opt.Machines,
-    folder: opt.FileOrRunFolder,
-    output: opt.Work,
-) -> None:
+def command(context: typer.Context, *, asked: Asked) -> None:
     """Choose filters, remove them and write the narrow network.
 
     Say how much leaves with one of --flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate,
@@ -45,28 +25,9 @@ def command(
     0.01, weight decay 0.0001; for images above 64 pixels 0.455, 180 epochs, batches of 256. Whatever trains
     keeps a folder, and goes on with --resume FOLDER when interrupted.
     """
-    asked = Asked(
-        context=context,
-        file=file,
-        network=network,
-        method=method,
-        schedule=schedule,
-        scoring=scoring,
-        amount=amount,
-        plan_out=plan_out,
-        sketching=sketching,
-        recalibrate=recalibrate,
-        images=images,
-        num_classes=num_classes,
-        masks=masks,
-        training=training,
-        machines=machines,
-        folder=folder,
-        show=output.show(),
-    )
-    if folder.resume is not None:
-        resume_pruning(asked, folder.resume)
+    if asked.folder.resume is not None:
+        resume_pruning(context, asked, asked.folder.resume)
         return
-    check_way(context, method, schedule.schedule)
-    check_recipe(context, file, network.arch)
-    (prune_in_training if asked.trains else prune_at_once)(asked)
+    check_way(context, asked.method, asked.schedule.schedule)
+    check_recipe(context, asked.file, asked.network.arch)
+    (prune_in_training if asked.trains else prune_at_once)(context, asked)

@@ -1,7 +1,7 @@
 """From the options of `prune prune` to the four parts of a method."""
 
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import typer
@@ -34,27 +34,31 @@ HEARD = {
 }
 
 
-@dataclass(frozen=True)
-class Asked:
+@dataclass(frozen=True, kw_only=True)
+class Asked(opt.Group):
     """Everything that one `prune prune` was asked for."""
 
-    context: typer.Context
-    file: Path | None
+    file: opt.OptionalFile = None
     network: opt.Network
-    method: str
+    method: opt.Method = "select"
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores
     amount: opt.RankedAmount
-    plan_out: Path | None
+    plan_out: opt.PlanOut = None
     sketching: opt.Sketching
-    recalibrate: int
+    recalibrate: opt.Recalibrate = 20
     images: opt.Images
-    num_classes: int | None
+    num_classes: opt.NumClasses = None
     masks: opt.Masks
     training: opt.Training
     machines: opt.Machines
     folder: opt.FileOrRunFolder
-    show: Out
+    output: opt.Work
+
+    @cached_property
+    def show(self) -> Out:
+        """Where it is shown."""
+        return self.output.show()
 
     @property
     def trains(self) -> bool:
@@ -116,7 +120,7 @@ def training_of(asked: Asked) -> "TrainConfig":
     )
 
 
-def sketching(asked: Asked) -> "Pruning":
+def sketching(context: typer.Context, asked: Asked) -> "Pruning":
     """Filters that are replaced by a sketch of them.
 
     Raises:
@@ -129,7 +133,7 @@ def sketching(asked: Asked) -> "Pruning":
 
     said = asked.amount.settings()
     if "keep_rate" not in said:
-        raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=asked.context)
+        raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=context)
     if asked.schedule.start_conv is not None:
         said["start_conv"] = asked.schedule.start_conv
     said["skip"] = tuple(said.get("skip", ()))

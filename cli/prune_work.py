@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..engine.network.sources import Source
 
 
-def prune_at_once(asked: Asked) -> None:
+def prune_at_once(context: typer.Context, asked: Asked) -> None:
     """Score, remove at once, prove, measure, and write one file."""
     from ..engine.jobs.job import Job, Untrained
     from ..engine.jobs.prepare import prepare
@@ -34,7 +34,7 @@ def prune_at_once(asked: Asked) -> None:
     from ..engine.selection import plan as plans
 
     show, folder, machines = asked.show, asked.folder, asked.machines
-    pruning = sketching(asked) if asked.method == "sketch" else selecting(asked)
+    pruning = sketching(context, asked) if asked.method == "sketch" else selecting(asked)
     path = folder.out or beside(asked.file, asked.network.arch)
     _check_outputs(asked, path)
     machines.start()
@@ -59,7 +59,7 @@ def prune_at_once(asked: Asked) -> None:
         return
     outcome = show.progress(run_pruning(ready))
     wanted = compared_with_recipes(asked, pruning)
-    hold_against_recipe(asked.context, show, outcome.network, wanted, outcome.after)
+    hold_against_recipe(context, show, outcome.network, wanted, outcome.after)
 
     save_network(path, outcome.network, force=folder.force)
     if asked.plan_out is not None:
@@ -70,9 +70,9 @@ def prune_at_once(asked: Asked) -> None:
         show.saved(asked.plan_out)
 
 
-def prune_in_training(asked: Asked) -> None:
+def prune_in_training(context: typer.Context, asked: Asked) -> None:
     """Begin a run in which filters leave while the network trains, and see it through."""
-    asked.machines.start_together(asked.context)
+    asked.machines.start_together(context)
     from ..engine.jobs.job import Job
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_pruning
@@ -102,7 +102,7 @@ def prune_in_training(asked: Asked) -> None:
     if pruning.schedule.scores_filters:
         assert ready.schedule is not None
         forecast = ready.schedule.chooser.forecast
-        hold_against_recipe(asked.context, show, ready.network, pruning.allocation, forecast.after)
+        hold_against_recipe(context, show, ready.network, pruning.allocation, forecast.after)
     say_aim(show, ready)
     name = run_name(asked.way, ready.network, ready.images)
     if folder.dry_run:
@@ -113,13 +113,13 @@ def prune_in_training(asked: Asked) -> None:
     show_outcome(show, pruning, outcome, outcome.path)
 
 
-def resume_pruning(asked: Asked, folder: Path) -> None:
+def resume_pruning(context: typer.Context, asked: Asked, folder: Path) -> None:
     """Go on with an interrupted run, with the settings it was begun with."""
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_pruning
 
-    run, job = open_interrupted(folder, "prune", asked.context)
-    asked.machines.start_together(asked.context)
+    run, job = open_interrupted(folder, "prune", context)
+    asked.machines.start_together(context)
     ready = prepare(job)
     say_aim(asked.show, ready)
     events = run_pruning(ready, run, resume=True)

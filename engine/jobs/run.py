@@ -120,7 +120,7 @@ def _in_training(
 
     def conclude(after_training: Accuracy) -> Generator[Event, None, Mapping[str, Any]]:
         nonlocal outcome
-        accuracies = {**before, **steering.accuracies, pruning.transfer.full: after_training}
+        accuracies = {**before, **steering.hooks.accuracies, pruning.transfer.full: after_training}
         trained = replace(marked, model=model)
         outcome = yield from _cut_out(ready, pruning, schedule, steering, trained, accuracies, run)
         return outcome.report()
@@ -144,10 +144,10 @@ def _cut_out(
     """Make the narrow network of the trained one, test and save it."""
     transfer, size = pruning.transfer, trained.input_size
     residual = schedule.chooser.wanted.residual
-    facts = steering.facts
+    facts = steering.hooks.facts
     wide = copy.deepcopy(trained.model).to(memory_format=torch.contiguous_format)
     seen = view(wide, trace(wide, size), size, residual)
-    thin = transfer.narrow(replace(trained, model=wide), seen, lambda _: steering.masked)
+    thin = transfer.narrow(replace(trained, model=wide), seen, lambda _: steering.hooks.masked)
     accuracy = yield from _test(ready, thin.model)
     folded = {**trained.folded, **thin.folded}
     network = measured(replace(trained, model=thin.model, folded=folded), accuracy, ready.images.info)

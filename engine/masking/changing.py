@@ -9,7 +9,7 @@ from torch.optim import SGD
 
 from ..events import Accuracy, MasksSet
 from ..graph.channels import ChannelMap
-from ..training.hooks import Hooks
+from .hooks import ScheduleHooks
 from .rows import (
     MaskedRows,
     ids_on,
@@ -21,7 +21,7 @@ from .rows import (
 )
 
 
-class ChangingMasks(Hooks):
+class ChangingMasks(ScheduleHooks):
     """The hooks of FPGM's schedule.
 
     He et al., CVPR 2019, arXiv 1811.00250, Alg. 1; soft as in He et al., IJCAI 2018, arXiv 1808.06866.
@@ -66,9 +66,13 @@ class ChangingMasks(Hooks):
         self._choose, self._macs, self._test = choose, macs, test
         self._hard, self._epochs, self._prune_every = hard, epochs, prune_every
         self._steps_per_epoch = steps_per_epoch
-        self.masked: frozenset[int] = frozenset()
         self.live: Accuracy | None = None
         self._filters: list[MaskedRows] = []
+
+    @property
+    def accuracies(self) -> dict[str, Accuracy]:
+        """With the last masks and BN still alive, once that was measured."""
+        return {} if self.live is None else {"live": self.live}
 
     def before_epoch(self, epoch: int, optimizer: SGD) -> MasksSet | None:
         """Set the first masks; let no momentum move what is to stay zero."""

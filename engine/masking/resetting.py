@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...archs.units import Compactor
 from ..events import MasksSet
-from ..training.hooks import Hooks
+from .hooks import ScheduleHooks
 from .rule import MaskRule
 
 
@@ -26,7 +26,7 @@ class Penalty(Protocol):
     def mask_interval(self) -> int: ...
 
 
-class ResettingGradients(Hooks):
+class ResettingGradients(ScheduleHooks):
     """The hooks that make a training ResRep's.
 
     They keep no state: the masks are the compactors' own buffers, and so part of every checkpoint.
@@ -44,6 +44,11 @@ class ResettingGradients(Hooks):
         self._rule = rule
         self._penalty = penalty
         self._steps_per_epoch = steps_per_epoch
+
+    @property
+    def facts(self) -> dict[str, float]:
+        """The MACs that were to be reached, and what the masks leave."""
+        return {"target": self._rule.target, "masked": self._rule.macs_of(active_rows(self._compactors))}
 
     def after_backward(self, step: int) -> None:
         """Reset the gradients of masked rows, and pull all rows to zero."""

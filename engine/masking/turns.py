@@ -12,7 +12,7 @@ from ..errors import AllocationError
 from ..events import ConvMasked
 from ..graph.channels import ChannelMap, Group
 from ..selection.selection import Selection
-from ..training.hooks import Hooks
+from .hooks import ScheduleHooks
 from .rows import MaskedRows, ids_on, masked_producers, silence, zero_gradients
 
 SAY_MORE = "say more with `rate`, `compress_rate` or `flops`"
@@ -70,7 +70,7 @@ def _number(start_conv: str, groups: Sequence[Group]) -> int:
     raise AllocationError(f"no conv '{start_conv}' may lose filters; {nearest(start_conv, number_of)}")
 
 
-class LayersInTurn(Hooks):
+class LayersInTurn(ScheduleHooks):
     """The hooks of HRank's schedule.
 
     Lin et al., CVPR 2020, arXiv 2002.10179, as the authors train: what is masked stays zero, and
@@ -102,11 +102,6 @@ class LayersInTurn(Hooks):
         self._macs, self._epochs = macs, epochs
         self._begun = 0  # turns
         self._held: list[MaskedRows] = []
-
-    @property
-    def masked(self) -> frozenset[int]:
-        """The channels that are masked now."""
-        return frozenset().union(*(turn.masked(self._leaving) for turn in self._turns[: self._begun]))
 
     def before_epoch(self, epoch: int, optimizer: SGD) -> ConvMasked | None:
         """Begin the next turn where it is time."""
@@ -145,5 +140,6 @@ class LayersInTurn(Hooks):
 
     def _mask(self, begun: int) -> None:
         self._begun = begun
+        self.masked = frozenset().union(*(turn.masked(self._leaving) for turn in self._turns[:begun]))
         silence(self._model, self._map, self.masked)
         self._held = masked_producers(self._model, self._map, self.masked)

@@ -1,7 +1,7 @@
 """Schedules, which say when filters leave: one file each, found by file name."""
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,15 +10,15 @@ from ..errors import TrainingError
 
 if TYPE_CHECKING:
     from ..data import ImageData
-    from ..events import Accuracy, Event
+    from ..events import Event
     from ..graph.channels import ChannelMap
     from ..graph.cost import Cost
+    from ..masking.hooks import ScheduleHooks
     from ..narrowing.chooser import Chooser
     from ..scores.scoring import Scoring
     from ..selection.allocation import Allocation
     from ..selection.selection import Selection
     from ..training.config import TrainConfig
-    from ..training.hooks import Hooks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,36 +100,21 @@ class Ready:
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """What steers a training, and what is known when it is over.
+    """A training in which filters leave, ready to begin.
 
     Attributes:
-        hooks: act in every step.
+        hooks: act in every step, and know what is masked.
         config: of the whole training.
         map: the network's channels as pruning sees them, what cannot be cut out pinned.
         selection: what was chosen before the training.
         notes: what a user should know.
     """
 
-    hooks: "Hooks"
+    hooks: "ScheduleHooks"
     config: "TrainConfig"
     map: "ChannelMap"
     selection: "Selection"
-    notes: tuple[str, ...] = field(default=())
-
-    @property
-    def masked(self) -> frozenset[int]:
-        """The channels that are masked now."""
-        return frozenset()
-
-    @property
-    def accuracies(self) -> "Mapping[str, Accuracy]":
-        """What was measured on the way, by stage."""
-        return {}
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the report says of the training beside its accuracies, plain values only."""
-        return {}
+    notes: tuple[str, ...] = ()
 
 
 def names() -> list[str]:

@@ -11,7 +11,7 @@ from ..data import ImageData
 from ..errors import AllocationError, TrainingError
 from ..events import Event
 from ..graph.cost import Counter
-from ..masking.resetting import ResettingGradients, active_rows
+from ..masking.resetting import ResettingGradients
 from ..masking.rule import GRANULARITY, MaskRule
 from ..modules.guests import COMPACTORS
 from ..narrowing.chooser import Chooser
@@ -145,7 +145,7 @@ class _Ready(Ready):
     def aim(self) -> dict[str, float]:
         return {"compactors": len(self.sites), "target": self.rule.target}
 
-    def begin(self) -> Generator[Event, None, "_Steering"]:
+    def begin(self) -> Generator[Event, None, Steering]:
         yield from ()
         config, data = self.config, self.data
         assert config is not None
@@ -157,16 +157,4 @@ class _Ready(Ready):
             steps_per_epoch(data, config.batch_size),
         )
         selection = Selection(frozenset(), {}, refused=self.refused)
-        return _Steering(hooks, config, self.chooser.traced.map, selection, ready=self)
-
-
-@dataclass(frozen=True, eq=False)
-class _Steering(Steering):
-    ready: _Ready | None = None
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The MACs that were to be reached, and what the masks leave."""
-        assert self.ready is not None
-        active = active_rows([site.compactor for site in self.ready.sites])
-        return {"target": self.ready.rule.target, "masked": self.ready.rule.macs_of(active)}
+        return Steering(hooks, config, self.chooser.traced.map, selection)

@@ -69,7 +69,7 @@ class _Ready(Ready):
         removed = self.chooser.forecast.selection.removed
         return frozenset().union(*(turn.masked(removed) for turn in self.turns))
 
-    def begin(self) -> Generator[Event, None, "_Steering"]:
+    def begin(self) -> Generator[Event, None, Steering]:
         trial = yield from trying(self.chooser)
         due = turns(trial.map, trial.selection, self.schedule.start_conv)
         model, counter = self.chooser.network.model, Counter(trial.map)
@@ -83,13 +83,4 @@ class _Ready(Ready):
         )
         assert self.config is not None
         one_turn = replace(self.config, epochs=self.epochs, cycle_epochs=None)
-        return _Steering(hooks, whole(one_turn, len(due)), **vars(trial))
-
-
-@dataclass(frozen=True, eq=False)
-class _Steering(Steering):
-    hooks: LayersInTurn
-
-    @property
-    def masked(self) -> frozenset[int]:
-        return self.hooks.masked
+        return Steering(hooks, whole(one_turn, len(due)), **vars(trial))

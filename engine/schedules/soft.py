@@ -59,7 +59,7 @@ class Soft(Schedule):
 class _Ready(Ready):
     schedule: Soft
 
-    def begin(self) -> Generator[Event, None, "_Steering"]:
+    def begin(self) -> Generator[Event, None, Steering]:
         chooser, config, data = self.chooser, self.config, self.data
         assert config is not None
         assert data is not None
@@ -81,17 +81,4 @@ class _Ready(Ready):
             prune_every=self.schedule.prune_every,
             steps_per_epoch=steps_per_epoch(data, config.batch_size),
         )
-        return _Steering(hooks, config, **vars(trial))
-
-
-@dataclass(frozen=True, eq=False)
-class _Steering(Steering):
-    hooks: ChangingMasks
-
-    @property
-    def masked(self) -> frozenset[int]:
-        return self.hooks.masked
-
-    @property
-    def accuracies(self) -> dict[str, Accuracy]:
-        return {} if self.hooks.live is None else {"live": self.hooks.live}
+        return Steering(hooks, config, **vars(trial))
