@@ -175,7 +175,7 @@ def test_layouts_that_are_no_data_set(root, tmp_path):
     with pytest.raises(DataError, match="data set 'imagefolder' needs `data_dir`"):
         open_data("imagefolder")
     assert refusal(tmp_path / "none").startswith(
-        f"no folder {str(tmp_path / 'none')!r}; --data-dir names one"
+        f"no folder {str(tmp_path / 'none')!r}; `data_dir` names one"
     )
     (root / "val").rename(root / "held")
     assert refusal(root).startswith(f"no folder 'val' or 'test' in {str(root)!r}; expected train/ and val/")
