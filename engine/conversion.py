@@ -192,7 +192,7 @@ def _check_destination(destination: Path, source: Path, to: str | None) -> None:
     if to in (None, "deploy"):
         return
     if formats.format_of(destination) != formats.format_of(f"x{EXTENSIONS[to]}"):
-        raise EngineError(f"--to {to} writes {EXTENSIONS[to]}, not '{destination}'; leave one of them out")
+        raise EngineError(f"`to` {to} writes {EXTENSIONS[to]}, not '{destination}'; leave one of them out")
 
 
 def _in_style(weight_file: WeightFile, style: str | None) -> WeightFile:

@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
     if kind not in ("cpu", "cuda") or (":" in name and not (kind == "cuda" and index.isdecimal())):
         raise EngineError(f"no device '{name}'; allowed: auto, cpu, cuda, cuda:N")
     if kind == "cuda" and not present:
-        raise EngineError(f"device '{name}' was asked for, but PyTorch sees no GPU; use --device cpu")
+        raise EngineError(f"device '{name}' was asked for, but PyTorch sees no GPU; use `device` cpu")
     if kind == "cuda" and int(index or 0) >= present:
         raise EngineError(
             f"device '{name}' was asked for, but there are only {present} GPUs, cuda:0 the first"

@@ -58,7 +58,7 @@ def check_output(path: str | Path, force: bool = False) -> None:
         if not (path.is_file() or path.is_symlink()):
             raise UnwritableOutput(f"output '{path}' is not a regular file; name another")
         if not force:
-            raise OutputExists(f"output '{path}' exists; name another, or replace it with --force")
+            raise OutputExists(f"output '{path}' exists; name another, or replace it with `force`")
     folder = path.parent
     if not folder.exists():
         raise UnwritableOutput(

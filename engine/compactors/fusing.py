@@ -42,7 +42,7 @@ def compactors_by_layer(
         if known is None or known.kind != "conv" or known.groups > 1:
             raise EngineError(
                 f"the compactor of {unit} does not stand behind a plain convolution of its own; "
-                "train with --method resrep, which places compactors where they can"
+                "train with `method` resrep, which places compactors where they can"
             )
     return {layers[unit]: compactor for unit, compactor in present.items()}
 

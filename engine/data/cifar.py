@@ -52,6 +52,6 @@ def _load(options: Options, train: bool) -> datasets.CIFAR10:
     except (OSError, RuntimeError) as error:
         reason = f"could not be downloaded ({error})" if options.download else "is not there or incomplete"
         raise DataError(
-            f"{options.name} in {str(root)!r} {reason}; pass --download, or unpack {address} there, "
-            "or use --dataset imagefolder --data-dir DIR"
+            f"{options.name} in {str(root)!r} {reason}; pass `download`, or unpack {address} there, "
+            "or use `dataset` imagefolder `data_dir` DIR"
         ) from error

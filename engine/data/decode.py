@@ -66,7 +66,7 @@ def decode_all(listing: Listing, size: Size | None) -> NDArray[np.uint8]:
         elif image.size != (width, height):
             raise DataError(
                 f"image {str(path)!r} is {image.height}x{image.width}, the first one {height}x{width}; "
-                "give --image-size to resize them all"
+                "give `image_size` to resize them all"
             )
         images_NCHW[position] = np.asarray(image).transpose(2, 0, 1)
 

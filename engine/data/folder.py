@@ -25,7 +25,7 @@ def open_folder(options: Options) -> ImageData:
     """
     if options.data_dir is None:
         raise DataError(
-            f"data set {options.name!r} needs --data-dir, a folder with train/ and val/ (or test/)"
+            f"data set {options.name!r} needs `data_dir`, a folder with train/ and val/ (or test/)"
         )
     listings = list_splits(options.data_dir)
     if _are_small(listings["train"], options.image_size):
@@ -55,7 +55,7 @@ def _in_memory(listings: dict[str, Listing], options: Options) -> MemoryData:
         raise DataError(
             f"images in {str(listings['train'].folder)!r} are {height}x{width}, those in "
             f"{str(listings['test'].folder)!r} {test_size[0]}x{test_size[1]}; "
-            "give --image-size to resize them all"
+            "give `image_size` to resize them all"
         )
     labels = {split: listings[split].labels for split in SPLITS}
     info = _info(listings["train"], (3, height, width), options)

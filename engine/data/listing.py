@@ -46,7 +46,7 @@ def list_splits(root: Path) -> dict[str, Listing]:
         DataError: the root, a split, a class or all the images of a class are missing, or the classes differ.
     """
     if not root.is_dir():
-        raise DataError(f"no folder {str(root)!r}; --data-dir names one with train/ and val/ (or test/)")
+        raise DataError(f"no folder {str(root)!r}; `data_dir` names one with train/ and val/ (or test/)")
     held_out = "val" if (root / "val").is_dir() else "test"
     for folder in ("train", held_out):
         if not (root / folder).is_dir():

@@ -22,6 +22,6 @@ class Options:
         """Stop where images have one size and another one is asked for."""
         if self.image_size not in (None, side):
             raise DataError(
-                f"--image-size {self.image_size}, but data set {self.name!r} has images of {side}x{side}; "
+                f"`image_size` {self.image_size}, but data set {self.name!r} has images of {side}x{side}; "
                 "only 'imagefolder' and 'imagenet' resize"
             )

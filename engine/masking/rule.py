@@ -80,8 +80,8 @@ class MaskRule:
             raise AllocationError(
                 f"flops target {self.target:,.0f} is out of reach: with one channel left behind each of the "
                 f"{self._compactor_C.max() + 1} compactors the network still has {least:,} MACs, "
-                f"{least / self.whole:.3f} of {self.whole:,}; raise --flops, skip fewer layers, or narrow "
-                "residual streams too with --residual coupled"
+                f"{least / self.whole:.3f} of {self.whole:,}; raise `flops`, skip fewer layers, or narrow "
+                "residual streams too with `residual` coupled"
             )
 
     def macs_of(self, active: NDArray[np.bool_]) -> int:

@@ -10,7 +10,7 @@ from ...archs.units import Merge
 from ..errors import FitError
 from .guests import nothing_instead
 
-ANOTHER_ARCH = "is this another arch? name it with --arch"
+ANOTHER_ARCH = "is this another arch? name it with `arch`"
 COUNTER = "num_batches_tracked"
 
 

@@ -108,7 +108,7 @@ def new_network(
     arch = registry.get(arch_name)
     num_classes = num_classes or arch.num_classes
     if num_classes is None:
-        raise ArchError(f"arch '{arch_name}' does not say its number of classes; give --num-classes")
+        raise ArchError(f"arch '{arch_name}' does not say its number of classes; give `num_classes`")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = arch.build(num_classes)
@@ -226,13 +226,13 @@ def _arch_name(weight_file: WeightFile, given: str | None, path: str | Path) -> 
             # Importing what a file names would run whatever the file's author wants.
             raise ArchError(
                 f"'{path}' says its network is made by {stored!r}, which is not imported unasked; "
-                f"if you trust it, give --arch {stored}"
+                f"if you trust it, give `arch` {stored}"
             )
         return stored
     found = recognise(weight_file.tensors)
     if len(found) != 1:
         why = f"its names fit {' and '.join(found)}" if found else "its names are not recognised"
-        raise ArchError(f"'{path}' does not say its arch, and {why}; name it with --arch")
+        raise ArchError(f"'{path}' does not say its arch, and {why}; name it with `arch`")
     return found[0]
 
 
@@ -252,7 +252,7 @@ def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tup
         return (channels, given, given)
     size = given or arch.input_size
     if size is None:
-        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give --image-size")
+        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give `image_size`")
     return tuple(size)
 
 

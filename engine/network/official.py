@@ -45,7 +45,7 @@ def official_weights(name: str) -> Official:
         except (OSError, RuntimeError) as error:
             raise EngineError(
                 f"{weights.url} cannot be downloaded ({error}); fetch it where there is a network, "
-                f"then convert the file: prune convert {path.name} --arch {_ours(short) or arch}"
+                f"then convert {path.name} with `arch` {_ours(short) or arch}"
             ) from error
     return Official(path, _ours(short) or arch, tuple(weights.meta["categories"]))
 

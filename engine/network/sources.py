@@ -84,18 +84,18 @@ def check_match(network: Network, data: ImageData) -> None:
         have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
         bare = network.sha256 is not None and not network.history  # its arch's size was taken for its own
         advice = (
-            f"say with --image-size {info.input_size[-1]} that it is for these, or choose others"
+            f"say with `image_size` {info.input_size[-1]} that it is for these, or choose others"
             if bare and info.input_size[0] == network.input_size[0]
             else "choose other images"
         )
         raise DataError(
-            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; {advice} with --dataset "
-            f"and --data-dir, or resize a folder of images with --image-size {network.input_size[-1]}"
+            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; {advice} with `dataset` "
+            f"and `data_dir`, or resize a folder of images with `image_size` {network.input_size[-1]}"
         )
     if info.num_classes != network.num_classes:
         raise DataError(
             f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} "
-            "apart; choose the images it was made for with --dataset and --data-dir"
+            "apart; choose the images it was made for with `dataset` and `data_dir`"
         )
 
 
@@ -110,12 +110,12 @@ def random_network(
         DataError: no such images, or of another number of classes or another size than asked for.
     """
     if arch is None:
-        raise EngineError("a network with random weights needs the name of its arch; give --arch")
+        raise EngineError("a network with random weights needs the name of its arch; give `arch`")
     data = images.open()
     info = data.info
     if num_classes not in (None, info.num_classes):
         raise DataError(
-            f"--num-classes {num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
+            f"`num_classes` {num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
         )
     network = new_network(arch, num_classes=info.num_classes, input_size=info.input_size, seed=seed)
     check_match(network, data)
@@ -144,12 +144,12 @@ def find_network(
         if num_classes not in (None, network.num_classes):
             raise EngineError(
                 f"'{path}' tells {network.num_classes} classes apart, "
-                f"not the {num_classes} of --num-classes; "
+                f"not the {num_classes} of `num_classes`; "
                 "leave that out"
             )
         return Source(network, str(path), trained=True)
     if arch is None:
-        raise EngineError("give a weight file, or the name of a network with --arch")
+        raise EngineError("give a weight file, or the name of a network with `arch`")
     name = registry.get(arch).name
     base = newest_base(RUNS, name, images.name_for())
     if base is not None:

@@ -68,11 +68,11 @@ def join(device: str) -> torch.device:
 def _own_gpu(device: str) -> torch.device:
     local, present = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if ":" in device:
-        raise EngineError(f"device '{device}' is one GPU, and each process needs its own; use --device cuda")
+        raise EngineError(f"device '{device}' is one GPU, and each process needs its own; use `device` cuda")
     if local >= present:
         raise EngineError(
             f"process {local} of this machine needs a GPU of its own, and there are {present}; "
-            "start fewer processes, or use --device cpu"
+            "start fewer processes, or use `device` cpu"
         )
     return torch.device("cuda", local)
 
@@ -126,7 +126,7 @@ def share_of(batch_size: int) -> int:
     if batch_size % processes():
         raise TrainingError(
             f"batch size {batch_size} cannot be shared by {processes()} processes; "
-            f"give --batch-size a multiple of {processes()}"
+            f"give `batch_size` a multiple of {processes()}"
         )
     return batch_size // processes()
 

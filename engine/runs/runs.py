@@ -72,10 +72,10 @@ class Run:
             TrainingError: the folder is in use, or is a file.
         """
         if folder.exists() and not folder.is_dir():
-            raise TrainingError(f"{folder} is a file; a run needs a folder: choose another --out")
+            raise TrainingError(f"{folder} is a file; a run needs a folder: choose another `out`")
         if not force and folder.is_dir() and any(folder.iterdir()):
             raise TrainingError(
-                f"{folder} is not empty; resume it with --resume, choose another folder, or use --force"
+                f"{folder} is not empty; resume it with `resume`, choose another folder, or use `force`"
             )
 
     @classmethod
@@ -139,7 +139,7 @@ def check_runs(root: Path) -> None:
     """
     there = next(path for path in (root.absolute(), *root.absolute().parents) if path.exists())
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        raise TrainingError(f"no run folder can be made in '{there}'; name an output with --out")
+        raise TrainingError(f"no run folder can be made in '{there}'; name an output with `out`")
 
 
 class WatchedRun(Run):

@@ -69,7 +69,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         TrainingError: the file is missing, damaged or of another kind.
     """
     if not path.is_file():
-        raise TrainingError(f"there is no checkpoint {path}; start the run anew, without --resume")
+        raise TrainingError(f"there is no checkpoint {path}; start the run anew, without `resume`")
     try:
         with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the checksums it writes
             if archive.testzip() is not None:

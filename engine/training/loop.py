@@ -92,7 +92,7 @@ def train(
             ) from error
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"{trainer.device} ran out of memory at batch size {config.batch_size}; lower --batch-size"
+                f"{trainer.device} ran out of memory at batch size {config.batch_size}; lower `batch_size`"
             ) from error
         finally:
             model.to(memory_format=torch.contiguous_format)

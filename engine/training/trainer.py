@@ -209,7 +209,7 @@ class Trainer:
         raise TrainingError(
             f"{what} in epoch {epoch}, step {step} of {self.steps_per_epoch}, at learning rate "
             f"{self._rate(epoch, step):.3g}; the checkpoint of epoch {self.progress.epoch} stays in "
-            f"{self.run.checkpoint}; try a lower --lr, some --warmup-epochs, or --precision fp32"
+            f"{self.run.checkpoint}; try a lower `lr`, some `warmup_epochs`, or `precision` fp32"
         )
 
     def _finish(self) -> Generator[Event, None, Finished]:

@@ -109,7 +109,7 @@ def test_a_file_that_fits_several_archs_or_none_asks_for_the_name(tmp_path, monk
     frame = recognition._lasting_by_arch()["vc"]
     monkeypatch.setattr(recognition, "_lasting_by_arch", lambda: {"vc": frame, "vd": frame})
     with pytest.raises(
-        ArchError, match="does not say its arch, and its names fit vc and vd; name it with --arch"
+        ArchError, match="does not say its arch, and its names fit vc and vd; name it with `arch`"
     ):
         load_network(path)
     monkeypatch.setattr(recognition, "_lasting_by_arch", dict)

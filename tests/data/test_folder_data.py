@@ -143,7 +143,7 @@ def test_cache_folder(monkeypatch, tmp_path):
 def test_images_of_other_sizes_need_an_image_size(root):
     save_image(root / "train" / "dog" / "1.png", height=9, width=12)
     message = refusal(root)
-    assert message.endswith("is 9x12, the first one 8x8; give --image-size to resize them all")
+    assert message.endswith("is 9x12, the first one 8x8; give `image_size` to resize them all")
     assert str(root / "train" / "dog" / "1.png") in message
     data = open_data("imagefolder", root, image_size=6)
     assert data.info.input_size == (3, 6, 6)
@@ -154,7 +154,7 @@ def test_splits_of_different_sizes_need_an_image_size(root):
     for name in ("cat", "dog"):
         save_image(root / "val" / name / "0.png", height=10, width=8)
     assert "are 8x8, those in" in refusal(root)
-    assert refusal(root).endswith("10x8; give --image-size to resize them all")
+    assert refusal(root).endswith("10x8; give `image_size` to resize them all")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n damaged"])
@@ -172,10 +172,10 @@ def test_truncated_images_are_named(root):
 
 
 def test_layouts_that_are_no_data_set(root, tmp_path):
-    with pytest.raises(DataError, match="data set 'imagefolder' needs --data-dir"):
+    with pytest.raises(DataError, match="data set 'imagefolder' needs `data_dir`"):
         open_data("imagefolder")
     assert refusal(tmp_path / "none").startswith(
-        f"no folder {str(tmp_path / 'none')!r}; --data-dir names one"
+        f"no folder {str(tmp_path / 'none')!r}; `data_dir` names one"
     )
     (root / "val").rename(root / "held")
     assert refusal(root).startswith(f"no folder 'val' or 'test' in {str(root)!r}; expected train/ and val/")

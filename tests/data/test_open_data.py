@@ -79,7 +79,7 @@ def test_normalisation_can_be_given():
 
 def test_image_size_where_it_means_nothing():
     assert open_data("digits", image_size=16).info.input_size == (3, 16, 16)
-    with pytest.raises(DataError, match="--image-size 32, but data set 'digits' has images of 16x16"):
+    with pytest.raises(DataError, match="`image_size` 32, but data set 'digits' has images of 16x16"):
         open_data("digits", image_size=32)
     with pytest.raises(DataError, match="image size 0; it must be at least 1 pixel"):
         open_data("digits", image_size=0)
@@ -91,9 +91,9 @@ def test_missing_cifar_says_what_to_do(name, tmp_path):
         open_data(name, tmp_path)
     message = str(caught.value)
     assert message.startswith(
-        f"{name} in {str(tmp_path)!r} is not there or incomplete; pass --download, or unpack "
+        f"{name} in {str(tmp_path)!r} is not there or incomplete; pass `download`, or unpack "
     )
-    assert message.endswith("or use --dataset imagefolder --data-dir DIR")
+    assert message.endswith("or use `dataset` imagefolder `data_dir` DIR")
 
 
 def test_a_failed_download_says_so(tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_a_failed_download_says_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cifar.datasets.CIFAR10, "download", offline)
     with pytest.raises(
-        DataError, match=r"could not be downloaded \(no route to host\); pass --download, or unpack"
+        DataError, match=r"could not be downloaded \(no route to host\); pass `download`, or unpack"
     ):
         open_data("cifar10", tmp_path, download=True)
 

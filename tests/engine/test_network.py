@@ -38,7 +38,7 @@ def test_bare_files_are_recognised_by_their_names(name, tmp_path):
 
 def test_a_file_nobody_recognises_asks_for_its_arch(tmp_path):
     write(tmp_path / "odd.hdf5", WeightFile({"odd.weight": np.zeros((3, 3), np.float32)}, {}))
-    with pytest.raises(ArchError, match=r"does not say its arch.*--arch"):
+    with pytest.raises(ArchError, match=r"does not say its arch.*`arch`"):
         load_network(tmp_path / "odd.hdf5")
 
 

@@ -46,6 +46,8 @@ def test_logits_equal_torchvisions(name, file, cache, tmp_path):
 
 
 def test_without_a_network_the_way_out_is_named(cache, tmp_path):
-    with pytest.raises(EngineError, match=r"cannot be downloaded .*prune convert resnet50-.*--arch resnet50"):
+    with pytest.raises(
+        EngineError, match=r"cannot be downloaded .*then convert resnet50-.* with `arch` resnet50"
+    ):
         convert(tmp_path / "torchvision:resnet50")
     assert not list(cache.iterdir())

@@ -86,7 +86,7 @@ def test_the_new_file_has_the_usual_mode(tmp_path):
 def test_an_existing_output_is_refused_without_force(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b"old")
-    with pytest.raises(OutputExists, match=r"exists.*--force"):
+    with pytest.raises(OutputExists, match=r"exists.*`force`"):
         check_output(path)
     with pytest.raises(OutputExists), atomic_write(path) as aside:
         aside.write_bytes(b"new")

@@ -205,7 +205,7 @@ class TestRefusals:
     def test_a_format_and_another_suffix(self, tmp_path):
         save_network(tmp_path / "a.hdf5", new_network("resnet20"))
         result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.hdf5"), "b.pth", "--to", "hdf5"])
-        assert "--to hdf5 writes .hdf5, not 'b.pth'" in str(result.exception)
+        assert "`to` hdf5 writes .hdf5, not 'b.pth'" in str(result.exception)
 
     def test_all_rows_dead(self, randomise, wear):
         network, sites = worn("resnet20", (3, 32, 32), randomise, wear)
