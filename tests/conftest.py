@@ -3,10 +3,14 @@
 import json
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 # Read when torch or NumPy is first imported, here or in a child: one thread, so that a test computes the same
 # numbers everywhere.
@@ -51,3 +55,17 @@ def shared_data() -> Path:
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: a shell ignores it for all that it runs in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_exports() -> Iterator[None]:
+    """Let networks that are alike be exported once."""
+    if os.environ.get("PRUNE_EXPORT_ALWAYS") == "1":
+        yield
+        return
+    from exports import sharing
+    from prune.engine.graph import trace
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "export", sharing(trace.export))
+        yield

@@ -1,0 +1,109 @@
+"""Exported programs kept over a session: tests trace the same few networks thousands of times.
+
+`torch.export` takes three quarters of the time of pruning a small network. What it returns depends on the
+code of the network, on what its modules keep beside tensors, on the kinds of its tensors, and on the contents
+of those that are no weights. Networks that are alike in all of these share one program; one that keeps
+anything whose meaning cannot be compared, such as a hook or a closure, is exported every time.
+`PRUNE_EXPORT_ALWAYS=1` turns this off.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ROOM = 200  # programs; those of large networks hold some MB each
+REGISTERED = ("_parameters", "_buffers", "_modules")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+PLAIN = (int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, type(None), type)
+
+
+class Incomparable(Exception):
+    """Something is kept whose meaning cannot be told from its looks."""
+
+
+def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
+    """`torch.export.export`, asked once for networks that are alike."""
+    kept: dict[Hashable, Any] = {}
+
+    @functools.wraps(export)
+    def shared(model: nn.Module, images: tuple[Tensor, ...], **options: Any) -> Any:
+        try:
+            key = (likeness(model), tuple(kind(tensor) for tensor in images), looks(options))
+        except Incomparable:
+            return export(model, images, **options)
+        if key not in kept:
+            program = export(model, images, **options)
+            if len(kept) == ROOM:
+                del kept[next(iter(kept))]
+            # Without the program's own weights: they would keep every network alive.
+            kept[key] = types.SimpleNamespace(
+                graph=program.graph, graph_signature=program.graph_signature, call_spec=program.call_spec
+            )
+        return kept[key]
+
+    return shared
+
+
+def likeness(model: nn.Module) -> Hashable:
+    """What an export depends on; equal for networks that give the same program.
+
+    Raises:
+        Incomparable: this cannot be told.
+    """
+    return tuple(_modules(model)), tuple(_tensors(model))
+
+
+def _modules(model: nn.Module) -> Iterator[Hashable]:
+    first: dict[int, int] = {}
+    for number, (name, module) in enumerate(model.named_modules(remove_duplicate=False)):
+        own = {
+            key: value
+            for key, value in vars(module).items()
+            if key not in ("_parameters", "_buffers", "_modules")
+        }
+        yield name, first.setdefault(id(module), number), type(module), type(module).forward, looks(own)
+
+
+def _tensors(model: nn.Module) -> Iterator[Hashable]:
+    first: dict[int, int] = {}
+    for kept in (model.named_parameters, model.named_buffers):
+        for name, tensor in kept(remove_duplicate=False):
+            content = None
+            if kept == model.named_buffers and not name.endswith(STATISTICS):
+                content = str(tensor.tolist())
+            yield name, first.setdefault(id(tensor), len(first)), kind(tensor), content
+
+
+def kind(tensor: Tensor) -> Hashable:
+    return type(tensor), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
+
+
+def looks(value: Any) -> Hashable:
+    """A value in a form that can be compared.
+
+    Raises:
+        Incomparable: it has none.
+    """
+    match value:
+        case dict():
+            return type(value), tuple((looks(key), looks(item)) for key, item in value.items())
+        case list() | tuple():
+            return type(value), tuple(looks(item) for item in value)
+        case set() | frozenset():
+            return type(value), frozenset(looks(item) for item in value)
+        case functools.partial():
+            return functools.partial, looks(value.func), looks(value.args), looks(value.keywords)
+        case types.FunctionType() if value.__closure__ is None:
+            return value
+        case types.BuiltinFunctionType() if value.__self__ is None or isinstance(
+            value.__self__, types.ModuleType
+        ):
+            return value
+        case _ if isinstance(value, PLAIN):
+            return type(value), value
+        case _:
+            raise Incomparable(type(value).__name__)
