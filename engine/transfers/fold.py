@@ -1,7 +1,9 @@
 """Compactors folded into the convolutions before them, rows that are zero left out: ResRep's end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...archs.units import Compactor
 from ..compactors.folding import THRESHOLD, fold
 from ..graph.cost import count
 from ..graph.residual import View
@@ -24,7 +26,7 @@ class Fold(Transfer):
     def narrow(self, network: Network, seen: View, choose: Choose) -> Thin:
         """Fold; see `Transfer.narrow`. The compactors' rows decide what leaves, and nobody else is asked."""
         compactors = tuple(dict.fromkeys(COMPACTORS.placed(network.model).values()))
-        lingering = ~active_rows(compactors) & (row_norms(compactors) >= THRESHOLD)
+        lingering = _lingering(compactors) if compactors else 0
         folded = fold(network.model, network.input_size)
         device = next(network.model.parameters()).device
         model = folded.model.to(device)
@@ -40,7 +42,12 @@ class Fold(Transfer):
             folded=folded.folded,
             facts={
                 "widths": {name: list(widths) for name, widths in folded.widths.items()},
-                "lingering_rows": int(lingering.sum()),
+                "lingering_rows": lingering,
                 "cost_of_dropping": folded.cost,
             },
         )
+
+
+def _lingering(compactors: Sequence[Compactor]) -> int:
+    """How many masked rows are too long to leave."""
+    return int((~active_rows(compactors) & (row_norms(compactors) >= THRESHOLD)).sum())

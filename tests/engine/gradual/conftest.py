@@ -19,6 +19,8 @@ from prune.engine.network.sources import Images
 from prune.engine.runs.runs import Run
 from prune.engine.scores.scoring import Scoring
 from prune.engine.training.config import TrainConfig
+from prune.engine.transfers.fold import Fold
+from prune.engine.transfers.slice import Slice
 from torch import nn
 
 ARCH = "gradual_user:Net"
@@ -87,6 +89,7 @@ def make_job(base: Path) -> Callable[..., Job]:
                 allocation=required(settings or {"rate": 0.5}),
                 scoring=Scoring(**scoring),
                 schedule=kind(**when),
+                transfer=Slice() if kind.scores_filters else Fold(),
             ),
             **{"start": base, **own},
         )
