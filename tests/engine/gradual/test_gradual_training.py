@@ -207,7 +207,7 @@ def test_a_plan_may_vanish_once_the_run_has_begun(tmp_path: Path, make_job: Make
         (
             {"schedule": "soft", "start": None, "num_classes": 7},
             DataError,
-            "--num-classes 7, but 'digits' has 10",
+            "`num_classes` 7, but 'digits' has 10",
         ),
     ],
 )
