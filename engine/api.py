@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..archs import registry
 from . import criteria
 from .allocations.plan import Planned
 from .data import ImageData
+from .devices import device_of
 from .errors import AllocationError, FitError
 from .events import Accuracy
 from .graph import cost
@@ -245,8 +245,7 @@ def evaluate(network: Network | Outcome, data: ImageData, *, batch_size: int = 2
     """
     network = _network(network)
     sources.check_match(network, data)
-    device = next(network.model.parameters(), torch.zeros(())).device
-    return evaluation.evaluate(network.model, data, batch_size=batch_size, device=device)
+    return evaluation.evaluate(network.model, data, batch_size=batch_size, device=device_of(network.model))
 
 
 def save(path: str | Path, what: Network | Outcome | Plan | Scores, *, force: bool = False) -> None:

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from typing import Any
 
-from ..archs.errors import nearest
+from ..archs.errors import one_of
 from .errors import EngineError
 
 
@@ -32,8 +32,7 @@ def module_of(package: str, name: str, kind: str, error: type[EngineError]) -> A
     """
     known = names(package)
     if name not in known:
-        hint = nearest(name, known, otherwise=f"choose one of {', '.join(known)}")
-        raise error(f"no {kind} '{name}'; {hint}")
+        raise error(one_of(kind, name, known))
     return importlib.import_module(f".{name.replace('-', '_')}", package)
 
 

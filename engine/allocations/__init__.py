@@ -5,14 +5,13 @@ other. Whatever says what leaves, the command line, Python keywords or a run's `
 dictionary of settings: `allocation_of` finds the one allocation that they ask for.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ...archs.errors import nearest
+from .. import parts
 from ..errors import AllocationError
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ Settings = Mapping[str, Any]
 
 def names() -> list[str]:
     """The file of every allocation, in alphabetical order; costs no torch."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return parts.names(__name__)
 
 
 @cache
@@ -35,9 +34,7 @@ def get(name: str) -> "type[Allocation]":
     """
     from ..selection.allocation import Allocation  # here: `names` costs no torch
 
-    if name not in names():
-        raise AllocationError(f"no allocation '{name}'; {nearest(name, names())}")
-    module = importlib.import_module(f".{name}", __package__)
+    module = parts.module_of(__name__, name, "allocation", AllocationError)
     (found,) = (
         value
         for value in vars(module).values()

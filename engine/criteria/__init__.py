@@ -5,12 +5,10 @@ states what it `NEEDS`, weights alone or images too, and has one function: `scor
 images, whose scores are means, `score_sums(model, trace, images_NCHW, labels_N)`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from ...archs.errors import one_of
+from .. import parts
 from ..errors import CriterionError
 from ..events import Scored, unwatched
 
@@ -46,7 +44,7 @@ class OfImages(Protocol):
 
 def names() -> list[str]:
     """Every criterion there is, in alphabetical order; costs no torch."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    return parts.names(__name__)
 
 
 def get(name: str) -> OfWeights | OfImages:
@@ -55,10 +53,7 @@ def get(name: str) -> OfWeights | OfImages:
     Raises:
         CriterionError: there is none of that name.
     """
-    known = names()
-    if name not in known:
-        raise CriterionError(one_of("criterion", name, known))
-    return cast(OfWeights | OfImages, importlib.import_module(f".{name.replace('-', '_')}", __package__))
+    return parts.module_of(__name__, name, "criterion", CriterionError)
 
 
 def score(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ..data import DataInfo
-from ..devices import resolve_device
+from ..devices import device_of, resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
 from ..graph.residual import view
 from ..graph.trace import trace
@@ -165,9 +165,8 @@ def _cut_out(
 
 
 def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]:
-    device = next(model.parameters(), torch.zeros(())).device
     batch_size = ready.job.config.eval_batch_size
-    return (yield from evaluating(model, ready.images, batch_size=batch_size, device=device))
+    return (yield from evaluating(model, ready.images, batch_size=batch_size, device=device_of(model)))
 
 
 def _training_batches(ready: Prepared, device: torch.device) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..data import ImageData
+from ..devices import device_of
 from ..errors import TrainingError
 from ..events import Accuracy, Event
 from ..graph.cost import Counter
@@ -67,8 +68,7 @@ class _Ready(Ready):
         model, counter = chooser.network.model, Counter(trial.map)
 
         def test() -> Accuracy:
-            device = next(model.parameters()).device
-            return evaluate(model, data, batch_size=config.eval_batch_size, device=device)
+            return evaluate(model, data, batch_size=config.eval_batch_size, device=device_of(model))
 
         hooks = ChangingMasks(
             model,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ...archs.units import Compactor
 from ..compactors.folding import THRESHOLD, fold
+from ..devices import device_of
 from ..graph.cost import count
 from ..graph.residual import View
 from ..graph.trace import trace
@@ -28,8 +29,7 @@ class Fold(Transfer):
         compactors = tuple(dict.fromkeys(COMPACTORS.placed(network.model).values()))
         lingering = _lingering(compactors) if compactors else 0
         folded = fold(network.model, network.input_size)
-        device = next(network.model.parameters()).device
-        model = folded.model.to(device)
+        model = folded.model.to(device_of(network.model))
         return Thin(
             model=model,
             map=seen.traced.map,

@@ -167,7 +167,7 @@ def test_an_allocation_made_by_hand_needs_what_it_is_made_of():
     with pytest.raises(AllocationError, match="either `compress_rate` or `keep_rate`; give one of them"):
         RateList(compress_rate="[0.5]", keep_rate="[0.5]")
     with pytest.raises(AllocationError, match="`layer_rates` names no layer"):
-        allocations.get("layer_rates")()
+        allocations.get("layer-rates")()
     with pytest.raises(FrozenInstanceError):
         Rate(rate=0.5).rate = 0.1
 

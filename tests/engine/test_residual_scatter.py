@@ -17,7 +17,8 @@ from prune.engine.graph.cost import count
 from prune.engine.graph.residual import COPIES, view
 from prune.engine.graph.trace import trace
 from prune.engine.modules.guests import EXPANSIONS
-from prune.engine.narrowing.pruning import Pruned, forecast, prune_network
+from prune.engine.narrowing.outcome import Outcome
+from prune.engine.narrowing.pruning import forecast, prune_network
 from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.engine.selection.allocation import Allocation
 from prune.weights import formats
@@ -38,7 +39,7 @@ def randomised(network: Network) -> Network:
     return network
 
 
-def pruned(arch: str, allocation: Allocation, size: int | None = None) -> tuple[Network, Pruned]:
+def pruned(arch: str, allocation: Allocation, size: int | None = None) -> tuple[Network, Outcome]:
     network = randomised(new_network(arch, input_size=size))
     network.model.eval()
     scores = score("l1", network.model, trace(network.model, network.input_size))
@@ -49,7 +50,7 @@ def images(network: Network) -> Tensor:
     return torch.randn(2, *network.input_size, generator=torch.Generator().manual_seed(0))
 
 
-def masked_logits(network: Network, result: Pruned) -> Tensor:
+def masked_logits(network: Network, result: Outcome) -> Tensor:
     """The full network with every removed filter and its BN zeroed by name, written without a channel map."""
     model = network.model
     for name, kept in result.kept.items():
