@@ -193,7 +193,7 @@ def _preview(asked: Asked, ready: "Prepared", path: Path) -> None:
         before=pruning.chooser.before,
         after=pruning.after,
         counts=pruning.counts,
-        wanted=pruning.chooser.wanted,
+        wanted=None if asked.method == "sketch" else pruning.chooser.wanted,
         config=pruning.config,
         data=ready.data,
     )

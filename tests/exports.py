@@ -73,7 +73,7 @@ def _tensors(model: nn.Module) -> Iterator[Hashable]:
     for kept in (model.named_parameters, model.named_buffers):
         for name, tensor in kept(remove_duplicate=False):
             content = None
-            if kept == model.named_buffers and not name.endswith(STATISTICS):
+            if kept == model.named_buffers and not name.endswith(STATISTICS) and not tensor.is_meta:
                 content = str(tensor.tolist())
             yield name, first.setdefault(id(tensor), len(first)), kind(tensor), content
 

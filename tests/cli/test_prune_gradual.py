@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from prune.engine.network.network import load_network
+from prune.engine.network.network import load_network, new_network, save_network
 from prune.engine.network.sources import Images, find_network
 
 SHORT = ("--batch-size", 64, "--lr", "0.02", "--precision", "fp32", "--threads", 1)
@@ -17,6 +17,16 @@ LAYERS = (
     *("--schedule", "layer-by-layer", "--rate", 0.5, "--skip", "stage[12]*", "--epochs", 2),
     *("--milestones", 1, *SHORT),
 )
+
+
+TINY = """
+from torch import nn
+
+def tiny(num_classes):
+    layers = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    layers += [nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, num_classes))
+"""
 
 
 def test_soft_masks_end_in_a_narrow_network(prune, file: Path):
@@ -62,11 +72,17 @@ def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_layout")
-@pytest.mark.parametrize("words", [SOFT, LAYERS])
-def test_an_interrupted_run_goes_on(prune, file: Path, words, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "words", [SOFT, ("--schedule", "layer-by-layer", "--rate", 0.5, "--epochs", 2, "--milestones", 1, *SHORT)]
+)
+def test_an_interrupted_run_goes_on(prune, words, monkeypatch: pytest.MonkeyPatch):
     from prune.engine.training import trainer
 
-    assert prune("prune", file, *words, "--out", "straight").code == 0
+    Path("gradual_tiny.py").write_text(TINY)
+    network = new_network("gradual_tiny:tiny", num_classes=10, input_size=(3, 16, 16))
+    save_network("tiny.hdf5", network)
+    words = ("prune", "tiny.hdf5", "--arch", "gradual_tiny:tiny", "--dataset", "digits", *words)
+    assert prune(*words, "--out", "straight").code == 0
     written = trainer.Trainer._write_checkpoint
 
     def interrupt(self) -> None:
@@ -76,7 +92,7 @@ def test_an_interrupted_run_goes_on(prune, file: Path, words, monkeypatch: pytes
 
     with monkeypatch.context() as broken:
         broken.setattr(trainer.Trainer, "_write_checkpoint", interrupt)
-        stopped = prune("prune", file, *words, "--out", "run")
+        stopped = prune(*words, "--out", "run")
     assert stopped.code == 130
     assert "go on with: prune prune --resume run" in stopped.err
     assert not Path("run/narrow.hdf5").exists()
@@ -163,15 +179,6 @@ def test_a_narrow_network_is_trained_from_scratch(prune, file: Path):
     refused = prune("train-base", "--like", "narrow.hdf5", "--num-classes", 7, *SHORT, "--dry-run")
     assert refused.code == 2
     assert "--num-classes 7, but 'narrow.hdf5' tells 10 apart" in refused.err
-
-
-TINY = """
-from torch import nn
-
-def tiny(num_classes):
-    layers = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, num_classes))
-"""
 
 
 @pytest.mark.parametrize("schedule", ["soft", "layer-by-layer"])
