@@ -1,5 +1,7 @@
 """Least squares from second moments alone, held near a starting point: the images need not be kept."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +73,31 @@ def ridge_towards(moments: Moments, start_GDO: Tensor, ridge_G: Tensor) -> Tenso
     ridge_G = torch.where(ridge_G > 0, ridge_G, 1.0)
     regular_GDD = moments.gram + torch.diag_embed(ridge_G[:, None].expand(-1, residual_GDO.shape[1]))
     return start_GDO + torch.cholesky_solve(residual_GDO, torch.linalg.cholesky(regular_GDD))
+
+
+def cross_validated(first: Moments, second: Moments, start_GDO: Tensor, shares: Sequence[float]) -> float:
+    """The ridge with which the fit to either half does best on the other.
+
+    Args:
+        first, second: moments of two halves of the images.
+        start_GDO: see `ridge_towards`.
+        shares: ridges to try, as shares of the mean second moment; the first of equals is taken. An infinite
+            one stands for the start itself.
+
+    Returns:
+        one of `shares`.
+    """
+    errors = []
+    for share in shares:
+        error = 0.0
+        for fitted, other in ((first, second), (second, first)):
+            weight_GDO = start_GDO
+            if share != math.inf:
+                weight_GDO = ridge_towards(fitted, start_GDO, fitted.ridge(share))
+            intercept_GO = fitted.best_intercept(weight_GDO) if fitted.intercept else None
+            error += float(other.errors(weight_GDO, intercept_GO).sum())
+        errors.append(error)
+    return shares[errors.index(min(errors))]
 
 
 def _applied(input_GD: Tensor, weight_GDO: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ statistics, or the layer's own bias. No tensor is added and none changes its sha
 """
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -95,10 +94,13 @@ class Normalisation:
 
     def __init__(self, model: nn.Module, norm: Norm):
         """`norm` is of the program of `model`."""
-        module = model.get_submodule(norm.name)
         self._eps = norm.eps
-        self._gamma_C, self._beta_C = cast(Tensor | None, module.weight), cast(Tensor | None, module.bias)
-        self._mean_C, self._variance_C = cast(Tensor, module.running_mean), cast(Tensor, module.running_var)
+        self._mean_C, self._variance_C = (
+            _tensor(model, f"{norm.name}.{slot}") for slot in ("running_mean", "running_var")
+        )
+        affine = model.get_submodule(norm.name).weight is not None
+        self._gamma_C = _tensor(model, f"{norm.name}.weight") if affine else None
+        self._beta_C = _tensor(model, f"{norm.name}.bias") if affine else None
 
     @property
     def has_affine(self) -> bool:
@@ -132,5 +134,6 @@ class Normalisation:
 
 
 def _tensor(model: nn.Module, name: str) -> Tensor:
+    """The numbers of a parameter or buffer, which share its memory and ask for no gradient."""
     owner, _, slot = name.rpartition(".")
-    return getattr(model.get_submodule(owner), slot)
+    return getattr(model.get_submodule(owner), slot).detach()

@@ -18,6 +18,7 @@ from ..modules.eval_mode import eval_mode
 from ..processes.distributed import add_up
 from .affine import Layer, Normalisation
 from .fitting import Settings, fit_layer, fit_norm
+from .moments import halves
 from .pairing import Site, changed, kept_outputs, sites
 from .paths import Path, others_at_end, path_of
 from .program import Norm, Program
@@ -92,6 +93,7 @@ class _SideBySide:
         wanted = [at for path, _ in self._paths.values() for at in {path.own, path.end}]
         self._dense_values = Stream(self._dense, batches, keep=wanted)
         self._thin_values = Stream(self._thin, batches, before=self.refit)
+        self._halves = [halves(images_NCHW) for images_NCHW in batches]
         self._claimed: set[fx.Node] = set()
 
     @property
@@ -117,9 +119,11 @@ class _SideBySide:
         inputs = self._thin_values.at(site.x)
         targets = self._targets(site, kept, dense_path, path)
         if isinstance(site, Norm):
-            return fit_norm(site, Normalisation(self._model, site), inputs, targets, self._settings)
+            return fit_norm(
+                site, Normalisation(self._model, site), inputs, targets, self._halves, self._settings
+            )
         layer = Layer(self._model, site, path.norm)
-        return fit_layer(self._thin, layer, inputs, targets, self.images, self._settings)
+        return fit_layer(self._thin, layer, inputs, targets, self._halves, self.images, self._settings)
 
     def _targets(self, site: Site, kept: Tensor, dense_path: Path, path: Path) -> list[Tensor]:
         """What the layer's outputs should be, batch by batch.

@@ -146,7 +146,7 @@ def _moments(
     found_moments: dict[object, tuple[Tensor, Tensor | None]] = {}
     for node, one in wanted.items():
         intercept = one.layer.read().intercept is not None
-        moments = gathered[node].moments(intercept)
+        moments = gathered[node].add_up().moments(intercept)
         found_moments[node] = (moments.gram, moments.mean_a if intercept else None)
     return found_moments
 

@@ -140,4 +140,4 @@ def _picked(program: Program, node: fx.Node, places: Tensor) -> tuple[Tensor, bo
     found = [(index == place).nonzero().flatten() for place in places.tolist()]
     if any(len(one) != 1 for one in found):
         return None
-    return torch.cat(found), False
+    return torch.tensor([int(one) for one in found], dtype=torch.int64), False
