@@ -59,7 +59,7 @@ def compensate(
         for number, node in enumerate(nodes, 1):
             work.refit(node)
             yield LayerRefitted(number, len(nodes), work.done[-1].layer)
-    return Report(tuple(work.done), work.images)
+    return Report(tuple(work.done), work.images, work.left_out)
 
 
 class _SideBySide:
@@ -76,6 +76,10 @@ class _SideBySide:
     ):
         size, batch = tuple(batches[0].shape[1:]), len(batches[0])
         self._dense, self._thin = Program(dense, size, batch), Program(thin, size, batch)
+        given = sum(map(len, batches))
+        both = self._dense.live_bytes() + self._thin.live_bytes()
+        batches = batches[: max(1, settings.memory // (both * batch))]
+        self.left_out = int(add_up(torch.tensor(given - sum(map(len, batches)))))
         self._model, self._settings = thin, settings
         self._map, self._gone = channel_map, channel_map.removal_mask(removed)
         self.images = int(add_up(torch.tensor(sum(map(len, batches)))))

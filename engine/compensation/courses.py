@@ -20,6 +20,7 @@ from .moments import Gathering
 from .program import Program
 from .readers import Reading, readings
 from .scan import watch
+from .streams import some
 from .unfolding import chunks, rows, steps_for
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of a group's channels, at which its compensated weights are kept
@@ -61,15 +62,14 @@ def courses(
         channel_map: of it.
         groups: those to look at.
         batches: images_NCHW; in each process its share.
-        fisher_images: images for the importance of outputs, in this process.
+        fisher_images: about how many images the importance of outputs is found on, in all processes.
         ridge: see `engine.algebra.least_squares`.
         seed: of the labels that the importance is found with.
     """
     found = readings(model, program, channel_map, tuple(groups))
     every = {one.call.node: one for listed in found.values() for one in listed}
-    count = -(-fisher_images // len(batches[0]))
     axes = {one.own: -1 if one.call.kind == "linear" else 1 for one in every.values()}
-    importance = fisher(program, batches[:count], axes, seed)
+    importance = fisher(program, some(batches, fisher_images), axes, seed)
     moments = _moments(program, list(every.values()), batches)
     made: dict[str, GroupCourse] = {}
     for group in groups:

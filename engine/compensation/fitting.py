@@ -27,11 +27,14 @@ class Settings:
         ridge: least share of the inputs' mean second moment that holds weights near the sliced ones; a larger
             one is taken where it carries over better from one half of the images to the other.
         positions: about how many output positions are looked at along each axis.
+        memory: bytes that the values of both networks may take up; of more images than that, the first are
+            looked at.
         largest_gram: bytes of second moments above which a layer gets one scale per channel instead.
     """
 
     ridge: float = RIDGE
     positions: int = 10
+    memory: int = 4 << 30
     largest_gram: int = LARGEST_GRAM
 
 

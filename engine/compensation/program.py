@@ -127,6 +127,20 @@ class Program:
         """What an operation computes with, parameters left out."""
         return (source for source in node.all_input_nodes if source not in self.sources)
 
+    def live_bytes(self) -> int:
+        """The most that one image takes up at once when its values are kept as long as they are needed."""
+        images = self.images.meta["val"].shape[0]
+        sizes = {node: _bytes(node.meta.get("val")) // images for node in (self.images, *self.nodes)}
+        ends: dict[int, list[fx.Node]] = defaultdict(list)
+        for node in sizes:
+            ends[max((self.place.get(user, -1) for user in self.users[node]), default=-1)].append(node)
+        most = live = sizes[self.images]
+        for place, node in enumerate(self.nodes):
+            live += sizes[node]
+            most = max(most, live)
+            live -= sum(sizes[done] for done in ends[place])
+        return most
+
     def alone(self, nodes: Sequence[fx.Node | None]) -> bool:
         """Are these parameters that nothing else in the network uses?"""
         present = [node for node in nodes if node is not None]
@@ -180,6 +194,12 @@ def _exported(model: nn.Module, image_size: Sequence[int], batch: int) -> Export
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TraceError(f"the network cannot be followed on {batch} images: {line}") from error
+
+
+def _bytes(made: Any) -> int:
+    """Of a tensor, or of the first of several: the others of a normalisation are empty."""
+    tensor = made[0] if isinstance(made, list | tuple) and made else made
+    return tensor.numel() * tensor.element_size() if isinstance(tensor, Tensor) else 0
 
 
 def _arguments(node: fx.Node) -> dict[str, Any]:

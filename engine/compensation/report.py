@@ -36,15 +36,24 @@ class Report:
 
     Attributes:
         images: how many were looked at, in all processes.
+        left_out: how many were not, because their values would not have fitted into memory.
     """
 
     layers: tuple[Refit, ...]
     images: int
+    left_out: int = 0
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know."""
-        return tuple(note for note in (self._few(), *self._cheaper(), *self._left()) if note)
+        return tuple(
+            note for note in (self._left_out(), self._few(), *self._cheaper(), *self._left()) if note
+        )
+
+    def _left_out(self) -> str:
+        if not self.left_out:
+            return ""
+        return f"{self.images} of {self.images + self.left_out} images were looked at: memory holds no more"
 
     def _few(self) -> str:
         wanted = [

@@ -21,7 +21,7 @@ from .courses import GroupCourse, courses
 from .program import Program
 from .readers import Reading, first_touched
 from .scan import Scan
-from .streams import equal_batches
+from .streams import equal_batches, some
 from .unfolding import as_weight
 
 
@@ -75,7 +75,7 @@ def sensitivities(
         channel_map: of it.
         groups: those that may be narrowed.
         images: batches images_NCHW; several processes give equal shares.
-        measured_images: how many of them the divergence is measured on, in this process.
+        measured_images: about how many of them the divergence is measured on, in all processes.
         measure: without, the elimination's errors stand for the divergence, and no further pass is run.
         seed: see `engine.compensation.importance`.
 
@@ -88,7 +88,7 @@ def sensitivities(
         found = courses(
             model, program, channel_map, groups, batches, fisher_images=measured_images, seed=seed
         )
-        taken = batches[: -(-measured_images // len(batches[0]))]
+        taken = some(batches, measured_images)
         losses: dict[str, dict[int, float]] = {}
         if measure:
             losses = yield from _measured(program, channel_map, list(found.values()), taken)
