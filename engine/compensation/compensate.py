@@ -55,10 +55,11 @@ def compensate(
     batches = equal_batches(images)
     with eval_mode(dense), eval_mode(thin):
         work = _SideBySide(dense, thin, channel_map, frozenset(removed), batches, settings)
-        nodes = work.waiting
-        for number, node in enumerate(nodes, 1):
+        nodes, said = work.waiting, 0
+        for node in nodes:
             work.refit(node)
-            yield LayerRefitted(number, len(nodes), work.done[-1].layer)
+            for said, refit in enumerate(work.done[said:], said + 1):  # those it had to wait for come first
+                yield LayerRefitted(said, len(nodes), refit.layer)
     return Report(tuple(work.done), work.images, work.left_out)
 
 
@@ -88,7 +89,7 @@ class _SideBySide:
         self._pairs = {
             narrow.node: (full, narrow)
             for full, narrow in sites(self._dense, self._thin)
-            if narrow.x in differing
+            if narrow.x in differing and not _only_speaks(self._thin, full, narrow)
         }
         self._paths = {
             node: (_path(self._dense, full), _path(self._thin, narrow))
@@ -146,6 +147,17 @@ class _SideBySide:
             - other_NO.index_select(axis, path.places.to(other_NO.device))
             for dense_NO, other_NO in zip(dense, others, strict=True)
         ]
+
+
+def _only_speaks(program: Program, full: Site, narrow: Site) -> bool:
+    """Does it make the logits out of inputs that are all there? Weights that were trained for that stay.
+
+    Large logits, which decide nothing, would outweigh all others in least squares; it made held-back images
+    worse (ResNet-20: KL 0.417 with it, 0.404 without).
+    """
+    width = -1 if isinstance(narrow, Norm) or narrow.kind == "linear" else 1
+    widths = [site.x.meta["val"].shape[width] for site in (full, narrow)]
+    return narrow.node is program.output and widths[0] == widths[1]
 
 
 def _path(program: Program, site: Site) -> Path:

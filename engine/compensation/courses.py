@@ -23,7 +23,7 @@ from .scan import watch
 from .streams import some
 from .unfolding import chunks, rows, steps_for
 
-SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of a group's channels, at which its compensated weights are kept
+SHARES = (1 / 4, 1 / 2, 3 / 4, 7 / 8)  # of a group's channels, at which its compensated weights are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def courses(
     groups: Sequence[Group],
     batches: Sequence[Tensor],
     *,
-    fisher_images: int = 192,
+    fisher_images: int = 256,
     ridge: float = RIDGE,
     seed: int = 0,
 ) -> dict[str, GroupCourse]:

@@ -64,11 +64,11 @@ def sensitivities(
     groups: Sequence[Group],
     images: Iterable[Tensor],
     *,
-    measured_images: int = 192,
+    measured_images: int = 256,
     measure: bool = True,
     seed: int = 0,
 ) -> Generator[Event, None, tuple[list[Sensitivity], dict[str, GroupCourse]]]:
-    """Eliminate every group's channels and measure what a quarter, a half, ... of them cost.
+    """Eliminate every group's channels and measure what a quarter, a half and more of them cost.
 
     Args:
         model: the full network; left as it is.
