@@ -4,12 +4,13 @@ The criterion `obs`: Optimal Brain Surgeon for whole channels, on the inputs tha
 `engine.algebra.elimination` for the sources.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..algebra.elimination import Course, eliminate, reader
 from ..algebra.least_squares import RIDGE
@@ -23,6 +24,7 @@ from .scan import watch
 from .streams import some
 from .unfolding import chunks, rows, steps_for
 
+POSITIONS = 144  # of one image, about, that are looked at
 SHARES = (1 / 4, 1 / 2, 3 / 4, 7 / 8)  # of a group's channels, at which its compensated weights are kept
 
 
@@ -96,7 +98,7 @@ def widths_of_interest(channels: int) -> list[int]:
     return sorted({max(1, round(share * channels)) for share in SHARES})
 
 
-def obs_scores(channel_map: ChannelMap, found: Iterable[GroupCourse]) -> dict[str, Tensor]:
+def obs_scores(channel_map: ChannelMap, found: Collection[GroupCourse]) -> dict[str, Tensor]:
     """Scores for selection: per producing convolution, what its filters' channels cost when they left.
 
     A channel's score is the error of the whole elimination up to it, so that the order is the elimination's
@@ -106,49 +108,57 @@ def obs_scores(channel_map: ChannelMap, found: Iterable[GroupCourse]) -> dict[st
     for one in found:
         last = one.course.errors[-1] if one.course.errors else 1.0
         worth |= {int(channel): 2 * last for channel in one.group.channels}
-        # Rounding up keeps the order where a channel costs nothing.
+        # A little on top of each keeps them apart where a channel costs nothing.
         errors = np.maximum.accumulate(
             np.array(one.course.errors) + 1e-12 * last * np.arange(len(one.course.errors))
         )
         worth |= {int(one.group.channels[c]): float(e) for c, e in zip(one.course.order, errors, strict=True)}
     producers = {name for one in found for name in one.group.producers}
     return {
-        name: torch.tensor([worth.get(int(i), 0.0) for i in channel_map.layer(name).out_ids])
+        name: torch.tensor(
+            [worth.get(int(i), 0.0) for i in channel_map.layer(name).out_ids], dtype=torch.float64
+        )
         for name in producers
     }
 
 
 def _moments(
     program: Program, found: Sequence[Reading], batches: Sequence[Tensor]
-) -> dict[object, tuple[Tensor, Tensor | None]]:
+) -> dict[fx.Node, tuple[Tensor, Tensor | None]]:
     """Layer -> gram_GDD of its inputs and, where it has an intercept, mean_GD; the Gram is centred then."""
-    gathered: dict[object, Gathering] = {}
     wanted = {one.call.node: one for one in found}
+    gathered: dict[fx.Node, Gathering] = {}
 
-    def gather(node: object, values: object) -> None:
-        one = wanted.get(node)  # pyright: ignore
-        if one is None:
-            return
-        weight_GDO = one.layer.read().weight
-        groups, width, _ = weight_GDO.shape
-        if node not in gathered:
-            gathered[node] = Gathering(groups, width, 0, weight_GDO.device)
-        x_NC = values[one.call.x]  # pyright: ignore
-        spatial = one.call.node.meta["val"].shape[2:] if one.call.kind != "linear" else ()
-        steps = steps_for(spatial)
-        for part in chunks(one.call, x_NC, width, 100):
-            rows_GPD = rows(one.call, x_NC[part], one.layer.kernel, steps)
-            gathered[node].add(rows_GPD, rows_GPD[..., :0])
+    def gather(node: fx.Node, values: Mapping[fx.Node, Any]) -> None:
+        one = wanted.get(node)
+        if one is not None:
+            if node not in gathered:
+                gathered[node] = _nothing_yet(one)
+            _take_in(gathered[node], one, values[one.call.x])
 
     with torch.no_grad():
         for images_NCHW in batches:
             watch(program, images_NCHW, gather)
-    found_moments: dict[object, tuple[Tensor, Tensor | None]] = {}
+    moments: dict[fx.Node, tuple[Tensor, Tensor | None]] = {}
     for node, one in wanted.items():
         intercept = one.layer.read().intercept is not None
-        moments = gathered[node].add_up().moments(intercept)
-        found_moments[node] = (moments.gram, moments.mean_a if intercept else None)
-    return found_moments
+        mine = gathered[node].add_up().moments(intercept)
+        moments[node] = (mine.gram, mine.mean_a if intercept else None)
+    return moments
+
+
+def _nothing_yet(one: Reading) -> Gathering:
+    weight_GDO = one.layer.read().weight
+    return Gathering(weight_GDO.shape[0], weight_GDO.shape[1], 0, weight_GDO.device)
+
+
+def _take_in(gathering: Gathering, one: Reading, x_NC: Tensor) -> None:
+    """The inputs of one layer, of one batch; targets are not asked for."""
+    call, weight_GDO = one.call, one.layer.read().weight
+    steps = steps_for(call.node.meta["val"].shape[2:]) if call.kind != "linear" else ()
+    for part in chunks(call, x_NC, weight_GDO.shape[1], POSITIONS):
+        rows_GPD = rows(call, x_NC[part], one.layer.kernel, steps)
+        gathering.add(rows_GPD, rows_GPD[..., :0])
 
 
 def _by_norm(model: nn.Module, channel_map: ChannelMap, group: Group) -> Course:

@@ -17,7 +17,7 @@ from ..graph.channels import ChannelMap, Group, Role
 from ..modules.eval_mode import eval_mode
 from ..processes.distributed import add_up
 from .affine import Affine
-from .courses import GroupCourse, courses
+from .courses import GroupCourse, courses, widths_of_interest
 from .program import Program
 from .readers import Reading, first_touched
 from .scan import Scan
@@ -126,8 +126,6 @@ def _measured(
 
 
 def _counts(one: GroupCourse) -> list[int]:
-    from .courses import widths_of_interest
-
     return [k for k in widths_of_interest(len(one.group.channels)) if k <= len(one.course.order)]
 
 
