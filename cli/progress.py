@@ -11,6 +11,7 @@ from ..engine.events import (
     ConvMasked,
     EpochDone,
     Event,
+    LayerRefitted,
     MasksSet,
     Note,
     RunStarted,
@@ -124,6 +125,8 @@ class _Bar:
                 )
             case Scored():
                 self._show("scoring", event.done, total=event.batches)
+            case LayerRefitted():
+                self._show("compensating", event.done, total=event.layers)
             case Tested() if self._training:
                 self._progress.update(self._task, description="testing")
             case Tested():

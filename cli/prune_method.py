@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..engine.jobs.job import Pruning
     from ..engine.selection.allocation import Allocation
     from ..engine.training.config import TrainConfig
+    from ..engine.transfers import Transfer
 
 EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
@@ -25,7 +26,10 @@ TRAINING = tuple(field.name for field in fields(opt.Training))
 RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn")
 IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
-    "--schedule one-shot": (*SELECT, "plan_out", "recalibrate", "num_classes"),
+    "--schedule one-shot": (
+        *SELECT,
+        *("plan_out", "recalibrate", "num_classes", "compensate", "calibration"),
+    ),
     "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
     "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
     "--schedule hard": (*IN_TRAINING, "prune_every", "scratch"),
@@ -46,6 +50,7 @@ class Asked(opt.Group):
     amount: opt.RankedAmount
     plan_out: opt.PlanOut = None
     sketching: opt.Sketching
+    compensation: opt.Compensation
     recalibrate: opt.Recalibrate = 20
     images: opt.Images
     num_classes: opt.NumClasses = None
@@ -106,8 +111,27 @@ def selecting(asked: Asked) -> "Pruning":
     own = {field.name for field in fields(schedule)}
     said = {name: value for name, value in asked.schedule.settings().items() if name in own}
     return Pruning(
-        allocation=allocation, scoring=Scoring(**asked.scoring.settings()), schedule=schedule(**said)
+        allocation=allocation,
+        scoring=Scoring(**asked.scoring.settings()),
+        schedule=schedule(**said),
+        transfer=_transfer(asked.compensation),
     )
+
+
+def _transfer(wanted: opt.Compensation) -> "Transfer":
+    """What the weights that stay become, where filters are selected.
+
+    Raises:
+        typer.BadParameter: images for a compensation that is not wanted.
+    """
+    from ..engine.transfers.compensate import Compensate
+    from ..engine.transfers.slice import Slice
+
+    if not wanted.compensate:
+        if wanted.calibration is not None:
+            raise typer.BadParameter("--calibration has no effect without --compensate; leave it out")
+        return Slice()
+    return Compensate() if wanted.calibration is None else Compensate(images=wanted.calibration)
 
 
 def training_of(asked: Asked) -> "TrainConfig":

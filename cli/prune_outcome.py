@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FULL_STAGES = {"live": "masked, BN live", "masked": "masked", "trained": "trained, with compactors"}
 THIN_STAGES = {
     "pruned": "pruned",
+    "compensated": "compensated",
     "recalibrated": "BN re-estimated",
     "narrow": "narrow",
     "folded": "folded",
@@ -58,7 +59,8 @@ def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome", path: Path) 
             f"proven: read back from a file, it differs by {outcome.difference:.1e} (relative, float64)"
         )
     else:
-        show.note(f"proven: narrow equals masked within {outcome.difference:.1e} (relative, float64)")
+        when = ", before its weights were compensated" if "compensated" in outcome.accuracies else ""
+        show.note(f"proven: narrow equals masked within {outcome.difference:.1e} (relative, float64){when}")
     if pruning.schedule.trains and method == "select":
         _warn_of_change(show, outcome)
         show.note(f"train it further with `prune finetune {path}`")

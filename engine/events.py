@@ -96,6 +96,15 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class LayerRefitted:
+    """Compensation has fitted `layer`; `done` of `layers` are through."""
+
+    done: int
+    layers: int
+    layer: str
+
+
+@dataclass(frozen=True)
 class Tested:
     """An evaluation has got through `done` of `images` images."""
 
@@ -145,7 +154,19 @@ class Finished:
     seconds: float
 
 
-Event = RunStarted | StepDone | MasksSet | ConvMasked | Scored | Tested | EpochDone | Saved | Note | Finished
+Event = (
+    RunStarted
+    | StepDone
+    | MasksSet
+    | ConvMasked
+    | Scored
+    | LayerRefitted
+    | Tested
+    | EpochDone
+    | Saved
+    | Note
+    | Finished
+)
 
 
 def unwatched(work: Generator[Event, None, T]) -> T:

@@ -6,6 +6,7 @@ name, unit, help, and the default in words. What a group says is handed on by it
 """
 
 from .amount import Amount, RankedAmount
+from .compensation import Compensation
 from .distillation import Distillation
 from .group import After, Group
 from .images import BatchSize, EvalBatchSize, Images

@@ -22,7 +22,7 @@ from ..transfers.slice import Slice
 from .older import in_todays_form
 from .stored import own, plain, restored
 
-METHOD_OF_TRANSFER = {"slice": "select", "sketch": "sketch", "fold": "resrep"}
+METHOD_OF_TRANSFER = {"slice": "select", "compensate": "select", "sketch": "sketch", "fold": "resrep"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,7 @@ class Pruning:
         return {
             "method": self.method,
             "schedule": name_of(self.schedule),
+            "transfer": name_of(self.transfer),
             "specification": allocations.stored(self.allocation),
             **plain(self.scoring),
             **plain(self.schedule),
@@ -75,7 +76,6 @@ class Pruning:
         Raises:
             KeyError, TypeError, EngineError: they are not.
         """
-        transfer = {method: name for name, method in METHOD_OF_TRANSFER.items()}[known["method"]]
         allocation = allocations.allocation_of(known["specification"])
         if allocation is None:
             raise KeyError("specification")
@@ -83,7 +83,7 @@ class Pruning:
             allocation=allocation,
             scoring=own(Scoring, known),
             schedule=own(schedules.get(known["schedule"]), known),
-            transfer=own(transfers.get(transfer), known),
+            transfer=own(transfers.get(known["transfer"]), known),
         )
 
     def said(self, allocation: Allocation) -> dict[str, Any]:
@@ -94,8 +94,9 @@ class Pruning:
         if self.allocation.needs_scores and self.schedule.scores_filters:
             saved = self.scoring.scores
             scored = {"criterion": self.scoring.criterion} if saved is None else {"scores": str(saved)}
+        what = {"transfer": name_of(self.transfer)} if self.transfer.calibration else {}
         own = {**plain(self.schedule), **plain(self.transfer)}
-        return {**method, **when, **own, **allocation.given(), **scored}
+        return {**method, **when, **what, **own, **allocation.given(), **scored}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,10 +96,16 @@ def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None
 
 
 def _needs_images(job: Job, network: Network) -> bool:
-    """Trains it, does somebody say what it can be measured on, or can nothing be chosen without?"""
+    """Trains it, does somebody say what it can be measured on, or can nothing be chosen without?
+
+    Raises:
+        DataError: weights are to be solved for on images, and nobody says which.
+    """
     if isinstance(job.config, TrainConfig) or job.images.named_for(network):
         return True
     assert job.pruning is not None
+    if job.pruning.transfer.calibration:
+        raise DataError("`compensate` looks at training images; say which with `dataset` or `data_dir`")
     return job.pruning.allocation.needs_scores and job.pruning.scoring.needs_images
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data import DataInfo
+from ..data.base import Batch
 from ..devices import device_of, resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
 from ..graph.residual import view
@@ -41,7 +42,7 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
     model = ready.network.model.to(device)
     teacher = ready.teacher.model.to(device) if ready.teacher else None
     if job.start is not None and job.recalibration and not resume:
-        norms = recalibrate(model, _training_batches(ready, device))
+        norms = recalibrate(model, _training_batches(ready, job.recalibration))
         yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
     trained = ready.network.after(job.command, job.said(), accuracy=None)
     save = _saving(trained, data.info)
@@ -92,8 +93,14 @@ def _at_once(
     network, accuracies = replace(marked, model=thin.model), dict(before)
     if data is not None:
         accuracies["pruned"] = accuracy = yield from _test(ready, thin.model)
-        if job.recalibration:
-            recalibrate(thin.model, _training_batches(ready, resolve_device(job.config.device)))
+        if pruning.transfer.calibration:
+            found = len(thin.notes)
+            thin = yield from pruning.transfer.mend(ready.network, thin, _calibration_images(ready))
+            for note in thin.notes[found:]:
+                yield Note(note)
+            accuracies["compensated"] = accuracy = yield from _test(ready, thin.model)
+        elif job.recalibration:
+            recalibrate(thin.model, _training_batches(ready, job.recalibration))
             accuracies["recalibrated"] = accuracy = yield from _test(ready, thin.model)
         network = measured(network, accuracy, data.info)
     residual = chooser.wanted.residual
@@ -169,17 +176,28 @@ def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]
     return (yield from evaluating(model, ready.images, batch_size=batch_size, device=device_of(model)))
 
 
-def _training_batches(ready: Prepared, device: torch.device) -> Iterator[Any]:
-    """This process's share of the batches that batch norms are re-estimated on."""
+def _training_batches(ready: Prepared, limit: int) -> Iterator[Batch]:
+    """This process's share of so many batches of training images, as they are."""
     job = ready.job
     return ready.images.batches(
         "train",
         distributed.share_of(job.config.batch_size),
-        device=device,
+        device=device_of(ready.network.model),
         shuffle_seed=job.config.seed,
-        limit=job.recalibration,
+        limit=limit,
         shard=distributed.shard(),
     )
+
+
+def _calibration_images(ready: Prepared) -> Iterator[Tensor]:
+    """As many training images as a transfer asks for, without their labels."""
+    assert ready.job.pruning is not None
+    wanted = ready.job.pruning.transfer.calibration
+    batches = -(-wanted // ready.job.config.batch_size)
+    for images_NCHW, _ in _training_batches(ready, batches):
+        share = images_NCHW[: -(-wanted // distributed.processes())]
+        wanted -= len(share) * distributed.processes()
+        yield share
 
 
 def _saving(trained: Network, info: DataInfo) -> Save:

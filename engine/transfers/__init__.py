@@ -1,5 +1,6 @@
 """Transfers, which say what the weights that stay become: one file each, found by file name."""
 
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -7,6 +8,9 @@ from .. import parts
 from ..errors import EngineError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..events import Event
     from ..graph.residual import View
     from ..narrowing.thin import Choose, Thin
     from ..network.network import Network
@@ -28,6 +32,11 @@ class Transfer:
     file: ClassVar[str] = "narrow"
     needs_statistics: ClassVar[bool] = False
 
+    @property
+    def calibration(self) -> int:
+        """Training images that `mend` looks at; 0 where there is nothing to mend."""
+        return 0
+
     def narrow(self, network: "Network", seen: "View", choose: "Choose") -> "Thin":
         """Make the narrow network of a full one.
 
@@ -40,6 +49,19 @@ class Transfer:
             ProofError: the narrow network is not what it must be.
         """
         raise NotImplementedError
+
+    def mend(
+        self, network: "Network", thin: "Thin", images_NCHW: "Iterable[Tensor]"
+    ) -> "Generator[Event, None, Thin]":
+        """Change the weights of a narrow network that was proven, in place.
+
+        Args:
+            network: the full one.
+            thin: what `narrow` made of it.
+            images_NCHW: batches of training images, on the networks' device.
+        """
+        yield from ()
+        return thin
 
 
 def names() -> list[str]:

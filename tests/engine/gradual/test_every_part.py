@@ -11,6 +11,7 @@ from prune.engine import schedules, transfers
 from prune.engine.allocations.budget import Budget
 from prune.engine.allocations.rate import Rate
 from prune.engine.errors import AllocationError, EngineError, TrainingError
+from prune.engine.events import unwatched
 from prune.engine.graph.cost import count
 from prune.engine.graph.residual import view
 from prune.engine.graph.trace import trace
@@ -96,6 +97,21 @@ def test_where_nothing_leaves_the_network_computes_the_same(transfer: str, rando
     assert thin.difference < 1e-5
     for name, tensor in network.model.state_dict().items():
         assert torch.equal(tensor, before[name]), "the original has changed"
+
+
+@pytest.mark.parametrize("transfer", transfers.names())
+def test_where_nothing_left_there_is_nothing_to_mend(transfer: str, randomise):
+    network = new_network("resnet20", input_size=16)
+    randomise(network.model)
+    traced = trace(network.model, network.input_size)
+    seen = view(network.model, traced, network.input_size, "internal")
+    choice = choice_of(network, Rate(rate=0.0), equal_scores(traced.map), traced.map)
+    part = transfers.get(transfer)()
+    thin = part.narrow(network, seen, choice)
+    before = {name: tensor.clone() for name, tensor in thin.model.state_dict().items()}
+    mended = unwatched(part.mend(network, thin, [torch.randn(8, *network.input_size)]))
+    for name, tensor in mended.model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=1e-6, atol=1e-6)
 
 
 def test_no_schedule_and_no_transfer_of_that_name():

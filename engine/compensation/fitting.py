@@ -1,0 +1,205 @@
+"""One layer fitted to targets on the inputs that it gets, in the form that its size allows."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..algebra.least_squares import RIDGE, Moments, cross_validated, ridge_towards
+from .affine import Affine, Layer, Normalisation
+from .moments import Gathering
+from .program import Call, Norm, Program
+from .report import Form, Refit
+from .unfolding import chunks, outputs, rows, steps_for
+
+LARGEST_GRAM = 1 << 30  # bytes
+ENOUGH = 20  # positions per unknown above which some may be passed over
+ROUNDING = 1e-9  # relative
+STRONGER = (1, 3, 10, 30, 100, 300, 1000, math.inf)  # times the least ridge
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How layers are fitted.
+
+    Attributes:
+        ridge: least share of the inputs' mean second moment that holds weights near the sliced ones; a larger
+            one is taken where it carries over better from one half of the images to the other.
+        positions: about how many output positions are looked at along each axis.
+        memory: bytes that the values of both networks may take up; of more images than that, the first are
+            looked at.
+        largest_gram: bytes of second moments above which a layer gets one scale per channel instead.
+    """
+
+    ridge: float = RIDGE
+    positions: int = 10
+    memory: int = 4 << 30
+    largest_gram: int = LARGEST_GRAM
+
+
+def fit_layer(
+    program: Program,
+    layer: Layer,
+    inputs: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    second_half: Sequence[Tensor],
+    images: int,
+    settings: Settings,
+) -> Refit:
+    """Solve a convolution or linear layer, with the normalisation behind it, and store the solution.
+
+    Args:
+        program: of the network.
+        layer: changed in place.
+        inputs: batches of what it reads.
+        targets: what it should make of them, normalised, batch by batch.
+        second_half: half_N batch by batch, see `moments.halves`.
+        images: in all processes.
+        settings: see `Settings`.
+    """
+    call, start = layer.call, layer.read()
+    groups, width, outs = start.weight.shape
+    if 8 * groups * width * width > settings.largest_gram:
+        return _fit_scale(program, layer, inputs, targets, second_half, settings)
+    spatial = targets[0].shape[2:] if call.kind != "linear" else ()
+    steps = _steps(call, spatial, images, width, settings)
+    positions = _count(spatial, steps) if spatial else targets[0][0].numel() // (groups * outs)
+    device = start.weight.device
+    halves = Gathering(groups, width, outs, device), Gathering(groups, width, outs, device)
+    for x_NC, target_NO, second_N in zip(inputs, targets, second_half, strict=True):
+        for half, mine_N in zip(halves, (~second_N, second_N), strict=True):
+            x_MC, target_MO = x_NC[mine_N], target_NO[mine_N]
+            for part in chunks(call, x_MC, width, positions):
+                rows_GPD = rows(call, x_MC[part], layer.kernel, steps)
+                half.add(rows_GPD, outputs(call, target_MO[part], steps))
+    moments, fitted = _solved(halves, start, settings)
+    refit = _judged(call.layer, "least squares", moments, start, fitted)
+    if refit.form != "left":
+        mean_GO = (moments.mean_a[:, None] @ fitted.weight)[:, 0]
+        layer.write(fitted, mean_GO, moments.variance(fitted.weight))
+    return refit
+
+
+def fit_norm(
+    norm: Norm,
+    held: Normalisation,
+    inputs: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    second_half: Sequence[Tensor],
+    settings: Settings,
+) -> Refit:
+    """Solve a normalisation that stands alone: one scale and one shift per channel.
+
+    Args:
+        norm: where it stands in its network.
+        held: its tensors, changed in place.
+        inputs, targets, second_half, settings: see `fit_layer`.
+    """
+    scale_C, shift_C = held.read()
+    start = Affine(scale_C[:, None, None], shift_C[:, None])
+    moments, fitted = _solved(_channelwise(inputs, targets, second_half, settings), start, settings)
+    if not held.has_affine:
+        fitted = Affine(start.weight, moments.best_intercept(start.weight))
+    refit = _judged(norm.name, "least squares", moments, start, fitted)
+    if refit.form != "left":
+        assert fitted.intercept is not None
+        variance_C = moments.gram.flatten().clamp_min(0)
+        held.write(fitted.weight.flatten(), fitted.intercept.flatten(), moments.mean_a.flatten(), variance_C)
+    return refit
+
+
+def _fit_scale(
+    program: Program,
+    layer: Layer,
+    inputs: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    second_half: Sequence[Tensor],
+    settings: Settings,
+) -> Refit:
+    """The cheap form: every output of the sliced layer gets a scale and, where it can be kept, a shift."""
+    call, whole = layer.call, layer.read()
+    axis = -1 if call.kind == "linear" else 1
+    made = [layer.linear_part(program.compute(call.node, {call.x: x_NC})) for x_NC in inputs]
+    halves = _channelwise(
+        [made_NO.movedim(axis, 1) for made_NO in made],
+        [target_NO.movedim(axis, 1) for target_NO in targets],
+        second_half,
+        settings,
+    )
+    one_GDO = whole.weight.new_ones(whole.weight.shape[0] * whole.weight.shape[2], 1, 1)
+    start = Affine(one_GDO, None if whole.intercept is None else whole.intercept.reshape(-1, 1))
+    moments, fitted = _solved(halves, start, settings)
+    refit = _judged(call.layer, "per-channel scale", moments, start, fitted)
+    if refit.form != "left":
+        groups, _, outs = whole.weight.shape
+        scale_GO = fitted.weight.reshape(groups, outs)
+        shift_GO = None if fitted.intercept is None else fitted.intercept.reshape(groups, outs)
+        layer.write(
+            Affine(whole.weight * scale_GO[:, None], shift_GO),
+            moments.mean_a.reshape(groups, outs) * scale_GO,
+            moments.gram.reshape(groups, outs).clamp_min(0) * scale_GO.square(),
+        )
+    return refit
+
+
+def _channelwise(
+    inputs: Sequence[Tensor], targets: Sequence[Tensor], second_half: Sequence[Tensor], settings: Settings
+) -> tuple[Gathering, Gathering]:
+    """What either half of the images shows of each channel by itself; channels are on the second axis."""
+    steps = steps_for(inputs[0].shape[2:], settings.positions)
+    at = (slice(None), slice(None), *(slice(None, None, step) for step in steps))
+    channels, device = inputs[0].shape[1], inputs[0].device
+    halves = Gathering(channels, 1, 1, device), Gathering(channels, 1, 1, device)
+    for x_NC, target_NC, second_N in zip(inputs, targets, second_half, strict=True):
+        for half, mine_N in zip(halves, (~second_N, second_N), strict=True):
+            half.add(*(each[mine_N][at].transpose(0, 1).flatten(1)[..., None] for each in (x_NC, target_NC)))
+    return halves
+
+
+def _solved(halves: tuple[Gathering, Gathering], start: Affine, settings: Settings) -> tuple[Moments, Affine]:
+    """The moments of all images, and the solution with the ridge that carries over from half to half."""
+    intercept = start.intercept is not None
+    first, second = (half.add_up() for half in halves)
+    share = settings.ridge
+    if first.count and second.count:
+        apart = first.moments(intercept), second.moments(intercept)
+        share = cross_validated(*apart, start.weight, [share * factor for factor in STRONGER])
+    moments = first.joined(second).moments(intercept)
+    weight_GDO = start.weight
+    if share != math.inf:
+        weight_GDO = ridge_towards(moments, start.weight, moments.ridge(share))
+    return moments, Affine(weight_GDO, moments.best_intercept(weight_GDO) if intercept else None)
+
+
+def _judged(name: str, form: Form, moments: Moments, start: Affine, fitted: Affine) -> Refit:
+    """The errors of both maps; a fit that is worse on its own moments, or not finite, is left aside."""
+    before = float(moments.errors(start.weight, start.intercept).sum())
+    after = float(moments.errors(fitted.weight, fitted.intercept).sum())
+    scale = max(float(moments.power.sum()), 1e-30)
+    worse = not after <= before * (1 + ROUNDING) + ROUNDING * scale
+    return Refit(
+        name,
+        "left" if worse else form,
+        before / scale,
+        (before if worse else after) / scale,
+        moments.count,
+        start.weight.shape[1],
+        "numbers that cannot be solved for" if worse else "",
+    )
+
+
+def _steps(
+    call: Call, spatial: Sequence[int], images: int, width: int, settings: Settings
+) -> tuple[int, ...]:
+    """Distances between the positions looked at: closer together where there would be too few."""
+    steps = steps_for(spatial, settings.positions)
+    while max(steps, default=1) > 1 and images * _count(spatial, steps) < ENOUGH * width:
+        steps = tuple(max(1, step - 1) for step in steps)
+    if call.kind == "transposed":  # an even distance would meet the same entries of the kernel every time
+        steps = tuple(step - (step % 2 == 0) for step in steps)
+    return steps
+
+
+def _count(spatial: Sequence[int], steps: Sequence[int]) -> int:
+    return math.prod(-(-extent // step) for extent, step in zip(spatial, steps, strict=True))

@@ -1,0 +1,182 @@
+"""How much it costs to narrow each group: the KL divergence of the logits, measured with compensation.
+
+SPDY, arXiv 2201.13096, section 3, and HALP, arXiv 2210.06659, choose widths by layer-wise scores under an
+additive cost; here the score of a width is the divergence that it causes by itself.
+"""
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from ..events import Event, LayerRefitted
+from ..graph.channels import ChannelMap, Group, Role
+from ..modules.eval_mode import eval_mode
+from ..processes.distributed import add_up
+from .affine import Affine
+from .courses import GroupCourse, courses, widths_of_interest
+from .program import Program
+from .readers import Reading, first_touched
+from .scan import Scan
+from .streams import equal_batches, some
+from .unfolding import as_weight
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What it costs to narrow one group, all others whole.
+
+    Attributes:
+        group: its name.
+        order: channel ids, first to leave first.
+        errors: estimate of twice the KL divergence after each has left.
+        measured: channels gone -> KL divergence of the logits from the whole network's, nats per image; empty
+            where only estimates are wanted.
+    """
+
+    group: str
+    order: tuple[int, ...]
+    errors: tuple[float, ...]
+    measured: Mapping[int, float]
+
+    def losses(self) -> NDArray[np.float64]:
+        """Loss with 0, 1, 2, ... channels gone, never falling.
+
+        Between what was measured, it goes with the elimination's error; beyond, in proportion to it.
+        """
+        errors_K = np.concatenate([[0.0], np.array(self.errors, dtype=np.float64)])
+        if not self.measured:
+            return errors_K / 2
+        counts = sorted(self.measured)
+        at = np.concatenate([[0.0], errors_K[counts]])
+        losses = np.maximum.accumulate(np.concatenate([[0.0], [self.measured[k] for k in counts]]))
+        inside = np.interp(errors_K, at, losses)
+        beyond = losses[-1] * errors_K / max(at[-1], 1e-300)
+        return np.maximum.accumulate(np.where(errors_K > at[-1], beyond, inside))
+
+
+def sensitivities(
+    model: nn.Module,
+    channel_map: ChannelMap,
+    groups: Sequence[Group],
+    images: Iterable[Tensor],
+    *,
+    measured_images: int = 256,
+    measure: bool = True,
+    seed: int = 0,
+) -> Generator[Event, None, tuple[list[Sensitivity], dict[str, GroupCourse]]]:
+    """Eliminate every group's channels and measure what a quarter, a half and more of them cost.
+
+    Args:
+        model: the full network; left as it is.
+        channel_map: of it.
+        groups: those that may be narrowed.
+        images: batches images_NCHW; several processes give equal shares.
+        measured_images: about how many of them the divergence is measured on, in all processes.
+        measure: without, the elimination's errors stand for the divergence, and no further pass is run.
+        seed: see `engine.compensation.importance`.
+
+    Yields:
+        `LayerRefitted`, once per group that is measured.
+    """
+    batches = equal_batches(images)
+    with eval_mode(model):
+        program = Program(model, batches[0].shape[1:], len(batches[0]))
+        found = courses(
+            model, program, channel_map, groups, batches, fisher_images=measured_images, seed=seed
+        )
+        taken = some(batches, measured_images)
+        losses: dict[str, dict[int, float]] = {}
+        if measure:
+            losses = yield from _measured(program, channel_map, list(found.values()), taken)
+    made = [
+        Sensitivity(
+            name,
+            tuple(int(one.group.channels[c]) for c in one.course.order),
+            one.course.errors,
+            losses.get(name, {}),
+        )
+        for name, one in found.items()
+    ]
+    return made, found
+
+
+def _measured(
+    program: Program, channel_map: ChannelMap, found: Sequence[GroupCourse], batches: Sequence[Tensor]
+) -> Generator[Event, None, dict[str, dict[int, float]]]:
+    """Group -> channels gone -> KL divergence."""
+    base = [log.double().log_softmax(1) for log in Scan(program, batches).rest({}, {})]
+    images = int(add_up(torch.tensor(sum(map(len, batches)))))
+    starts = {one.group.name: first_touched(program, channel_map, one.group) for one in found}
+    scan = Scan(program, batches)
+    losses: dict[str, dict[int, float]] = {}
+    for number, one in enumerate(sorted(found, key=lambda one: starts[one.group.name]), 1):
+        scan.advance(starts[one.group.name])
+        mine = losses.setdefault(one.group.name, {})
+        for gone in _counts(one):
+            changed, shifts = _narrowed(program, channel_map, one, gone)
+            logits = scan.rest(changed, shifts)
+            total = sum(_divergence(p, q) for p, q in zip(base, logits, strict=True))
+            mine[gone] = float(add_up(torch.tensor(total, dtype=torch.float64))) / images
+        yield LayerRefitted(number, len(found), one.group.name)
+    return losses
+
+
+def _counts(one: GroupCourse) -> list[int]:
+    return [k for k in widths_of_interest(len(one.group.channels)) if k <= len(one.course.order)]
+
+
+def _divergence(base_NK: Tensor, logits_NK: Tensor) -> float:
+    """KL(base || changed), summed over images."""
+    changed_NK = logits_NK.double().log_softmax(1)
+    return float((base_NK.exp() * (base_NK - changed_NK)).sum())
+
+
+def _narrowed(
+    program: Program, channel_map: ChannelMap, one: GroupCourse, gone: int
+) -> tuple[dict[fx.Node, Tensor], dict[fx.Node, Tensor]]:
+    """Parameters and shifts with which the whole network computes as if the first `gone` channels had left.
+
+    They are zeroed where they are produced, and the layers that read them have compensated weights.
+    """
+    removed = [int(one.group.channels[c]) for c in one.course.order[:gone]]
+    mask = channel_map.removal_mask(removed)
+    changed: dict[fx.Node, Tensor] = {}
+    for node, name in program.names.items():
+        for axis in channel_map.axes_of(name):
+            rows = torch.from_numpy(np.flatnonzero(mask[axis.ids]))
+            if axis.role is Role.PRODUCES and len(rows):
+                tensor = changed.get(node, program.sources[node].detach())
+                changed[node] = tensor.index_fill(axis.dim, rows.to(tensor.device), 0)
+    shifts: dict[fx.Node, Tensor] = {}
+    for reading, mean_GD, weight_GDO in zip(
+        one.readings, one.means, one.course.weights.get(gone, ()), strict=False
+    ):
+        _replace(program, reading, mean_GD, weight_GDO, changed, shifts)
+    return changed, shifts
+
+
+def _replace(
+    program: Program,
+    reading: Reading,
+    mean_GD: Tensor | None,
+    weight_GDO: Tensor,
+    changed: dict[fx.Node, Tensor],
+    shifts: dict[fx.Node, Tensor],
+) -> None:
+    """Give one layer compensated weights; its mean output stays what it was."""
+    call, whole = reading.call, reading.layer.read()
+    stored = reading.layer.stored(Affine(weight_GDO, None))
+    node = next(n for n, name in program.names.items() if name == call.weight)
+    like = program.sources[node]
+    weight = as_weight(call, stored.weight, like.shape).to(like)
+    # Rows that were zeroed because their channels leave too stay zero.
+    changed[node] = torch.where(changed[node] == 0, changed[node], weight) if node in changed else weight
+    if mean_GD is not None and whole.intercept is not None:
+        missing_O = (mean_GD[:, None] @ (whole.weight - weight_GDO)).flatten()
+        shape = [1] * reading.own.meta["val"].dim()
+        shape[-1 if call.kind == "linear" else 1] = -1
+        shifts[reading.own] = missing_O.reshape(shape).to(like)

@@ -1,0 +1,92 @@
+"""The values of a network on a set of images, operation by operation, and only as long as they are needed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from ..processes.distributed import processes
+from .program import Program
+
+BATCH = 64
+
+
+def equal_batches(images: Iterable[Tensor], size: int = BATCH) -> list[Tensor]:
+    """All images in batches of one size, as an exported program wants them; a remainder is left out."""
+    together_NCHW = torch.cat(list(images))
+    count = -(-len(together_NCHW) // size)
+    each = len(together_NCHW) // count
+    return list(together_NCHW[: each * count].split(each))
+
+
+def some(batches: Sequence[Tensor], images: int) -> Sequence[Tensor]:
+    """As many of the batches as make up this process's share of `images`, at least one."""
+    share = -(-images // processes())
+    return batches[: max(1, -(-share // len(batches[0])))]
+
+
+class Stream:
+    """All batches of images on their way through one network.
+
+    Every value is computed once, when it is asked for, and forgotten when nothing can ask for it again.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        batches: Iterable[Tensor],
+        *,
+        keep: Iterable[fx.Node] = (),
+        before: Callable[[fx.Node], None] | None = None,
+    ):
+        """`keep` are tensors that stay until `release`; `before` is called ahead of every operation."""
+        self.program = program
+        self._values: dict[fx.Node, list[Any]] = {program.images: list(batches)}
+        self._batches = len(self._values[program.images])
+        self._pending = {node: len(users) for node, users in program.users.items()}
+        self._kept: dict[fx.Node, int] = {}
+        for node in keep:
+            self._kept[node] = self._kept.get(node, 0) + 1
+        self._done: set[fx.Node] = {program.images}
+        self._before = before
+
+    @torch.no_grad()
+    def at(self, node: fx.Node) -> list[Any]:
+        """The value of one operation for every batch."""
+        for needed in self._needed(node):
+            if self._before is not None:
+                self._before(needed)
+            if needed not in self._done:  # whoever was called before may have asked for it
+                self._compute(needed)
+        return self._values[node]
+
+    def release(self, node: fx.Node) -> None:
+        """Nobody asks for this tensor by name any more."""
+        self._kept[node] -= 1
+        self._forget(node)
+
+    def _needed(self, node: fx.Node) -> list[fx.Node]:
+        found: set[fx.Node] = set()
+        waiting = [node]
+        while waiting:
+            one = waiting.pop()
+            if one not in self._done and one not in found:
+                found.add(one)
+                waiting += self.program.reads(one)
+        return sorted(found, key=self.program.place.__getitem__)
+
+    def _compute(self, node: fx.Node) -> None:
+        inputs = list(self.program.reads(node))
+        self._values[node] = [
+            self.program.compute(node, {source: self._values[source][batch] for source in inputs})
+            for batch in range(self._batches)
+        ]
+        self._done.add(node)
+        for source in inputs:
+            self._pending[source] -= 1
+            self._forget(source)
+
+    def _forget(self, node: fx.Node) -> None:
+        if self._pending[node] <= 0 and self._kept.get(node, 0) <= 0:
+            self._values.pop(node, None)

@@ -1,0 +1,75 @@
+"""`prune prune --compensate`: what stays makes up for what left, on training images and without training."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prune.engine.network.network import load_network, save_network
+
+HALF = ("--criterion", "l1", "--flops", 0.5, "--threads", 1)
+
+
+def test_much_of_the_accuracy_comes_back_without_training(prune, file: Path):
+    plain = json.loads(prune("prune", file, *HALF, "--json", "--out", "plain.hdf5").out)
+    done = prune("prune", file, *HALF, "--compensate", "--json", "--out", "mended.hdf5")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert (facts["macs"], facts["kept"]) == (plain["macs"], plain["kept"])
+    top1 = {stage: found["top1"] for stage, found in facts["accuracy"].items()}
+    assert list(top1) == ["before", "pruned", "compensated"]
+    assert top1["pruned"] == plain["accuracy"]["pruned"]["top1"]
+    assert top1["compensated"] > max(plain["accuracy"]["recalibrated"]["top1"], top1["pruned"])
+    assert facts["compensation"]["images"] == 512
+    assert facts["compensation"]["compensated_layers"] > 0
+    stored = load_network("mended.hdf5")
+    assert stored.accuracy["top1"] == top1["compensated"]
+    assert stored.history[-1]["options"].items() >= {"transfer": "compensate", "images": 512}.items()
+    measured = json.loads(prune("evaluate", "mended.hdf5", "--threads", 1, "--json").out)
+    assert measured["networks"][0]["accuracy"]["top1"] == top1["compensated"]
+
+
+def test_the_same_seed_gives_the_same_weights(prune, file: Path):
+    for name in ("one", "two"):
+        assert (
+            prune("prune", file, *HALF, "--compensate", "--calibration", 96, "--out", f"{name}.hdf5").code
+            == 0
+        )
+    one, two = (load_network(f"{name}.hdf5").model.state_dict() for name in ("one", "two"))
+    assert all((one[name] == two[name]).all() for name in one)
+
+
+def test_the_table_says_what_came_of_it(prune, file: Path):
+    done = prune("prune", file, *HALF, "--compensate", "--calibration", 64, "--out", "mended.hdf5")
+    assert "compensated" in done.out
+    assert "64 images are few" in done.err
+    assert "before its weights were compensated" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--calibration", 64), "--calibration has no effect without --compensate; leave it out"),
+        (
+            ("--schedule", "soft", "--epochs", 1, "--compensate"),
+            "--compensate has no effect with --schedule soft; leave it out",
+        ),
+        (
+            ("--method", "sketch", "--keep-rate", "[0.5]*9", "--compensate"),
+            "--compensate has no effect with --method sketch; leave it out",
+        ),
+    ],
+)
+def test_where_it_has_no_effect_it_is_refused(prune, file: Path, words, message: str):
+    done = prune("prune", file, *words)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+
+
+def test_without_images_there_is_nothing_to_solve_for(prune, file: Path):
+    bare = load_network(file)
+    save_network("bare.hdf5", replace(bare, accuracy=None))
+    done = prune("prune", "bare.hdf5", *HALF, "--compensate")
+    assert done.code == 2
+    assert "--compensate looks at training images; say which with --dataset or --data-dir" in done.err
+    assert not Path("bare-pruned.hdf5").exists()
