@@ -52,7 +52,7 @@ def courses(
     groups: Sequence[Group],
     batches: Sequence[Tensor],
     *,
-    fisher_images: int = 256,
+    fisher_images: int = 192,
     ridge: float = RIDGE,
     seed: int = 0,
 ) -> dict[str, GroupCourse]:

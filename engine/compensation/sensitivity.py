@@ -64,7 +64,7 @@ def sensitivities(
     groups: Sequence[Group],
     images: Iterable[Tensor],
     *,
-    measured_images: int = 256,
+    measured_images: int = 192,
     measure: bool = True,
     seed: int = 0,
 ) -> Generator[Event, None, tuple[list[Sensitivity], dict[str, GroupCourse]]]:
