@@ -274,7 +274,7 @@ RECIPES = [
         "fpgm/vgg16-pfec",
         "94.00%",
         replace(_VGG, lr=0.001, milestones=(80,), gamma=1.0),  # a rate that never falls
-        "The authors' script also trains for 40 epochs only: --epochs 40 --milestones 20.",
+        "The authors' script also trains for 40 epochs only, with its rate falling after 20.",
     ),
     _pfec("fpgm/vgg16-pfec-scratch", "93.54%", _VGG),
 ]

@@ -488,7 +488,7 @@ def test_ctrl_c_before_the_first_step_can_go_on_too(prune, file: Path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("prune.engine.jobs.training.recalibrate", interrupted)
+        patch.setattr("prune.engine.jobs.run.recalibrate", interrupted)
         ended = prune("finetune", file, "--epochs", "1", "--out", "run", "--precision", "fp32")
     assert ended == (130, "", "interrupted; go on with: prune finetune --resume run\n")
     assert prune("finetune", "--resume", "run", "--quiet").code == 0
