@@ -214,7 +214,7 @@ def test_a_plan_brings_its_residual_mode(tmp_path):
 
 def test_which_know_the_widths_without_scores():
     free = {name for name in allocations.names() if not allocations.get(name).needs_scores}
-    assert free == {"norm_distance", "plan"}
+    assert free == {"norm-distance", "plan"}
     assert [n for n in allocations.names() if allocations.get(n).widths_depend_on_scores] == ["budget"]
 
 

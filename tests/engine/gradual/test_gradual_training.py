@@ -220,7 +220,7 @@ def test_what_does_not_go_together_is_refused(
 
 def test_a_folder_that_describes_no_run_is_refused(tmp_path: Path):
     Run.create(tmp_path / "torn", {"command": "prune", "method": "select", "schedule": "soft"})
-    with pytest.raises(TrainingError, match=r"config\.json describes no run of prune: 'specification'"):
+    with pytest.raises(TrainingError, match=r"config\.json describes no run of prune: 'images'"):
         Job.of_run(Run.open(tmp_path / "torn"))
 
 

@@ -142,11 +142,11 @@ def test_resuming_ends_where_an_uninterrupted_run_does(tmp_path: Path, make_job:
 def test_the_folder_describes_the_job(tmp_path: Path, make_job: MakeJob):
     job = make_job(flops=0.5, skip=("0",))
     begin(job, tmp_path / "run")
-    assert Job.of_run(Run.open(tmp_path / "run")) == job
+    assert Job.of_run(Run.open(tmp_path / "run")) == replace(job, num_classes=10)
 
 
 def test_a_folder_that_describes_no_run_is_refused(tmp_path: Path):
-    with pytest.raises(TrainingError, match="describes no run of prune: 'schedule'"):
+    with pytest.raises(TrainingError, match="describes no run of prune: 'images'"):
         Job.of_run(Run(tmp_path, {"command": "prune", "method": "resrep", "specification": {"flops": 0.5}}))
 
 

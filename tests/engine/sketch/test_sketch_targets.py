@@ -222,9 +222,9 @@ def test_lists_that_do_not_fit(arch: str, arguments: dict, message: str):
         ({"keep_rate": "27*[0.6]"}, "write '[0.6]*27'"),
         (
             {"procedure": "published"},
-            "no procedure 'published'; choose paper or released",
+            "no procedure 'published'; choose one of paper, released",
         ),
-        ({"weight_norm": "l1"}, "no weight norm 'l1'; choose none or l2"),
+        ({"weight_norm": "l1"}, "no weight norm 'l1'; choose one of none, l2"),
     ],
 )
 def test_settings_of_no_network(settings: dict, message: str):
