@@ -13,7 +13,7 @@ from prune.engine.events import unwatched
 from prune.engine.graph.channels import ChannelMap
 from prune.engine.graph.residual import view
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing.narrowing import Narrowed, narrow_proven
+from prune.engine.narrowing.narrowing import Proven, narrow_proven
 from prune.engine.selection.selection import prunable_groups
 from torch import Tensor, nn
 
@@ -48,7 +48,7 @@ class Mended:
     """A network, what was cut out of it, and that again with compensation."""
 
     dense: nn.Module
-    cut: Narrowed
+    cut: Proven
     thin: nn.Module
     report: Report
 

@@ -10,13 +10,13 @@ from prune.engine.compensation.fitting import Settings
 from prune.engine.compensation.report import Refit, Report
 from prune.engine.events import LayerRefitted, unwatched
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing.narrowing import Narrowed, narrow_proven
+from prune.engine.narrowing.narrowing import Proven, narrow_proven
 from test_residual import SIZE, Residual
 from torch import nn
 
 
 @pytest.fixture
-def cut(randomise) -> tuple[nn.Module, Narrowed]:
+def cut(randomise) -> tuple[nn.Module, Proven]:
     model = randomise(Residual())
     return model, narrow_proven(model, trace(model, SIZE), SIZE, share_of_channels(0.5))
 
