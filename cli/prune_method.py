@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -23,6 +23,8 @@ EVERYWHERE = (
 )
 SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) for field in fields(group))
 TRAINING = tuple(field.name for field in fields(opt.Training))
+SKETCH_AMOUNT = ("keep_rate", "residual", "skip")
+RESREP_AMOUNT = ("flops", "residual", "skip")
 RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn")
 IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
@@ -155,7 +157,7 @@ def sketching(context: typer.Context, asked: Asked) -> "Pruning":
     from ..engine.sketching.rates import SketchRates
     from ..engine.transfers.sketch import Sketch
 
-    said = asked.amount.settings()
+    said = _heard(asked.amount.settings(), SKETCH_AMOUNT)
     if "keep_rate" not in said:
         raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=context)
     if asked.schedule.start_conv is not None:
@@ -178,18 +180,26 @@ def emptying(asked: Asked, input_size: tuple[int, ...]) -> "tuple[Pruning, Train
     config, flops = published(input_size)
     machines = {"seed": asked.machines.seed, "device": asked.machines.device}
     pruning = Pruning(
-        allocation=required({"flops": flops, **asked.amount.settings()}),
+        allocation=required({"flops": flops, **_heard(asked.amount.settings(), RESREP_AMOUNT)}),
         schedule=GradientResetting(**asked.masks.settings()),
         transfer=Fold(),
     )
-    return pruning, replace(config, **asked.training.settings(), **machines)
+    heard = (*RESREP_TRAINING, "augment", "batch_size", "eval_batch_size")
+    return pruning, replace(config, **_heard(asked.training.settings(), heard), **machines)
 
 
 def compared_with_recipes(asked: Asked, pruning: "Pruning") -> "Allocation":
     """What leaves, as the records of recipes say it."""
     from ..engine.allocations import required
 
-    return required(asked.amount.settings()) if asked.method == "sketch" else pruning.allocation
+    if asked.method != "sketch":
+        return pruning.allocation
+    return required(_heard(asked.amount.settings(), SKETCH_AMOUNT))
+
+
+def _heard(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that a method listens to: a recipe for another one may say more."""
+    return {name: value for name, value in said.items() if name in names}
 
 
 def _refuse_scoring_without_effect(wanted: "Allocation", scoring: opt.ScoringOrScores) -> None:

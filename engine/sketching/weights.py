@@ -1,7 +1,7 @@
 """What weights a sketched network gets: sketches in place of two layers per target, all else as it was."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,6 @@ from ..algebra.frequent_directions import Procedure, frequent_directions, sketch
 from ..sketching.targets import Target
 
 WeightNorm = Literal["none", "l2"]
-
-WEIGHT_NORMS: tuple[WeightNorm, ...] = get_args(WeightNorm)
 
 
 def sketch_weights(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from prune.cli import prune, prune_method
 from prune.cli.main import main
+from prune.engine import recipes
 from prune.engine.network.network import load_network, new_network, save_network
 from prune.engine.schedules.gradient_resetting import GradientResetting
 
@@ -135,3 +136,13 @@ def test_every_option_is_heard_everywhere_or_by_some_way():
     known = set(inspect.signature(prune.command).parameters) - {"context"}
     by_way = {name for names in prune_method.HEARD.values() for name in names}
     assert known == {*prune_method.EVERYWHERE, *by_way}
+
+
+def test_what_a_recipe_for_another_method_says_is_not_heard(capsys: pytest.CaptureFixture[str]):
+    """Its rates and its way of training are those of another schedule."""
+    save_network("base56.hdf5", new_network("resnet56", input_size=16))
+    recipe = next(name for name in recipes.names() if name.startswith("filtersketch/resnet56"))
+    words = f"prune base56.hdf5 --recipe {recipe} --method resrep --dataset digits --dry-run --json".split()
+    assert main(words) == 0, capsys.readouterr().err
+    training = json.loads(capsys.readouterr().out)["training"]
+    assert (training["decay_rule"], training["lr_schedule"]) == ("resrep", "cosine")
