@@ -56,7 +56,7 @@ def launch(run: Run, words: Sequence[str], count: int) -> int:
     except KeyboardInterrupt:
         return _interrupt(workers[0], store)
     finally:
-        _end(workers)
+        _end(workers, store)
 
 
 def _see_through(workers: list[SpawnProcess], store: "Store") -> int:
@@ -98,12 +98,15 @@ def _way_back(store: "Store") -> str:
     return f"; {store.get(WAY_BACK).decode()}" if store.check([WAY_BACK]) else ""
 
 
-def _end(workers: list[SpawnProcess]) -> None:
-    """Leave no process behind. The first may finish what it writes; the others write nothing."""
+def _end(workers: list[SpawnProcess], store: "Store") -> None:
+    """Leave no process behind. The first may finish what it writes, and one of them what it has to say."""
+    from ..engine.processes.distributed import SPEAKER
+
+    speaker = int(store.get(SPEAKER)) if store.check([SPEAKER]) else 0
     with _ctrl_c_ignored():
-        for patience, worker in zip([GRACE, *[0.0] * len(workers)], workers, strict=False):
+        for number, worker in enumerate(workers):
             if worker.pid is not None:
-                worker.join(patience)
+                worker.join(GRACE if number in (0, speaker) else 0)
                 worker.kill()
                 worker.join()
 
@@ -130,9 +133,9 @@ def speaks(error: BaseException) -> bool:
     if "RANK" not in os.environ:
         return True
     from ..engine.errors import ProcessError
-    from ..engine.processes.distributed import LAUNCHER, claim
+    from ..engine.processes.distributed import LAUNCHER, may_speak
 
-    return not (isinstance(error, ProcessError) and LAUNCHER in os.environ) and claim("fail")
+    return not (isinstance(error, ProcessError) and LAUNCHER in os.environ) and may_speak()
 
 
 def leave_together() -> None:

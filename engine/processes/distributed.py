@@ -26,6 +26,7 @@ from ..errors import EngineError, ProcessError, TrainingError
 PATIENCE = timedelta(minutes=10)  # for a process that is alive and silent; one that ended is noticed at once
 LAUNCHER = "PRUNE_LAUNCHER"  # in the environment: the port of the store that the launching process keeps
 WAY_BACK = "way back"  # in the store: how to go on after the job was cut short
+SPEAKER = "speaker"  # in the store: which process says why the job failed
 
 T = TypeVar("T")
 
@@ -234,6 +235,17 @@ def claim(deed: str) -> bool:
     try:
         return _store.add(f"done: {deed}", 1) == 1
     except RuntimeError:  # the store went down with the process that kept it: the launcher, or the first
+        return is_first()
+
+
+def may_speak() -> bool:
+    """Is this the first process to fail, which says why? The launching process then lets it finish."""
+    own = os.environ.get("RANK", "0")
+    if _store is None:
+        return own == "0"
+    try:
+        return _store.compare_set(SPEAKER, "", own).decode() == own
+    except RuntimeError:  # as in `claim`
         return is_first()
 
 

@@ -21,6 +21,31 @@ def tiny(num_classes):
     layers = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, num_classes))
 """
+LATE = """
+import sys
+import time
+
+from prune.cli import processes
+from prune.engine.processes import distributed
+
+def run(words):
+    distributed.join("cpu")
+    second = distributed.number() == 1
+    if second:
+        assert processes.speaks(ValueError())
+        distributed.leave()
+        time.sleep(1)
+        print("the second says it", file=sys.stderr)
+    else:
+        while not distributed._store.check([distributed.SPEAKER]):
+            time.sleep(0.01)
+    return 2
+
+if __name__ == "__main__":
+    import late
+
+    sys.exit(processes.launch(late.run, [], 2))
+"""
 TRAIN = [
     "train-base",
     "--arch",
@@ -153,3 +178,18 @@ def test_what_goes_wrong_in_both_is_one_line(here: Path):
     assert not out
     assert err.startswith("error: batch size 33 cannot be shared by 2 processes; ")
     assert len(err.splitlines()) == 1
+
+
+def test_who_says_what_went_wrong_is_let_finish(here: Path):
+    """The first may be gone before the second, which failed a moment earlier, has said why."""
+    (here / "late.py").write_text(LATE)
+    process = subprocess.run(
+        [sys.executable, "late.py"],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (2, "the second says it\n")
