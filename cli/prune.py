@@ -13,13 +13,16 @@ def command(context: typer.Context, *, asked: Asked) -> None:
     """Choose filters, remove them and write the narrow network.
 
     Say how much leaves with one of --flops, --params, --rate, --layer-rate, --compress-rate, --keep-rate,
-    --rate-norm/--rate-dist, --deps or --plan; without any, half of the MACs stay (--flops 0.5). Which filters
-    leave is said by --criterion (default: l1) or by --scores. Nothing is written unless the narrow network
-    equals the masked one. With --dataset or --data-dir (or a network that says what it was measured on),
-    batch norms are re-estimated and accuracies measured.
+    --rate-norm/--rate-dist, --deps or --plan; without any, half of the MACs stay (--flops 0.5). Nothing is
+    written unless the narrow network equals the masked one.
 
-    --compensate solves every layer again on training images (no labels, no training), so that it makes up
-    for what it no longer reads: much of the accuracy comes back in about a minute.
+    With a budget (--flops, --params), images (--dataset, --data-dir, or a network that says what it was
+    measured on) and nothing else, the network says what leaves it: on training images, without labels, it is
+    measured what every width of every layer costs its answers (--criterion obs-measured --ranking loss), and
+    what stays is solved again to make up for what left (--compensate). No training, a minute or two.
+
+    Else filters leave by --criterion (default: l1) or --scores, batch norms are re-estimated where there are
+    images, and --compensate does more than that.
 
     --schedule layer-by-layer masks one layer, trains --epochs, and goes on to the next; soft and hard mask
     all layers anew every --prune-every epochs of one training. --method sketch replaces filters by a sketch

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import options as opt
+from . import units
 from .show import Out
 from .typed import option, typed
 
 if TYPE_CHECKING:
+    from ..engine.graph.trace import Trace
     from ..engine.jobs.job import Pruning
+    from ..engine.network.sources import Source
     from ..engine.selection.allocation import Allocation
     from ..engine.training.config import TrainConfig
     from ..engine.transfers import Transfer
+    from ..engine.transfers.compensate import Compensate
 
 EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
@@ -116,23 +120,76 @@ def selecting(asked: Asked) -> "Pruning":
         allocation=allocation,
         scoring=Scoring(**asked.scoring.settings()),
         schedule=schedule(**said),
-        transfer=_transfer(asked.compensation),
+        transfer=_transfer(asked.compensation, _is_open(asked, allocation)),
     )
 
 
-def _transfer(wanted: opt.Compensation) -> "Transfer":
+def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Pruning, Trace | None]":
+    """Where a budget is all that was said, and there are images: the network itself says what leaves it.
+
+    Returns:
+        The method, and the trace of the network where that was needed.
+
+    Raises:
+        typer.BadParameter: images for a compensation that nobody will do.
+    """
+    from ..engine.graph.trace import trace
+    from ..engine.jobs.job import Untrained
+    from ..engine.jobs.measured import measured
+
+    if asked.method != "select" or not _is_open(asked, pruning.allocation):
+        return pruning, None
+    if not source.trained or not asked.images.images().named_for(source.network):
+        if asked.compensation.calibration is not None and not asked.compensation.compensate:
+            raise typer.BadParameter("--calibration has no effect without images; say which with --data-dir")
+        asked.show.note(
+            "filters leave by l1, which looks at weights alone; a trained network and images (--data-dir or "
+            "--dataset) keep much more of the accuracy"
+        )
+        return pruning, None
+    traced = trace(source.network.model, source.network.input_size)
+    batch_size = asked.training.batch_size or Untrained.batch_size
+    found = measured(pruning, _compensate(asked.compensation), source.network, traced, batch_size)
+    how = "estimated" if found.estimated else "measured"
+    asked.show.note(
+        f"no --criterion: what every width costs is {how} on {found.images[0]} training images, and what "
+        f"stays is compensated on {found.images[1]}: about {units.duration(found.seconds)}; --criterion l1 "
+        "leaves that out"
+    )
+    return found.pruning, traced
+
+
+def _is_open(asked: Asked, allocation: "Allocation") -> bool:
+    """Is a budget all that was said of how filters are to be chosen, at once?"""
+    from ..engine.allocations.budget import Budget
+
+    scoring, amount, network = asked.scoring, asked.amount, asked.network
+    said = scoring.criterion or scoring.scores or amount.ranking or network.recipe
+    return not asked.trains and not said and isinstance(allocation, Budget)
+
+
+def _transfer(wanted: opt.Compensation, automatic: bool) -> "Transfer":
     """What the weights that stay become, where filters are selected.
+
+    Args:
+        wanted: what was asked for.
+        automatic: are they compensated unasked, where there are images?
 
     Raises:
         typer.BadParameter: images for a compensation that is not wanted.
     """
-    from ..engine.transfers.compensate import Compensate
     from ..engine.transfers.slice import Slice
 
     if not wanted.compensate:
-        if wanted.calibration is not None:
+        if wanted.calibration is not None and not automatic:
             raise typer.BadParameter("--calibration has no effect without --compensate; leave it out")
         return Slice()
+    return _compensate(wanted)
+
+
+def _compensate(wanted: opt.Compensation) -> "Compensate":
+    from ..engine.transfers.compensate import Compensate
+
     return Compensate() if wanted.calibration is None else Compensate(images=wanted.calibration)
 
 

@@ -12,6 +12,7 @@ from .prune_method import (
     Asked,
     compared_with_recipes,
     emptying,
+    measuring,
     selecting,
     sketching,
     training_of,
@@ -37,9 +38,11 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     pruning = sketching(context, asked) if asked.method == "sketch" else selecting(asked)
     path = folder.out or beside(asked.file, asked.network.arch)
     _check_outputs(asked, path)
-    machines.start()
+    device = machines.start()
     images = asked.images.images()
     source = _found(asked, machines.seed)
+    source.network.model.to(device)
+    pruning, traced = measuring(asked, pruning, source)
     job = Job(
         command="prune",
         images=images,
@@ -51,7 +54,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
         pruning=pruning,
         recipe=asked.network.recipe,
     )
-    ready = prepare(job, source.network)
+    ready = prepare(job, source.network, traced)
     if ready.data is not None:
         note_images(show, ready.data)
     if folder.dry_run:

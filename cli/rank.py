@@ -68,7 +68,7 @@ def command(
         network.model,
         trace(network.model, network.input_size),
         batch_size=batch_size or 128,
-        limit=scoring.limit or 5,
+        limit=scoring.limit,
         seed=machines.seed,
     )
     scores = show.progress(work)

@@ -117,8 +117,13 @@ class RankedAmount(Amount):
     """What leaves, where filters are ranked too."""
 
     ranking: Annotated[
-        Literal["local", "global"] | None,
-        _leaves("--ranking", None, "Compare scores in a layer, or over all layers. Default: local."),
+        Literal["local", "global", "loss"] | None,
+        _leaves(
+            "--ranking",
+            None,
+            "Compare scores in a layer, or over all layers; or take them for losses (obs) and keep their sum "
+            "least. Default: local.",
+        ),
         After("params"),
     ] = None
     residual: Annotated[Residual, After("max_rate")] = None

@@ -7,6 +7,7 @@ from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Ids
 from ..graph.cost import Counter
 from ..selection.allocation import GroupAllocation, Prunable
+from ..selection.least_loss import of_least_loss
 from ..selection.removal_order import Limits, Ranking, RemovalOrder, first_length
 from ..selection.selection import Scores, Selection, check_choice, equal_scores
 
@@ -19,7 +20,8 @@ class Budget(GroupAllocation):
         flops: multiply-accumulates per image: up to 1 the share of the original that remains, above 1 a
             number.
         params: parameters, likewise. Both may be given.
-        ranking: compare scores within (`local`) or across (`global`) groups.
+        ranking: compare scores within (`local`) or across (`global`) groups; or take them for losses (`loss`)
+            and choose the widths whose losses add up to least, see `engine.selection.least_loss`.
         round_to: the number of channels that stay is rounded up to a multiple; a narrower group stays whole.
         max_rate: no larger share of a group leaves.
     """
@@ -66,10 +68,14 @@ class Budget(GroupAllocation):
         """
         order = self._order(network, scores)
         targets = _Targets(network.map, self.flops, self.params)
-        length = first_length(order, targets.met_without)
-        if length is None:
+        if self.ranking == "loss":
+            chosen = of_least_loss(network.map, order.groups, scores, targets.most, order.limits)
+        else:
+            length = first_length(order, targets.met_without)
+            chosen = None if length is None else order.selection(length)
+        if chosen is None:
             raise AllocationError(_out_of_reach(network.map, order, targets))
-        return order.selection(length)
+        return chosen
 
     def check(self, network: Prunable) -> None:
         """See `Allocation`; whether the target is in reach, by the smallest network alone."""
@@ -97,7 +103,8 @@ class _Targets:
     def __init__(self, channel_map: ChannelMap, *targets: float | None) -> None:
         self._counter = Counter(channel_map)
         self.whole = self._counter.totals(())
-        self.most = [_absolute(*pair) for pair in zip(targets, self.whole, strict=True)]
+        macs, params = (_absolute(*pair) for pair in zip(targets, self.whole, strict=True))
+        self.most = (macs, params)
 
     def cost_without(self, removed: Ids) -> tuple[int, int]:
         """What the network costs without these channels."""

@@ -1,10 +1,10 @@
 """Every group's channels taken out one after the other, in the order that can be made up for best.
 
-The criterion `obs`: Optimal Brain Surgeon for whole channels, on the inputs that the dense network has; see
+Optimal Brain Surgeon for whole channels, on the inputs that the dense network has; see
 `engine.algebra.elimination` for the sources.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,6 @@ from .moments import Gathering
 from .program import Program
 from .readers import Reading, readings
 from .scan import watch
-from .streams import some
 from .unfolding import chunks, rows, steps_for
 
 POSITIONS = 144  # of one image, about, that are looked at
@@ -52,7 +51,6 @@ def courses(
     groups: Sequence[Group],
     batches: Sequence[Tensor],
     *,
-    fisher_images: int = 192,
     ridge: float = RIDGE,
     seed: int = 0,
 ) -> dict[str, GroupCourse]:
@@ -64,14 +62,13 @@ def courses(
         channel_map: of it.
         groups: those to look at.
         batches: images_NCHW; in each process its share.
-        fisher_images: about how many images the importance of outputs is found on, in all processes.
         ridge: see `engine.algebra.least_squares`.
         seed: of the labels that the importance is found with.
     """
     found = readings(model, program, channel_map, tuple(groups))
     every = {one.call.node: one for listed in found.values() for one in listed}
     axes = {one.own: -1 if one.call.kind == "linear" else 1 for one in every.values()}
-    importance = fisher(program, some(batches, fisher_images), axes, seed)
+    importance = fisher(program, batches, axes, seed)
     moments = _moments(program, list(every.values()), batches)
     made: dict[str, GroupCourse] = {}
     for group in groups:
@@ -96,30 +93,6 @@ def courses(
 def widths_of_interest(channels: int) -> list[int]:
     """How many of a group's channels are gone at the `SHARES`."""
     return sorted({max(1, round(share * channels)) for share in SHARES})
-
-
-def obs_scores(channel_map: ChannelMap, found: Collection[GroupCourse]) -> dict[str, Tensor]:
-    """Scores for selection: per producing convolution, what its filters' channels cost when they left.
-
-    A channel's score is the error of the whole elimination up to it, so that the order is the elimination's
-    and scores of different groups compare. What never left scores twice the last one.
-    """
-    worth: dict[int, float] = {}
-    for one in found:
-        last = one.course.errors[-1] if one.course.errors else 1.0
-        worth |= {int(channel): 2 * last for channel in one.group.channels}
-        # A little on top of each keeps them apart where a channel costs nothing.
-        errors = np.maximum.accumulate(
-            np.array(one.course.errors) + 1e-12 * last * np.arange(len(one.course.errors))
-        )
-        worth |= {int(one.group.channels[c]): float(e) for c, e in zip(one.course.order, errors, strict=True)}
-    producers = {name for one in found for name in one.group.producers}
-    return {
-        name: torch.tensor(
-            [worth.get(int(i), 0.0) for i in channel_map.layer(name).out_ids], dtype=torch.float64
-        )
-        for name in producers
-    }
 
 
 def _moments(

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from ..events import Event, LayerRefitted
 from ..graph.channels import ChannelMap, Group, Role
+from ..graph.cost import count
 from ..modules.eval_mode import eval_mode
 from ..processes.distributed import add_up
 from .affine import Affine
@@ -21,7 +22,7 @@ from .courses import GroupCourse, courses, widths_of_interest
 from .program import Program
 from .readers import Reading, first_touched
 from .scan import Scan
-from .streams import equal_batches, some
+from .streams import equal_batches
 from .unfolding import as_weight
 
 
@@ -64,10 +65,9 @@ def sensitivities(
     groups: Sequence[Group],
     images: Iterable[Tensor],
     *,
-    measured_images: int = 192,
     measure: bool = True,
     seed: int = 0,
-) -> Generator[Event, None, tuple[list[Sensitivity], dict[str, GroupCourse]]]:
+) -> Generator[Event, None, list[Sensitivity]]:
     """Eliminate every group's channels and measure what a quarter, a half and more of them cost.
 
     Args:
@@ -75,7 +75,6 @@ def sensitivities(
         channel_map: of it.
         groups: those that may be narrowed.
         images: batches images_NCHW; several processes give equal shares.
-        measured_images: about how many of them the divergence is measured on, in all processes.
         measure: without, the elimination's errors stand for the divergence, and no further pass is run.
         seed: see `engine.compensation.importance`.
 
@@ -85,14 +84,11 @@ def sensitivities(
     batches = equal_batches(images)
     with eval_mode(model):
         program = Program(model, batches[0].shape[1:], len(batches[0]))
-        found = courses(
-            model, program, channel_map, groups, batches, fisher_images=measured_images, seed=seed
-        )
-        taken = some(batches, measured_images)
+        found = courses(model, program, channel_map, groups, batches, seed=seed)
         losses: dict[str, dict[int, float]] = {}
         if measure:
-            losses = yield from _measured(program, channel_map, list(found.values()), taken)
-    made = [
+            losses = yield from _measured(program, channel_map, list(found.values()), batches)
+    return [
         Sensitivity(
             name,
             tuple(int(one.group.channels[c]) for c in one.course.order),
@@ -101,7 +97,44 @@ def sensitivities(
         )
         for name, one in found.items()
     ]
-    return made, found
+
+
+def work(channel_map: ChannelMap, groups: Sequence[Group], images: int) -> float:
+    """Multiply-accumulates that measuring takes, about: from each group on, once per width and image."""
+    passes = sum(len(widths_of_interest(len(group.channels))) for group in groups if group.free.any()) / 2
+    return passes * images * count(channel_map).macs
+
+
+def filter_losses(
+    channel_map: ChannelMap, groups: Iterable[Group], found: Iterable[Sensitivity]
+) -> dict[str, Tensor]:
+    """Scores: what the network loses when a filter's channel leaves with all that leave earlier.
+
+    Scores of different groups compare, and within a group their order is the elimination's, also in float32.
+    What never left scores twice the last one.
+
+    Args:
+        channel_map: of the network.
+        groups: those whose filters are scored.
+        found: of each of them.
+
+    Returns:
+        Per convolution name, scores_F; nats per image.
+    """
+    worth: dict[int, float] = {}
+    producers: dict[str, None] = {}
+    for group, one in zip(groups, found, strict=True):
+        producers |= dict.fromkeys(group.producers)
+        at = np.float32(0)
+        for channel, loss in zip(one.order, one.losses()[1:], strict=True):
+            at = max(np.float32(loss), np.nextafter(at, np.float32(np.inf)))
+            worth[channel] = float(at)
+        left = max(2 * float(at), 1e-30)
+        worth |= {int(channel): left for channel in group.channels if int(channel) not in worth}
+    return {
+        name: torch.tensor([worth.get(int(i), 0.0) for i in channel_map.layer(name).out_ids]).double()
+        for name in producers
+    }
 
 
 def _measured(

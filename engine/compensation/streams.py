@@ -1,12 +1,11 @@
 """The values of a network on a set of images, operation by operation, and only as long as they are needed."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from ..processes.distributed import processes
 from .program import Program
 
 BATCH = 64
@@ -18,12 +17,6 @@ def equal_batches(images: Iterable[Tensor], size: int = BATCH) -> list[Tensor]:
     count = -(-len(together_NCHW) // size)
     each = len(together_NCHW) // count
     return list(together_NCHW[: each * count].split(each))
-
-
-def some(batches: Sequence[Tensor], images: int) -> Sequence[Tensor]:
-    """As many of the batches as make up this process's share of `images`, at least one."""
-    share = -(-images // processes())
-    return batches[: max(1, -(-share // len(batches[0])))]
 
 
 class Stream:

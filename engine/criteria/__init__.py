@@ -1,20 +1,22 @@
 """Criteria: one file each, found by file name.
 
 A criterion gives every filter of every convolution a score; filters with small scores leave first. Its module
-states what it `NEEDS`, weights alone or images too, and has one function: `score(model, trace, seed)`, or of
-images, whose scores are means, `score_sums(model, trace, images_NCHW, labels_N)`.
+states what it `NEEDS`, weights alone or images too, and has one function: `score(model, trace, seed)`; of
+images, `score_sums(model, trace, images_NCHW, labels_N)` where scores are means over them, and else
+`score_groups(model, channel_map, groups, images, seed)`, which looks at all of them together.
 """
 
-from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Generator, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from .. import parts
 from ..errors import CriterionError
-from ..events import Scored, unwatched
+from ..events import Event, Scored, unwatched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..graph.channels import ChannelMap, Group
     from ..graph.trace import Trace
 
     Batches = Iterable[tuple[Tensor, Tensor]]
@@ -27,6 +29,28 @@ class OfWeights(Protocol):
 
     def score(self, model: "nn.Module", trace: "Trace", seed: int) -> "dict[str, Tensor]":
         """Per convolution name, scores_F."""
+        ...
+
+
+@runtime_checkable
+class OfGroups(Protocol):
+    """The module of a criterion that looks at the channels of a group together, on all images."""
+
+    NEEDS: Literal["images"]
+
+    def images_wanted(self, channel_map: "ChannelMap", groups: "Sequence[Group]") -> int:
+        """How many images do, where nobody says how many."""
+        ...
+
+    def score_groups(
+        self,
+        model: "nn.Module",
+        channel_map: "ChannelMap",
+        groups: "Sequence[Group]",
+        images: "Iterable[Tensor]",
+        seed: int,
+    ) -> "Generator[Event, None, dict[str, Tensor]]":
+        """Per name of a convolution that makes channels of the groups, scores_F."""
         ...
 
 
@@ -47,13 +71,23 @@ def names() -> list[str]:
     return parts.names(__name__)
 
 
-def get(name: str) -> OfWeights | OfImages:
+def get(name: str) -> OfWeights | OfImages | OfGroups:
     """The criterion called `name`.
 
     Raises:
         CriterionError: there is none of that name.
     """
     return parts.module_of(__name__, name, "criterion", CriterionError)
+
+
+def looks_at_groups(name: str) -> bool:
+    """Does a criterion look at the channels of a group together?"""
+    return isinstance(get(name), OfGroups)
+
+
+def scored_groups(channel_map: "ChannelMap") -> "tuple[Group, ...]":
+    """The groups that have filters, for criteria that look at groups."""
+    return tuple(group for group in channel_map.groups if group.producers)
 
 
 def score(
@@ -71,7 +105,7 @@ def scoring(
     batches: "Batches | None" = None,
     total: int = 0,
     seed: int = 0,
-) -> "Generator[Scored, None, dict[str, Tensor]]":
+) -> "Generator[Event, None, dict[str, Tensor]]":
     """Score every filter of every convolution that makes channels of its own.
 
     Args:
@@ -84,7 +118,7 @@ def scoring(
         seed: of the criteria that draw numbers.
 
     Yields:
-        How far it got, once per batch.
+        How far it got.
 
     Returns:
         Per convolution name, scores_F as float64 on the CPU. Small scores leave first.
@@ -93,12 +127,49 @@ def scoring(
         CriterionError: an unknown criterion, no images where they are needed, or scores that are not numbers.
     """
     criterion = get(name)
+    if isinstance(criterion, OfGroups):
+        images = (images_NCHW for images_NCHW, _ in batches or ())
+        groups = scored_groups(trace.map)
+        return (yield from scoring_groups(name, model, trace.map, groups, images, seed=seed))
     if criterion.NEEDS == "weights":
         scores = criterion.score(model, trace, seed)
     elif batches is None:
         raise CriterionError(f"criterion '{name}' looks at images, and none were given")
     else:
         scores = yield from _means(criterion, name, model, trace, batches, total)
+    return _finite(name, scores)
+
+
+def scoring_groups(
+    name: str,
+    model: "nn.Module",
+    channel_map: "ChannelMap",
+    groups: "Sequence[Group]",
+    images: "Iterable[Tensor]",
+    *,
+    seed: int = 0,
+) -> "Generator[Event, None, dict[str, Tensor]]":
+    """Score the filters that make the channels of some groups, by a criterion that looks at groups.
+
+    Args:
+        name: of the criterion.
+        model: left as it is.
+        channel_map: of it.
+        groups: those that may be narrowed.
+        images: batches images_NCHW on the model's device; of several processes, this one's share.
+        seed: of what the criterion draws.
+
+    Yields, returns, raises: as `scoring`.
+    """
+    criterion = get(name)
+    assert isinstance(criterion, OfGroups)
+    given = list(images)
+    if not given:
+        raise CriterionError(f"criterion '{name}' looks at images, and none were given")
+    return _finite(name, (yield from criterion.score_groups(model, channel_map, groups, given, seed)))
+
+
+def _finite(name: str, scores: "dict[str, Tensor]") -> "dict[str, Tensor]":
     scores = {layer: scores_F.detach().double().cpu() for layer, scores_F in scores.items()}
     for layer, scores_F in scores.items():
         if not scores_F.isfinite().all():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ..data import ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
+from ..graph.trace import Trace
 from ..narrowing.chooser import Chooser
 from ..network.fresh import fresh_like
 from ..network.network import Network, load_network
@@ -37,12 +38,13 @@ class Prepared:
         return self.data
 
 
-def prepare(job: Job, network: Network | None = None) -> Prepared:
+def prepare(job: Job, network: Network | None = None, traced: Trace | None = None) -> Prepared:
     """Find everything a job needs, and check that it goes together.
 
     Args:
         job: what is to be done.
         network: the one that the job starts from, where it is loaded already.
+        traced: its trace, where that is there already.
 
     Raises:
         EngineError, ArchError, WeightsError: the first thing that is missing or does not fit.
@@ -60,10 +62,12 @@ def prepare(job: Job, network: Network | None = None) -> Prepared:
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
     network.model.to(resolve_device(job.config.device))
-    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data))
+    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data, traced))
 
 
-def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None) -> Ready:
+def _ready(
+    job: Job, pruning: Pruning, network: Network, data: ImageData | None, traced: Trace | None
+) -> Ready:
     chooser = Chooser(
         network=network,
         allocation=pruning.allocation,
@@ -71,6 +75,7 @@ def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None)
         data=data,
         batch_size=job.config.batch_size,
         seed=job.config.seed,
+        known=traced,
     )
     config = job.config if isinstance(job.config, TrainConfig) else None
     return pruning.schedule.ready(chooser, config, data)

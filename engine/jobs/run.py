@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data import DataInfo
 from ..data.base import Batch
+from ..data.some import some_images
 from ..devices import device_of, resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
 from ..graph.residual import view
@@ -190,14 +191,16 @@ def _training_batches(ready: Prepared, limit: int) -> Iterator[Batch]:
 
 
 def _calibration_images(ready: Prepared) -> Iterator[Tensor]:
-    """As many training images as a transfer asks for, without their labels."""
-    assert ready.job.pruning is not None
-    wanted = ready.job.pruning.transfer.calibration
-    batches = -(-wanted // ready.job.config.batch_size)
-    for images_NCHW, _ in _training_batches(ready, batches):
-        share = images_NCHW[: -(-wanted // distributed.processes())]
-        wanted -= len(share) * distributed.processes()
-        yield share
+    """As many training images as a transfer asks for."""
+    job = ready.job
+    assert job.pruning is not None
+    return some_images(
+        ready.images,
+        job.pruning.transfer.calibration,
+        batch_size=job.config.batch_size,
+        device=device_of(ready.network.model),
+        seed=job.config.seed,
+    )
 
 
 def _saving(trained: Network, info: DataInfo) -> Save:

@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
 from ..errors import AllocationError
-from ..events import Scored
+from ..events import Event
 from ..graph.channels import ChannelMap
 from ..narrowing.chooser import Chooser
 from ..narrowing.narrowing import left_alone, narrow_as_planned
@@ -26,7 +26,7 @@ class Trial:
     notes: tuple[str, ...]
 
 
-def trying(chooser: Chooser) -> Generator[Scored, None, Trial]:
+def trying(chooser: Chooser) -> Generator[Event, None, Trial]:
     """Choose by the weights at the start, and cut it out of a copy: what cannot be cut out gets pinned.
 
     Raises:

@@ -6,9 +6,10 @@ from functools import cached_property
 
 from torch import nn
 
+from .. import criteria
 from ..data import ImageData
 from ..errors import CriterionError
-from ..events import Scored, unwatched
+from ..events import Event, unwatched
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
 from ..graph.residual import View, view
@@ -16,7 +17,7 @@ from ..graph.trace import Trace, trace
 from ..network.network import Network
 from ..scores.score_file import load_scores, skipping_unscored
 from ..scores.scoring import Scoring, scoring_on
-from ..selection.allocation import Allocation
+from ..selection.allocation import Allocation, GroupAllocation
 from ..selection.selection import Scores
 from .pruning import Choice, Forecast, choice_of, forecast_on, prunable
 
@@ -32,6 +33,7 @@ class Chooser:
         data: what criteria that need images look at.
         batch_size: images per batch of those, over all processes.
         seed: of their order, and of the criteria that draw numbers.
+        known: the network's trace, where it is there already.
     """
 
     network: Network
@@ -40,11 +42,12 @@ class Chooser:
     data: ImageData | None
     batch_size: int
     seed: int
+    known: Trace | None = None
 
     @cached_property
     def traced(self) -> Trace:
         """The network's own trace."""
-        return trace(self.network.model, self.network.input_size)
+        return self.known or trace(self.network.model, self.network.input_size)
 
     @cached_property
     def seen(self) -> View:
@@ -94,20 +97,27 @@ class Chooser:
         """Can nothing be chosen without images?"""
         return self.allocation.needs_scores and self.scoring.needs_images
 
-    def score(self, model: nn.Module) -> Generator[Scored, None, Scores]:
+    def score(self, model: nn.Module) -> Generator[Event, None, Scores]:
         """The scores of the filters of `model` as they are now, or the saved ones; none where none matter."""
         if not self.allocation.needs_scores:
             return {}
         if self.scoring.scores is not None:
             return load_scores(self.scoring.scores, self.traced.map)
+        traced, groups = self.traced, None
+        if criteria.looks_at_groups(self.scoring.criterion):
+            now = view(model, self.traced, self.network.input_size, self.wanted.residual)
+            model, traced = now.model, now.traced
+            if isinstance(self.wanted, GroupAllocation):
+                groups = self.wanted.groups(prunable(self.network, traced.map))
         work = scoring_on(
             self.data,
             self.scoring.criterion,
             model,
-            self.traced,
+            traced,
             batch_size=self.batch_size,
             limit=self.scoring.limit,
             seed=self.seed,
+            groups=groups,
         )
         return (yield from work)
 

@@ -12,7 +12,7 @@ from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group, Ids
 from .selection import Scores, Selection, channel_scores, removal_order
 
-Ranking = Literal["local", "global"]
+Ranking = Literal["local", "global", "loss"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RemovalOrder:
     """One order in which the channels of all groups leave; every length of it is a narrower network.
 
     Ranking `local` lets the groups narrow in step: the k-th lowest of n channels leaves at rate k/n, equal
-    rates by score. Ranking `global` compares scores across groups, each divided by its group's mean.
+    rates by score. Any other compares scores across groups, each divided by its group's mean.
     """
 
     def __init__(

@@ -248,7 +248,7 @@ def test_prune_again_what_was_pruned(facts, unmeasured: Path):
 
 
 def test_finetune_learns_from_the_base_and_can_be_resumed(facts, prune, file: Path):
-    facts("prune", file, "--flops", "0.5", "--out", "narrow.hdf5")
+    facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
     words = ["--epochs", "2", "--precision", "fp32", "--recalibrate", "2", "--out", "tuned"]
     whole = facts("finetune", "narrow.hdf5", "--distill", file, *words)
     assert (whole["epochs"], whole["folder"]) == (2, "tuned")
@@ -347,7 +347,7 @@ def test_flops_of_a_specification(prune, facts):
 
 
 def test_evaluate_several_files(prune, facts, file: Path):
-    facts("prune", file, "--flops", "0.5", "--out", "narrow.hdf5")
+    facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
     code, out, err = prune("evaluate", "base.hdf5", "narrow.hdf5", "--latency")
     assert code == 0
     assert err == ("images: digits, 360 to test on, 3x16x16\ntiming forward passes of 1 and 128 images\n")
@@ -362,7 +362,7 @@ def test_evaluate_several_files(prune, facts, file: Path):
 
 
 def test_evaluate_json(facts, file: Path):
-    facts("prune", file, "--flops", "0.5", "--out", "narrow.hdf5")
+    facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
     result = facts("evaluate", file, "narrow.hdf5")
     assert result.keys() == {"dataset", "networks"}
     assert result["dataset"] == "digits"

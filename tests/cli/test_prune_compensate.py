@@ -49,7 +49,10 @@ def test_the_table_says_what_came_of_it(prune, file: Path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--calibration", 64), "--calibration has no effect without --compensate; leave it out"),
+        (
+            ("--rate", 0.5, "--calibration", 64),
+            "--calibration has no effect without --compensate; leave it out",
+        ),
         (
             ("--schedule", "soft", "--epochs", 1, "--compensate"),
             "--compensate has no effect with --schedule soft; leave it out",

@@ -66,7 +66,17 @@ def scores_of(name, model, batches=None):
 
 
 def test_names_are_file_names():
-    assert criteria.names() == ["bn-scale", "fpgm", "hrank", "l1", "l2", "random", "taylor"]
+    assert criteria.names() == [
+        "bn-scale",
+        "fpgm",
+        "hrank",
+        "l1",
+        "l2",
+        "obs",
+        "obs-measured",
+        "random",
+        "taylor",
+    ]
 
 
 def test_an_unknown_name_offers_the_nearest():

@@ -27,7 +27,7 @@ if __name__ == "__main__":
     cut = narrow_proven(model, traced, SIZE, share_of_channels(0.5))
     report = unwatched(compensate(model, cut.model, cut.map, cut.removed, [mine]))
     groups = prunable_groups(traced.map, "internal")
-    found, _ = unwatched(sensitivities(model, traced.map, groups, [mine], measured_images=128))
+    found = unwatched(sensitivities(model, traced.map, groups, [mine]))
     kept = {
         "state": cut.model.state_dict(),
         "images": report.images,

@@ -8,14 +8,13 @@ import pytest
 import torch
 from mending import images
 from prune.engine.compensation.compensate import compensate
-from prune.engine.compensation.courses import obs_scores
-from prune.engine.compensation.sensitivity import Sensitivity, sensitivities
-from prune.engine.compensation.widths import Bounds, measured_widths
-from prune.engine.errors import AllocationError
+from prune.engine.compensation.sensitivity import Sensitivity, filter_losses, sensitivities
 from prune.engine.events import unwatched
 from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.selection.least_loss import of_least_loss
+from prune.engine.selection.removal_order import Limits
 from prune.engine.selection.selection import channel_scores, prunable_groups, removal_order
 from torch import Tensor, nn
 
@@ -48,13 +47,13 @@ def found():
     model = Blocks().eval()
     traced = trace(model, SIZE)
     groups = prunable_groups(traced.map, "internal")
-    made, courses = unwatched(sensitivities(model, traced.map, groups, [images(128, SIZE)]))
-    return model, traced, groups, {one.group: one for one in made}, courses
+    made = unwatched(sensitivities(model, traced.map, groups, [images(128, SIZE)]))
+    return model, traced, groups, {one.group: one for one in made}
 
 
 def test_what_is_measured_is_the_divergence_of_the_compensated_network(found):
     """Cut for real, refitted by compensation alone (one group: the same inputs), and compared."""
-    model, traced, groups, known, _ = found
+    model, traced, groups, known = found
     one = known[groups[0].name]
     gone = 6
     cut = narrow_proven(model, traced, SIZE, lambda _: one.order[:gone])
@@ -80,19 +79,34 @@ def test_losses_never_fall_and_meet_what_was_measured(found):
     np.testing.assert_allclose(cheap.losses(), [0, 0.5, 1.5])
 
 
-def test_the_scores_give_the_order_of_the_elimination(found):
-    _, traced, groups, known, courses = found
-    scores = obs_scores(traced.map, courses.values())
+def test_scores_are_the_losses_in_the_order_of_the_elimination(found):
+    _, traced, groups, known = found
+    scores = filter_losses(traced.map, groups, known.values())
     for group in groups:
+        one = known[group.name]
+        scores_C = channel_scores(traced.map, group, scores)
+        order = removal_order(group, scores_C)
+        assert group.channels[order].tolist()[: len(one.order)] == list(one.order)
+        np.testing.assert_allclose(scores_C[order][: len(one.order)], one.losses()[1:], rtol=1e-5, atol=1e-30)
+
+
+def test_scores_keep_their_order_in_a_file(found):
+    """Losses that do not rise are kept apart, by more than a file of float32 rounds away."""
+    _, traced, groups, _ = found
+    flat = [Sensitivity(g.name, tuple(g.channels[::-1].tolist()[:-1]), (0.5,) * 11, {3: 0.1}) for g in groups]
+    scores = {name: s.float() for name, s in filter_losses(traced.map, groups, flat).items()}
+    for group, one in zip(groups, flat, strict=True):
         order = removal_order(group, channel_scores(traced.map, group, scores))
-        assert group.channels[order].tolist()[: len(known[group.name].order)] == list(known[group.name].order)
+        assert group.channels[order].tolist()[: len(one.order)] == list(one.order)
 
 
 def test_widths_are_the_best_there_are(found):
-    _, traced, groups, known, _ = found
+    _, traced, groups, known = found
+    scores = filter_losses(traced.map, groups, known.values())
     counter = Counter(traced.map)
     budget = int(0.6 * counter.totals(())[0])
-    chosen = measured_widths(traced.map, groups, known, macs=budget, bounds=Bounds(max_rate=1))
+    chosen = of_least_loss(traced.map, groups, scores, (budget, np.inf), Limits(max_rate=1))
+    assert chosen is not None
     losses = [known[group.name].losses() for group in groups]
 
     def removed(counts):
@@ -104,33 +118,35 @@ def test_widths_are_the_best_there_are(found):
         for counts in every
         if counter.totals(removed(counts))[0] <= budget
     )
-    assert counter.totals(removed(chosen.values()))[0] <= budget
-    assert sum(loss[chosen[group.name]] for group, loss in zip(groups, losses, strict=True)) == best
+    gone = {name: n - kept for name, (kept, n) in chosen.counts.items()}
+    assert counter.totals(chosen.removed)[0] <= budget
+    total = sum(loss[gone[group.name]] for group, loss in zip(groups, losses, strict=True))
+    assert total == pytest.approx(best, rel=1e-5)
 
 
 @pytest.mark.parametrize("chained", [False, True])
-def test_both_budgets_and_the_bounds_are_kept(chained: bool):
+def test_both_budgets_and_the_limits_are_kept(chained: bool):
     model = Blocks(chained)
     traced = trace(model, SIZE)
     groups = prunable_groups(traced.map, "coupled")
     draw = np.random.default_rng(0)
-    known = {
-        g.name: Sensitivity(
+    known = [
+        Sensitivity(
             g.name, tuple(g.channels.tolist()[:-1]), tuple(np.cumsum(draw.random(len(g.channels) - 1))), {}
         )
         for g in groups
-    }
+    ]
+    scores = filter_losses(traced.map, groups, known)
     counter = Counter(traced.map)
     macs, params = (0.5 * total for total in counter.totals(()))
-    bounds = Bounds(min_channels=2, round_to=2, max_rate=0.8)
-    for budget in ({"macs": macs}, {"params": params}, {"macs": macs, "params": params}):
-        chosen = measured_widths(traced.map, groups, known, **budget, bounds=bounds)
-        left = counter.totals([i for name, k in chosen.items() for i in known[name].order[:k]])
-        assert left[0] <= budget.get("macs", np.inf)
-        assert left[1] <= budget.get("params", np.inf)
-        for group in groups:
-            kept = len(group.channels) - chosen[group.name]
-            assert kept == len(group.channels) or (kept % 2 == 0 and kept >= 2)
-            assert chosen[group.name] <= 0.8 * len(group.channels)
-    with pytest.raises(AllocationError, match="smallest network within the limits"):
-        measured_widths(traced.map, groups, known, macs=1.0)
+    limits = Limits(min_channels=2, round_to=2, max_rate=0.8)
+    for budgets in ((macs, np.inf), (np.inf, params), (macs, params)):
+        chosen = of_least_loss(traced.map, groups, scores, budgets, limits)
+        assert chosen is not None
+        left = counter.totals(chosen.removed)
+        assert left[0] <= budgets[0]
+        assert left[1] <= budgets[1]
+        for kept, n in chosen.counts.values():
+            assert kept == n or (kept % 2 == 0 and kept >= 2)
+            assert n - kept <= 0.8 * n
+    assert of_least_loss(traced.map, groups, scores, (1.0, np.inf), limits) is None

@@ -1,0 +1,85 @@
+"""What is done for a budget where nobody says which filters leave, and there are images to find out by."""
+
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..allocations.budget import Budget
+from ..compensation.sensitivity import work
+from ..criteria import obs_measured
+from ..devices import device_of
+from ..graph.cost import count
+from ..graph.trace import Trace
+from ..modules.eval_mode import eval_mode
+from ..network.network import Network
+from ..transfers.compensate import Compensate
+from .job import Pruning
+
+LONGEST = 2e13  # multiply-accumulates that are measured unasked, ten minutes or so of a processor core
+TIMED = 32  # images
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A method that looks at images for all it decides.
+
+    Attributes:
+        pruning: the method.
+        images: how many it looks at, to choose and to compensate.
+        seconds: what that takes here, roughly.
+        estimated: too much to measure: losses of widths are estimated.
+    """
+
+    pruning: Pruning
+    images: tuple[int, int]
+    seconds: float
+    estimated: bool
+
+
+def measured(
+    pruning: Pruning, transfer: Compensate, network: Network, traced: Trace, batch_size: int
+) -> Measured:
+    """Choose by what widths cost the network's answers, and compensate what stays.
+
+    Args:
+        pruning: by a budget.
+        transfer: how what stays is compensated.
+        network: on the device where it is to happen.
+        traced: its trace.
+        batch_size: images per batch.
+    """
+    budget = pruning.allocation
+    assert isinstance(budget, Budget)
+    groups = [g for g in traced.map.groups if g.producers and (budget.residual == "coupled" or not g.stream)]
+    limit = pruning.scoring.limit
+    chosen_on = obs_measured.images_wanted(traced.map, groups) if limit is None else limit * batch_size
+    macs = count(traced.map).macs
+    measuring = work(traced.map, groups, chosen_on)
+    estimated = measuring > LONGEST
+    # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
+    passes = 30 * chosen_on + 60 * transfer.images
+    seconds = ((0 if estimated else measuring) + passes * macs) / _macs_per_second(network, macs)
+    criterion = "obs" if estimated else "obs-measured"
+    return Measured(
+        replace(
+            pruning,
+            allocation=replace(budget, ranking="loss"),
+            scoring=replace(pruning.scoring, criterion=criterion),
+            transfer=transfer,
+        ),
+        (chosen_on, transfer.images),
+        seconds,
+        estimated,
+    )
+
+
+@torch.no_grad()
+def _macs_per_second(network: Network, macs: int) -> float:
+    """How fast the network runs here, by one batch after another that warms up."""
+    images_NCHW = torch.zeros(TIMED, *network.input_size, device=device_of(network.model))
+    with eval_mode(network.model):
+        network.model(images_NCHW[:2])
+        start = time.perf_counter()
+        network.model(images_NCHW).sum().item()
+    return TIMED * macs / (time.perf_counter() - start)
