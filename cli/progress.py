@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..engine.events import (
+    BlockFitted,
     ConvMasked,
     EpochDone,
     Event,
+    GroupMeasured,
     LayerRefitted,
     MasksSet,
     Note,
@@ -127,6 +129,10 @@ class _Bar:
                 self._show("scoring", event.done, total=event.batches)
             case LayerRefitted():
                 self._show("compensating", event.done, total=event.layers)
+            case GroupMeasured():
+                self._show("measuring widths", event.done, total=event.groups)
+            case BlockFitted():
+                self._show("fitting blocks", event.done, total=event.blocks)
             case Tested() if self._training:
                 self._progress.update(self._task, description="testing")
             case Tested():

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..engine.selection.allocation import Allocation
     from ..engine.training.config import TrainConfig
     from ..engine.transfers import Transfer
-    from ..engine.transfers.compensate import Compensate
 
 EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
@@ -34,7 +33,7 @@ IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
         *SELECT,
-        *("plan_out", "recalibrate", "num_classes", "compensate", "calibration"),
+        *("plan_out", "recalibrate", "num_classes", "compensate", "calibration", "fit_blocks"),
     ),
     "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
     "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
@@ -140,8 +139,9 @@ def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Prun
     if asked.method != "select" or not _is_open(asked, pruning.allocation):
         return pruning, None
     if not source.trained or not asked.images.images().named_for(source.network):
-        if asked.compensation.calibration is not None and not asked.compensation.compensate:
-            raise typer.BadParameter("--calibration has no effect without images; say which with --data-dir")
+        if asked.compensation.details and not asked.compensation.compensate:
+            told = option(next(iter(asked.compensation.details)))
+            raise typer.BadParameter(f"{told} has no effect without images; say which with --data-dir")
         asked.show.note(
             "filters leave by l1, which looks at weights alone; a trained network and images (--data-dir or "
             "--dataset) keep much more of the accuracy"
@@ -149,7 +149,7 @@ def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Prun
         return pruning, None
     traced = trace(source.network.model, source.network.input_size)
     batch_size = asked.training.batch_size or Untrained.batch_size
-    found = measured(pruning, _compensate(asked.compensation), source.network, traced, batch_size)
+    found = measured(pruning, asked.compensation.transfer(), source.network, traced, batch_size)
     how = "estimated" if found.estimated else "measured"
     asked.show.note(
         f"no --criterion: what every width costs is {how} on {found.images[0]} training images, and what "
@@ -181,16 +181,11 @@ def _transfer(wanted: opt.Compensation, automatic: bool) -> "Transfer":
     from ..engine.transfers.slice import Slice
 
     if not wanted.compensate:
-        if wanted.calibration is not None and not automatic:
-            raise typer.BadParameter("--calibration has no effect without --compensate; leave it out")
+        if wanted.details and not automatic:
+            told = option(next(iter(wanted.details)))
+            raise typer.BadParameter(f"{told} has no effect without --compensate; leave it out")
         return Slice()
-    return _compensate(wanted)
-
-
-def _compensate(wanted: opt.Compensation) -> "Compensate":
-    from ..engine.transfers.compensate import Compensate
-
-    return Compensate() if wanted.calibration is None else Compensate(images=wanted.calibration)
+    return wanted.transfer()
 
 
 def training_of(asked: Asked) -> "TrainConfig":

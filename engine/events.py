@@ -105,6 +105,24 @@ class LayerRefitted:
 
 
 @dataclass(frozen=True)
+class GroupMeasured:
+    """It was measured what narrowing `group` costs; `done` of `groups` are through."""
+
+    done: int
+    groups: int
+    group: str
+
+
+@dataclass(frozen=True)
+class BlockFitted:
+    """The block that ends with `layer` was fitted to the full network's; `done` of `blocks` are through."""
+
+    done: int
+    blocks: int
+    layer: str
+
+
+@dataclass(frozen=True)
 class Tested:
     """An evaluation has got through `done` of `images` images."""
 
@@ -161,6 +179,8 @@ Event = (
     | ConvMasked
     | Scored
     | LayerRefitted
+    | GroupMeasured
+    | BlockFitted
     | Tested
     | EpochDone
     | Saved

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from .group import Group, option
+
+if TYPE_CHECKING:
+    from ...engine.transfers.compensate import Compensate
 
 _stays = partial(option, "What stays (--compensate)")
 
@@ -25,3 +28,26 @@ class Compensation(Group):
         int | None,
         _stays("--calibration", "IMAGES", "How many training images that looks at. Default: 512.", min=1),
     ] = None
+    fit_blocks: Annotated[
+        int | None,
+        _stays(
+            "--fit-blocks",
+            "STEPS",
+            "Then train every block for so many steps to do what it did before: 150. Default: 0.",
+            min=0,
+        ),
+    ] = None
+
+    @property
+    def details(self) -> dict[str, int]:
+        """What was said of how it is done, by name."""
+        return {name: value for name, value in self.settings().items() if name != "compensate"}
+
+    def transfer(self) -> "Compensate":
+        """The transfer that does it."""
+        from ...engine.transfers.compensate import Compensate
+
+        return Compensate(**{_ENGINES.get(name, name): value for name, value in self.details.items()})
+
+
+_ENGINES = {"calibration": "images"}  # the engine's name, where it is another

@@ -7,7 +7,7 @@ the error so far. Sources: ThiNet, arXiv 1707.06342, section 3.2; Channel Prunin
 3.2 (targets of residual branches); OSSCAR, arXiv 2403.12983. The ridge towards the sliced weights is ours.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,7 +19,7 @@ from ..processes.distributed import add_up
 from .affine import Layer, Normalisation
 from .fitting import Settings, fit_layer, fit_norm
 from .moments import halves
-from .pairing import Site, changed, kept_outputs, sites
+from .pairing import Site, changed, kept_outputs, site_name, sites
 from .paths import Path, others_at_end, path_of
 from .program import Norm, Program
 from .report import Refit, Report
@@ -35,6 +35,8 @@ def compensate(
     removed: Iterable[int],
     images: Iterable[Tensor],
     settings: Settings = DEFAULTS,
+    *,
+    passed_over: Collection[str] = (),
 ) -> Generator[Event, None, Report]:
     """Refit a narrow network to the network it was cut from, in place, without labels.
 
@@ -45,6 +47,7 @@ def compensate(
         removed: channel ids that left.
         images: batches images_NCHW on the networks' device; several processes give equal shares.
         settings: see `Settings`.
+        passed_over: names of layers that stay as they are.
 
     Yields:
         `LayerRefitted`, once per layer whose inputs have changed.
@@ -54,7 +57,7 @@ def compensate(
     """
     batches = equal_batches(images)
     with eval_mode(dense), eval_mode(thin):
-        work = _SideBySide(dense, thin, channel_map, frozenset(removed), batches, settings)
+        work = _SideBySide(dense, thin, channel_map, frozenset(removed), batches, settings, passed_over)
         nodes = work.waiting
         said = 0
         for node in nodes:
@@ -76,6 +79,7 @@ class _SideBySide:
         removed: frozenset[int],
         batches: Sequence[Tensor],
         settings: Settings,
+        passed_over: Collection[str],
     ):
         size, batch = tuple(batches[0].shape[1:]), len(batches[0])
         self._dense, self._thin = Program(dense, size, batch), Program(thin, size, batch)
@@ -91,7 +95,9 @@ class _SideBySide:
         self._pairs = {
             narrow.node: (full, narrow)
             for full, narrow in sites(self._dense, self._thin)
-            if narrow.x in differing and not _only_speaks(self._thin, full, narrow)
+            if narrow.x in differing
+            and site_name(narrow) not in passed_over
+            and not _only_speaks(self._thin, full, narrow)
         }
         self._paths = {
             node: (_path(self._dense, full), _path(self._thin, narrow))
@@ -122,7 +128,7 @@ class _SideBySide:
     def _fitted(self, full: Site, site: Site, dense_path: Path, path: Path) -> Refit:
         kept = kept_outputs(self._map, self._gone, full)
         if kept is None or len(kept) != len(path.places):
-            return Refit(_name(site), "left", reason="which outputs are left is not known")
+            return Refit(site_name(site), "left", reason="which outputs are left is not known")
         inputs = self._thin_values.at(site.x)
         targets = self._targets(site, kept, dense_path, path)
         if isinstance(site, Norm):
@@ -167,7 +173,3 @@ def _path(program: Program, site: Site) -> Path:
     if isinstance(site, Norm):
         return Path(site, site.node, (), 0, torch.arange(width))
     return path_of(program, site, width)
-
-
-def _name(site: Site) -> str:
-    return site.name if isinstance(site, Norm) else site.layer

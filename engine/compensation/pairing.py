@@ -41,6 +41,11 @@ def sites(dense: Program, thin: Program) -> list[tuple[Site, Site]]:
     return sorted(pairs, key=lambda pair: thin.place[pair[1].node])
 
 
+def site_name(site: Site) -> str:
+    """What the layer or normalisation is called in its network."""
+    return site.name if isinstance(site, Norm) else site.layer
+
+
 def kept_outputs(channel_map: ChannelMap, gone: np.ndarray, site: Site) -> Tensor | None:
     """Which outputs of a layer of the full network are left, if that is known."""
     if isinstance(site, Norm):

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-from ..events import Event, LayerRefitted
+from ..events import Event, GroupMeasured
 from ..graph.channels import ChannelMap, Group, Role
 from ..graph.cost import count
 from ..modules.eval_mode import eval_mode
@@ -79,7 +79,7 @@ def sensitivities(
         seed: see `engine.compensation.importance`.
 
     Yields:
-        `LayerRefitted`, once per group that is measured.
+        `GroupMeasured`, once per group that is measured.
     """
     batches = equal_batches(images)
     with eval_mode(model):
@@ -154,7 +154,7 @@ def _measured(
             logits = scan.rest(changed, shifts)
             total = sum(_divergence(p, q) for p, q in zip(base, logits, strict=True))
             mine[gone] = float(add_up(torch.tensor(total, dtype=torch.float64))) / images
-        yield LayerRefitted(number, len(found), one.group.name)
+        yield GroupMeasured(number, len(found), one.group.name)
     return losses
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import allocations, criteria, schedules, transfers
+from ..allocations.budget import Budget
 from ..data import ImageData
-from ..errors import TrainingError
+from ..errors import CriterionError, TrainingError
 from ..network.network import Network
 from ..network.sources import Images
 from ..parts import name_of
@@ -45,12 +46,19 @@ class Pruning:
     transfer: Transfer = field(default_factory=Slice)
 
     def __post_init__(self) -> None:
-        """Refuse a criterion that there is not.
+        """Refuse a criterion that there is not, or whose scores are not what the allocation takes them for.
 
         Raises:
             CriterionError: names it.
         """
-        criteria.get(self.scoring.criterion)
+        criterion = self.scoring.criterion
+        looks_at_groups = criteria.looks_at_groups(criterion)
+        losses = isinstance(self.allocation, Budget) and self.allocation.ranking == "loss"
+        if losses and self.scoring.scores is None and not looks_at_groups:
+            raise CriterionError(
+                f"`ranking` loss takes scores for losses of whole widths, and criterion '{criterion}' gives "
+                "none; use obs or obs-measured"
+            )
 
     @property
     def method(self) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..compensation.block_fitting import fit_blocks
 from ..compensation.compensate import compensate
 from ..errors import TrainingError
 from ..events import Event
@@ -18,22 +19,27 @@ from . import Transfer
 class Compensate(Transfer):
     """What stays is first cut and proven as it is; then each layer makes up for what it no longer reads.
 
-    See `engine.compensation.compensate`: least squares, layer by layer, on unlabelled training images.
+    See `engine.compensation.compensate`: least squares, layer by layer, on unlabelled training images; and
+    `engine.compensation.block_fitting`.
 
     Attributes:
         images: how many are looked at.
+        fit_blocks: steps for which every block is trained to do what the full network's does; 0 is none.
     """
 
     images: int = 512
+    fit_blocks: int = 0
 
     def __post_init__(self) -> None:
         """Refuse to solve for anything on no images.
 
         Raises:
-            TrainingError: there are to be none.
+            TrainingError: there are to be none, or fewer steps than none.
         """
         if self.images < 1:
             raise TrainingError(f"compensation on {self.images} images; it must be at least 1")
+        if self.fit_blocks < 0:
+            raise TrainingError(f"`fit_blocks` is {self.fit_blocks}; it must be at least 0")
 
     @property
     def calibration(self) -> int:
@@ -47,12 +53,18 @@ class Compensate(Transfer):
     def mend(
         self, network: Network, thin: Thin, images_NCHW: Iterable[Tensor]
     ) -> Generator[Event, None, Thin]:
-        """Solve every layer whose inputs have changed, in place; see `Transfer.mend`."""
-        report = yield from compensate(network.model, thin.model, thin.map, thin.removed, images_NCHW)
+        """Solve every layer whose inputs have changed, then fit blocks, in place; see `Transfer.mend`."""
+        seen = list(images_NCHW)
+        report = yield from compensate(network.model, thin.model, thin.map, thin.removed, seen)
         refitted = [layer for layer in report.layers if layer.form != "left"]
         facts = {
             "compensated_layers": len(refitted),
             "left_layers": len(report.layers) - len(refitted),
             "images": report.images,
         }
+        if self.fit_blocks:
+            fitted = yield from fit_blocks(
+                network.model, thin.model, thin.map, thin.removed, seen, steps=self.fit_blocks
+            )
+            facts["fitted_blocks"] = sum(block.after < block.before for block in fitted)
         return replace(thin, notes=(*thin.notes, *report.notes), facts={**thin.facts, "compensation": facts})

@@ -40,10 +40,12 @@ def test_the_same_seed_gives_the_same_weights(prune, file: Path):
 
 
 def test_the_table_says_what_came_of_it(prune, file: Path):
-    done = prune("prune", file, *HALF, "--compensate", "--calibration", 64, "--out", "mended.hdf5")
+    words = ("--compensate", "--calibration", 64, "--fit-blocks", 2)
+    done = prune("prune", file, *HALF, *words, "--out", "mended.hdf5")
     assert "compensated" in done.out
     assert "64 images are few" in done.err
     assert "before its weights were compensated" in done.err
+    assert load_network("mended.hdf5").history[-1]["options"]["fit_blocks"] == 2
 
 
 @pytest.mark.parametrize(
@@ -52,6 +54,11 @@ def test_the_table_says_what_came_of_it(prune, file: Path):
         (
             ("--rate", 0.5, "--calibration", 64),
             "--calibration has no effect without --compensate; leave it out",
+        ),
+        (("--rate", 0.5, "--fit-blocks", 9), "--fit-blocks has no effect without --compensate; leave it out"),
+        (
+            ("--flops", 0.5, "--criterion", "l1", "--ranking", "loss"),
+            "criterion 'l1' gives none; use obs or obs-measured",
         ),
         (
             ("--schedule", "soft", "--epochs", 1, "--compensate"),
