@@ -8,6 +8,7 @@ from . import options as opt
 from .grouped import grouped
 from .recipe_option import check_recipe
 from .training import resume_and_show, train_and_show
+from .typed import typed
 
 
 @grouped
@@ -29,9 +30,14 @@ def command(
     The images are those the file was last measured on, unless --dataset or --data-dir say otherwise. Batch
     norms are re-estimated first. Defaults: 30 epochs of SGD from learning rate 0.01, cosine. The run is a
     folder, in runs/ unless --out says otherwise; interrupted, it goes on with --resume FOLDER.
+
+    A compensated network is trained gently: its batch norms stay as they were solved, and the network that
+    it was cut from teaches it, if that still lies where it lay (--distill-alpha 0: nobody does).
     """
     show = output.show()
+    from ..engine.jobs.gentle import gently
     from ..engine.jobs.job import Job
+    from ..engine.network.network import load_network
 
     machines.start_together(context)
     if folder.resume is not None:
@@ -40,10 +46,12 @@ def command(
     if file is None:
         raise typer.BadParameter("name the weight file to train", param_hint="FILE")
     check_recipe(context, file, network.arch)
-    teaching = distillation.settings()
+    loaded = load_network(file, network.arch, input_size=images.image_size)
     job = Job(
         command="finetune",
-        config=training.config(epochs=30, lr=0.01, seed=machines.seed, device=machines.device, **teaching),
+        config=training.config(
+            epochs=30, lr=0.01, seed=machines.seed, device=machines.device, **distillation.settings()
+        ),
         images=images.images(),
         arch=network.arch,
         start=file,
@@ -51,4 +59,6 @@ def command(
         teacher=distillation.distill,
         recalibration=recalibrate,
     )
-    train_and_show(show, job, folder)
+    names = {"recalibrate": "recalibration"}
+    job, notes = gently(job, loaded, [names.get(name, name) for name in typed(context)])
+    train_and_show(show, job, folder, loaded, notes=notes)

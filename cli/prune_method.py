@@ -33,12 +33,12 @@ IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
         *SELECT,
-        *("plan_out", "recalibrate", "num_classes", "compensate", "calibration", "fit_blocks"),
+        *("plan_out", "recalibrate", "num_classes", "compensate", "calibration", "fit_blocks", "finetune"),
     ),
     "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
     "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
     "--schedule hard": (*IN_TRAINING, "prune_every", "scratch"),
-    "--method sketch": ("keep_rate", "procedure", "weight_norm", "start_conv", "recalibrate"),
+    "--method sketch": ("keep_rate", "procedure", "weight_norm", "start_conv", "recalibrate", "finetune"),
     "--method resrep": ("flops", *(f.name for f in fields(opt.Masks)), *RESREP_TRAINING, "nproc"),
 }
 
@@ -56,6 +56,7 @@ class Asked(opt.Group):
     plan_out: opt.PlanOut = None
     sketching: opt.Sketching
     compensation: opt.Compensation
+    finetune: opt.Finetune = None
     recalibrate: opt.Recalibrate = 20
     images: opt.Images
     num_classes: opt.NumClasses = None
@@ -84,14 +85,17 @@ class Asked(opt.Group):
 def check_way(context: typer.Context, method: str, schedule: str) -> None:
     """Refuse options that the method or schedule does not listen to.
 
+    Of a training that follows, all options but its length are heard.
+
     Raises:
         typer.BadParameter: names the first one that was typed.
     """
     way = f"--schedule {schedule}" if method == "select" else f"--method {method}"
     if method != "select" and "schedule" in typed(context):
         raise typer.BadParameter(f"--schedule has no effect with {way}; leave it out", ctx=context)
+    follows = [name for name in TRAINING if name != "epochs"] if "finetune" in typed(context) else []
     for name in typed(context):
-        if name not in EVERYWHERE and name not in HEARD[way]:
+        if name not in (*EVERYWHERE, *HEARD[way], *follows):
             raise typer.BadParameter(f"{option(name)} has no effect with {way}; leave it out", ctx=context)
 
 

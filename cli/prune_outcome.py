@@ -37,10 +37,9 @@ def say_aim(show: Out, ready: "Prepared") -> None:
         )
 
 
-def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome", path: Path) -> None:
-    """The facts, once for machines and once as tables."""
+def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
+    """The facts as tables."""
     method, arch = pruning.method, outcome.network.arch
-    show.json(_facts(pruning, outcome, path))
     how = f"residual {outcome.residual}"
     if method == "sketch":
         how = f"sketched as {asdict(pruning.transfer)['procedure']}"
@@ -63,10 +62,11 @@ def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome", path: Path) 
         show.note(f"proven: narrow equals masked within {outcome.difference:.1e} (relative, float64){when}")
     if pruning.schedule.trains and method == "select":
         _warn_of_change(show, outcome)
-        show.note(f"train it further with `prune finetune {path}`")
+        show.note(f"train it further with `prune finetune {outcome.path}`")
 
 
-def _facts(pruning: "Pruning", outcome: "Outcome", path: Path) -> dict[str, Any]:
+def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[str, Any]:
+    """The facts for machines."""
     sketched = {}
     if pruning.method == "sketch":
         sketched = {"sketched": list(outcome.counts), **asdict(pruning.transfer)}

@@ -1,7 +1,7 @@
 """`prune prune` at work: into one file at once, or into the folder of a run while the network trains."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -17,11 +17,12 @@ from .prune_method import (
     sketching,
     training_of,
 )
-from .prune_outcome import say_aim, show_outcome
+from .prune_outcome import facts_of, say_aim, show_outcome
 from .recipe_option import hold_against_recipe
-from .training import begin_run, check_folder, open_interrupted, run_name, see_through
+from .training import begin_run, check_folder, open_interrupted, run_name, see_through, train_and_show
 
 if TYPE_CHECKING:
+    from ..engine.jobs.job import Job
     from ..engine.jobs.prepare import Prepared
     from ..engine.network.sources import Source
 
@@ -67,10 +68,39 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     save_network(path, outcome.network, force=folder.force)
     if asked.plan_out is not None:
         plans.write(asked.plan_out, outcome.plan, force=folder.force)
-    show_outcome(show, pruning, outcome, path)
+    show_outcome(show, pruning, outcome)
     show.saved(path)
     if asked.plan_out is not None:
         show.saved(asked.plan_out)
+    facts = facts_of(pruning, outcome, path)
+    if asked.finetune is None:
+        show.json(facts)
+    else:
+        _finetune(asked, path, job, facts)
+
+
+def _finetune(asked: Asked, path: Path, pruned: "Job", facts: dict[str, Any]) -> None:
+    """Train what was just written, in a run of its own; the network it was cut from teaches it."""
+    from ..engine.jobs.gentle import SHARE, gently
+    from ..engine.jobs.job import Job
+    from ..engine.network.network import load_network
+
+    assert asked.finetune is not None
+    machines, network = asked.machines, load_network(path, asked.network.arch)
+    taught = {} if pruned.start is None else {"distill_alpha": SHARE}
+    job = Job(
+        command="finetune",
+        images=pruned.images,
+        config=asked.training.config(
+            epochs=asked.finetune, lr=0.01, seed=machines.seed, device=machines.device, **taught
+        ),
+        start=path,
+        arch=asked.network.arch,
+        teacher=pruned.start,
+        recalibration=asked.recalibrate,
+    )
+    job, notes = gently(job, network, ())
+    train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
 
 
 def prune_in_training(context: typer.Context, asked: Asked) -> None:
@@ -113,7 +143,8 @@ def prune_in_training(context: typer.Context, asked: Asked) -> None:
         return
     run = begin_run(folder.out, name, job.settings(ready.network, ready.images), folder.force)
     outcome = see_through(show, run_pruning(ready, run), run.folder, "prune")
-    show_outcome(show, pruning, outcome, outcome.path)
+    show.json(facts_of(pruning, outcome, outcome.path))
+    show_outcome(show, pruning, outcome)
 
 
 def resume_pruning(context: typer.Context, asked: Asked, folder: Path) -> None:
@@ -128,7 +159,8 @@ def resume_pruning(context: typer.Context, asked: Asked, folder: Path) -> None:
     events = run_pruning(ready, run, resume=True)
     outcome = see_through(asked.show, events, run.folder, "prune")
     assert job.pruning is not None
-    show_outcome(asked.show, job.pruning, outcome, outcome.path)
+    asked.show.json(facts_of(job.pruning, outcome, outcome.path))
+    show_outcome(asked.show, job.pruning, outcome)
 
 
 def beside(file: Path | None, arch: str | None) -> Path:

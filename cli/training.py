@@ -1,7 +1,7 @@
 """What commands that train share: from the folder of a run, new or resumed, to a summary."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,19 +24,36 @@ if TYPE_CHECKING:
 ALLOWED_WITH_RESUME = ("resume", "threads", "nproc", "json", "quiet")
 
 
-def train_and_show(out: Out, job: "Job", folder: RunFolder) -> None:
-    """Begin a run, in a new folder if none is given, and see it through; or only say what it would be."""
+def train_and_show(
+    out: Out,
+    job: "Job",
+    folder: RunFolder,
+    network: "Network | None" = None,
+    *,
+    notes: Sequence[str] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Begin a run, in a new folder if none is given, and see it through; or only say what it would be.
+
+    Args:
+        network: the one that the job starts from, where it is loaded already.
+        notes: what is to be said once it is clear that the run can begin.
+        facts: of the pruning that it follows, for machines.
+    """
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_training
 
     check_folder(folder.out, [job.start, job.like, job.teacher], folder.force)
-    ready = prepare(job)
+    ready = prepare(job, network)
+    for note in notes:
+        out.note(note)
     name = run_name(job.command, ready.network, ready.images)
     if folder.dry_run:
         _preview(out, ready, folder_of(folder.out, name))
         return
     run = begin_run(folder.out, name, job.settings(ready.network, ready.images), folder.force)
-    _show(out, see_through(out, run_training(ready, run), run.folder, job.command), run.folder)
+    finished = see_through(out, run_training(ready, run), run.folder, job.command)
+    _show(out, finished, run.folder, None if facts is None else {**facts, "finetuned": finished})
 
 
 def check_folder(folder: Path | None, inputs: Sequence[Path | None], force: bool) -> None:
@@ -137,8 +154,8 @@ def see_through(out: Out, events: Any, folder: Path, command: str) -> Any:
         raise
 
 
-def _show(out: Out, finished: "Finished", folder: Path) -> None:
-    out.json(finished)
+def _show(out: Out, finished: "Finished", folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+    out.json(facts or finished)
     rows = [
         [
             "best",

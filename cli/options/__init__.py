@@ -17,4 +17,4 @@ from .output import FileOrRunFolder, Force, OutFile, PlanOut, Results, RunFolder
 from .schedule import Method, Schedule
 from .scoring import Scoring, ScoringOrScores
 from .sketching import Sketching
-from .training import Recalibrate, Training
+from .training import Finetune, Recalibrate, Training

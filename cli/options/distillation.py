@@ -36,11 +36,11 @@ class Distillation(Group):
         """
         said = super().settings()
         teacher, alpha = said.pop("distill", None), said.get("distill_alpha")
-        if teacher is None and said:
+        if teacher is None and said and alpha != 0:
             raise typer.BadParameter(
                 "--distill-alpha and --distill-temperature need a network: --distill FILE"
             )
-        if alpha is not None and not 0 < alpha <= 1:
+        if alpha is not None and not (0 < alpha <= 1 or (alpha == 0 and teacher is None)):
             raise typer.BadParameter(
                 f"{alpha:g} is no share above 0 and up to 1", param_hint="--distill-alpha"
             )

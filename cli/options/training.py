@@ -16,6 +16,16 @@ _training = partial(option, "Training")
 Recalibrate = Annotated[
     int, _training("--recalibrate", "BATCHES", "Training batches to re-estimate BN on; 0: none.", min=0)
 ]
+Finetune = Annotated[
+    int | None,
+    option(
+        "What stays (--compensate)",
+        "--finetune",
+        "EPOCHS",
+        "Then train it for so long, taught by the network it was cut from. Default: 0.",
+        min=1,
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,8 @@ class Job:
         """
         recipe = {"recipe": self.recipe} if self.recipe else {}
         pruning = self.pruning.said(allocation or self.pruning.allocation) if self.pruning else {}
+        if self.pruning is not None and self.pruning.transfer.calibration and self.start is not None:
+            pruning["base"] = str(self.start)  # which may teach what it was compensated to be
         if isinstance(self.config, TrainConfig):
             return {**recipe, **pruning, **_without_defaults(self.config)}
         drawn = {"seed": self.config.seed} if "criterion" in pruning else {}

@@ -83,3 +83,34 @@ def test_without_images_there_is_nothing_to_solve_for(prune, file: Path):
     assert done.code == 2
     assert "--compensate looks at training images; say which with --dataset or --data-dir" in done.err
     assert not Path("bare-pruned.hdf5").exists()
+
+
+def test_one_command_prunes_compensates_and_finetunes(prune, file: Path):
+    words = ("--compensate", "--calibration", 64, "--finetune", 1, "--lr", 0.005, "--precision", "fp32")
+    done = prune("prune", file, *HALF, *words, "--json", "--out", "narrow.hdf5")
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert facts["path"] == "narrow.hdf5"
+    assert facts["finetuned"]["epochs"] == 1
+    config = json.loads((Path(facts["finetuned"]["folder"]) / "config.json").read_text())
+    assert (config["recalibration"], config["training"]["lr"]) == (0, 0.005)
+    assert config["training"]["distill_alpha"] == 0.9
+    assert config["teacher"] == str(file.resolve())
+    said = prune("prune", file, "--epochs", 2, "--finetune", 1)
+    assert (said.code, "--epochs has no effect" in said.err) == (2, True)
+
+
+def test_finetune_finds_out_whom_a_compensated_network_comes_from(prune, file: Path):
+    words = ("--compensate", "--calibration", 64)
+    assert prune("prune", file, *HALF, *words, "--out", "narrow.hdf5").code == 0
+    tuning = ("finetune", "narrow.hdf5", "--epochs", 1, "--dry-run")
+    done = prune(*tuning)
+    assert f"{file}, which it was cut from, teaches it" in done.err
+    assert "these are not re-estimated" in done.err
+    alone = prune(*tuning, "--distill-alpha", 0, "--recalibrate", 2)
+    assert alone.code == 0, alone.err
+    assert "teaches" not in alone.err
+    assert "not re-estimated" not in alone.err
+    network = load_network(file)
+    save_network(file, replace(network, class_names=("changed",)), force=True)  # another file of that name
+    assert "teaches" not in prune(*tuning).err
