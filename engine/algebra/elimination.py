@@ -55,6 +55,43 @@ class Reader:
         self.inverse[:, :, own_B] = 0
 
 
+@dataclass(eq=False)
+class LooseReader:
+    """A linear map with too many inputs to solve for: what leaves is not made up for there.
+
+    Attributes:
+        losses: (C,), the weighted error that each channel's removal adds by itself.
+        channels: see `Reader`.
+        weight: there is no other than before.
+    """
+
+    losses: Tensor
+    channels: Tensor
+    weight: None = None
+
+    def costs(self) -> Tensor:
+        """costs_C: see `losses`; zero for what is eliminated."""
+        return self.losses
+
+    def eliminate(self, channel: int) -> None:
+        """Take one channel out, if it is read at all."""
+        self.losses[self.channels == channel] = 0
+
+
+def loose_reader(
+    blocks_GCBB: Tensor, weight_GDO: Tensor, importance_GO: Tensor, inputs_CB: Tensor, channels_C: Tensor
+) -> LooseReader:
+    """A reader of which only the moments of each channel's own inputs are known.
+
+    Args:
+        blocks_GCBB: their second moments, float64.
+        weight_GDO, importance_GO, inputs_CB, channels_C: see `Reader`.
+    """
+    weight_GCBO = weight_GDO[:, inputs_CB]
+    losses_C = ((blocks_GCBB @ weight_GCBO * weight_GCBO).sum(2) * importance_GO[:, None]).sum((0, 2))
+    return LooseReader(losses_C, channels_C)
+
+
 @dataclass(frozen=True, eq=False)
 class Course:
     """How channels left, one after the other.
@@ -62,12 +99,13 @@ class Course:
     Attributes:
         order: the channels, first to leave first.
         errors: the weighted error after each of them has left, never falling.
-        weights: number of channels gone -> weight_GDO of every reader, for the numbers asked for.
+        weights: number of channels gone -> weight_GDO of every reader, for the numbers asked for; None of
+            those that do not make up for anything.
     """
 
     order: tuple[int, ...]
     errors: tuple[float, ...]
-    weights: dict[int, tuple[Tensor, ...]]
+    weights: dict[int, tuple[Tensor | None, ...]]
 
 
 def reader(
@@ -93,7 +131,9 @@ def reader(
     return Reader(inverse_GDD, weight_GDO.clone(), importance_GO, inputs_CB, channels_C)
 
 
-def eliminate(readers: Sequence[Reader], free: Sequence[bool], keep: Iterable[int] = ()) -> Course:
+def eliminate(
+    readers: Sequence[Reader | LooseReader], free: Sequence[bool], keep: Iterable[int] = ()
+) -> Course:
     """Take out all free channels but the last, cheapest first; of equal ones the first.
 
     Args:
@@ -105,7 +145,7 @@ def eliminate(readers: Sequence[Reader], free: Sequence[bool], keep: Iterable[in
     alive_C = torch.tensor(free)
     order: list[int] = []
     errors: list[float] = []
-    weights: dict[int, tuple[Tensor, ...]] = {}
+    weights: dict[int, tuple[Tensor | None, ...]] = {}
     for gone in range(1, min(int(alive_C.sum()), len(free) - 1) + 1):
         costs_C = torch.zeros(len(free), dtype=torch.float64)
         for one in readers:
@@ -117,7 +157,7 @@ def eliminate(readers: Sequence[Reader], free: Sequence[bool], keep: Iterable[in
         for one in readers:
             one.eliminate(chosen)
         if gone in wanted:
-            weights[gone] = tuple(one.weight.clone() for one in readers)
+            weights[gone] = tuple(None if one.weight is None else one.weight.clone() for one in readers)
     return Course(tuple(order), tuple(errors), weights)
 
 

@@ -22,7 +22,7 @@ from .courses import GroupCourse, courses, widths_of_interest
 from .program import Program
 from .readers import Reading, first_touched
 from .scan import Scan
-from .streams import equal_batches
+from .streams import batch_size, equal_batches
 from .unfolding import as_weight
 
 
@@ -81,22 +81,22 @@ def sensitivities(
     Yields:
         `GroupMeasured`, once per group that is measured.
     """
-    batches = equal_batches(images)
+    batches = equal_batches(images, batch_size(channel_map))
     with eval_mode(model):
         program = Program(model, batches[0].shape[1:], len(batches[0]))
-        found = courses(model, program, channel_map, groups, batches, seed=seed)
-        losses: dict[str, dict[int, float]] = {}
-        if measure:
-            losses = yield from _measured(program, channel_map, list(found.values()), batches)
-    return [
-        Sensitivity(
-            name,
-            tuple(int(one.group.channels[c]) for c in one.course.order),
-            one.course.errors,
-            losses.get(name, {}),
-        )
-        for name, one in found.items()
-    ]
+        starts = {group.name: first_touched(program, channel_map, group) for group in groups}
+        forward = sorted(groups, key=lambda group: starts[group.name])
+        found = courses(model, program, channel_map, forward, batches, seed=seed, weights=measure)
+        whole = _Measure(program, channel_map, batches) if measure else None
+        made: dict[str, Sensitivity] = {}
+        for number, one in enumerate(found, 1):
+            name = one.group.name
+            measured = {} if whole is None else whole.losses(one, starts[name])
+            order = tuple(int(one.group.channels[c]) for c in one.course.order)
+            made[name] = Sensitivity(name, order, one.course.errors, measured)
+            if measure:
+                yield GroupMeasured(number, len(groups), name)
+    return [made[group.name] for group in groups]
 
 
 def work(channel_map: ChannelMap, groups: Sequence[Group], images: int) -> float:
@@ -137,25 +137,25 @@ def filter_losses(
     }
 
 
-def _measured(
-    program: Program, channel_map: ChannelMap, found: Sequence[GroupCourse], batches: Sequence[Tensor]
-) -> Generator[Event, None, dict[str, dict[int, float]]]:
-    """Group -> channels gone -> KL divergence."""
-    base = [log.double().log_softmax(1) for log in Scan(program, batches).rest({}, {})]
-    images = int(add_up(torch.tensor(sum(map(len, batches)))))
-    starts = {one.group.name: first_touched(program, channel_map, one.group) for one in found}
-    scan = Scan(program, batches)
-    losses: dict[str, dict[int, float]] = {}
-    for number, one in enumerate(sorted(found, key=lambda one: starts[one.group.name]), 1):
-        scan.advance(starts[one.group.name])
-        mine = losses.setdefault(one.group.name, {})
+class _Measure:
+    """Measures what widths cost, of one group after the other in forward order."""
+
+    def __init__(self, program: Program, channel_map: ChannelMap, batches: Sequence[Tensor]):
+        self._program, self._map = program, channel_map
+        self._base = [log.double().log_softmax(1) for log in Scan(program, batches).rest({}, {})]
+        self._images = int(add_up(torch.tensor(sum(map(len, batches)))))
+        self._scan = Scan(program, batches)
+
+    def losses(self, one: GroupCourse, start: int) -> dict[int, float]:
+        """Channels gone -> KL divergence; `start` is the first operation that the group touches."""
+        self._scan.advance(start)
+        found: dict[int, float] = {}
         for gone in _counts(one):
-            changed, shifts = _narrowed(program, channel_map, one, gone)
-            logits = scan.rest(changed, shifts)
-            total = sum(_divergence(p, q) for p, q in zip(base, logits, strict=True))
-            mine[gone] = float(add_up(torch.tensor(total, dtype=torch.float64))) / images
-        yield GroupMeasured(number, len(found), one.group.name)
-    return losses
+            changed, shifts = _narrowed(self._program, self._map, one, gone)
+            logits = self._scan.rest(changed, shifts)
+            total = sum(_divergence(p, q) for p, q in zip(self._base, logits, strict=True))
+            found[gone] = float(add_up(torch.tensor(total, dtype=torch.float64))) / self._images
+        return found
 
 
 def _counts(one: GroupCourse) -> list[int]:
@@ -188,7 +188,8 @@ def _narrowed(
     for reading, mean_GD, weight_GDO in zip(
         one.readings, one.means, one.course.weights.get(gone, ()), strict=False
     ):
-        _replace(program, reading, mean_GD, weight_GDO, changed, shifts)
+        if weight_GDO is not None:
+            _replace(program, reading, mean_GD, weight_GDO.double(), changed, shifts)
     return changed, shifts
 
 

@@ -1,14 +1,25 @@
 """The values of a network on a set of images, operation by operation, and only as long as they are needed."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from ..graph.channels import ChannelMap
+from ..graph.cost import count
 from .program import Program
 
 BATCH = 64
+LARGEST_BATCH = 1 << 30  # bytes of all that a network computes on it
+
+
+def batch_size(channel_map: ChannelMap) -> int:
+    """How many images may be looked at at once where all values of a network are kept, gradients too."""
+    outputs = sum(layer.out * math.prod(layer.out_hw or (1,)) for layer in count(channel_map).layers)
+    each = 4 * 4 * outputs  # float32; a layer, its norm, its activation, and gradients on their way
+    return max(1, min(BATCH, LARGEST_BATCH // max(1, each)))
 
 
 def equal_batches(images: Iterable[Tensor], size: int = BATCH) -> list[Tensor]:
