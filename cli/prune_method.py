@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,7 +33,16 @@ IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
         *SELECT,
-        *("plan_out", "recalibrate", "num_classes", "compensate", "calibration", "fit_blocks", "finetune"),
+        *(
+            "plan_out",
+            "recalibrate",
+            "num_classes",
+            "compensate",
+            "calibration",
+            "fit_blocks",
+            "finetune",
+            "max_drop",
+        ),
     ),
     "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
     "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
@@ -53,6 +62,7 @@ class Asked(opt.Group):
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores
     amount: opt.RankedAmount
+    max_drop: Annotated[opt.MaxDrop, opt.After("params")] = None
     plan_out: opt.PlanOut = None
     sketching: opt.Sketching
     compensation: opt.Compensation
@@ -112,6 +122,10 @@ def selecting(asked: Asked) -> "Pruning":
     from ..engine.scores.scoring import Scoring
 
     allocation = asked.amount.allocation()
+    if asked.max_drop is not None:
+        if allocation is not None:
+            raise typer.BadParameter(f"--max-drop and {allocation.way} exclude each other; give one of them")
+        allocation = required({**asked.amount.settings(), "flops": 1.0})  # until it is found out
     if allocation is None:
         asked.show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
         allocation = required({**asked.amount.settings(), "flops": 0.5})

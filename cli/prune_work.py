@@ -52,6 +52,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
         arch=asked.network.arch,
         num_classes=asked.num_classes,
         recalibration=asked.recalibrate,
+        max_drop=asked.max_drop,
         pruning=pruning,
         recipe=asked.network.recipe,
     )
@@ -99,7 +100,8 @@ def _finetune(asked: Asked, path: Path, pruned: "Job", facts: dict[str, Any]) ->
         teacher=pruned.start,
         recalibration=asked.recalibrate,
     )
-    job, notes = gently(job, network, ())
+    said = asked.training.settings()
+    job, notes = gently(job, network, said)
     train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
 
 
@@ -221,6 +223,8 @@ def _preview(asked: Asked, ready: "Prepared", path: Path) -> None:
     """What would come of it: how many leave is known without scores, but for ResRep's."""
     pruning = ready.schedule
     assert pruning is not None
+    if asked.max_drop is not None:
+        asked.show.note("--max-drop: how much leaves is found out by trying; below, nothing has left yet")
     show_dry_run(
         asked.show,
         ready.network.arch,

@@ -24,6 +24,18 @@ Residual = Annotated[
 ]
 
 
+MaxDrop = Annotated[
+    float | None,
+    _leaves(
+        "--max-drop",
+        "POINTS",
+        "As many as can, so that no more points of accuracy are lost, measured on training images held back.",
+        min=0,
+        max=100,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Amount(Group):
     """What leaves, without a word on which filters do."""

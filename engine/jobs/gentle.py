@@ -14,6 +14,7 @@ from ..network.network import Network
 from .job import Job
 
 SHARE = 0.9  # of the loss that is the teacher's
+RATE = 0.005  # learning rate at the start: with 0.01 an epoch lost what compensation had won
 
 
 def gently(job: Job, network: Network, said: Collection[str]) -> tuple[Job, tuple[str, ...]]:
@@ -32,6 +33,8 @@ def gently(job: Job, network: Network, said: Collection[str]) -> tuple[Job, tupl
     if step.get("command") != "prune" or options.get("transfer") != "compensate":
         return job, ()
     notes: tuple[str, ...] = ()
+    if "lr" not in said:
+        job = replace(job, config=replace(job.training, lr=RATE))
     if "recalibration" not in said:
         job = replace(job, recalibration=0)
         notes = ("its weights were solved for the batch norms it has: these are not re-estimated",)

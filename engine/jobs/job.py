@@ -119,6 +119,7 @@ class Job:
         like: a file whose network is trained from random weights, with the widths it has there.
         teacher: a file whose answers are learnt too.
         recalibration: training batches to re-estimate batch norms on; 0 leaves them.
+        max_drop: points of accuracy that may be lost at once, where that and no budget says what leaves.
         pruning: what leaves, where something does.
         recipe: the published row that the settings are from; only remembered.
     """
@@ -132,6 +133,7 @@ class Job:
     like: Path | None = None
     teacher: Path | None = None
     recalibration: int = 20
+    max_drop: float | None = None
     pruning: Pruning | None = None
     recipe: str | None = None
 
@@ -145,6 +147,8 @@ class Job:
             parts = self.pruning
             trained = self.start is not None
             parts.schedule.check(parts.allocation, parts.scoring, self.config, trained=trained)
+        if self.max_drop is not None and not 0 <= self.max_drop <= 100:
+            raise TrainingError(f"`max_drop` is {self.max_drop:g} points; it must be from 0 to 100")
 
     @property
     def training(self) -> TrainConfig:
@@ -199,6 +203,8 @@ class Job:
         pruning = self.pruning.said(allocation or self.pruning.allocation) if self.pruning else {}
         if self.pruning is not None and self.pruning.transfer.calibration and self.start is not None:
             pruning["base"] = str(self.start)  # which may teach what it was compensated to be
+        if self.max_drop is not None:
+            pruning["max_drop"] = self.max_drop
         if isinstance(self.config, TrainConfig):
             return {**recipe, **pruning, **_without_defaults(self.config)}
         drawn = {"seed": self.config.seed} if "criterion" in pruning else {}

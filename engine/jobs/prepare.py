@@ -109,8 +109,9 @@ def _needs_images(job: Job, network: Network) -> bool:
     if isinstance(job.config, TrainConfig) or job.images.named_for(network):
         return True
     assert job.pruning is not None
-    if job.pruning.transfer.calibration:
-        raise DataError("`compensate` looks at training images; say which with `dataset` or `data_dir`")
+    if job.pruning.transfer.calibration or job.max_drop is not None:
+        who = "compensate" if job.max_drop is None else "max_drop"
+        raise DataError(f"`{who}` looks at training images; say which with `dataset` or `data_dir`")
     return job.pruning.allocation.needs_scores and job.pruning.scoring.needs_images
 
 

@@ -19,6 +19,7 @@ from ..graph.trace import trace
 from ..measure.evaluation import evaluating
 from ..measure.facts import measured
 from ..measure.recalibrate import recalibrate
+from ..narrowing.chooser import Chooser
 from ..narrowing.outcome import Outcome, outcome_of, pinned_layers
 from ..network.network import Network, save_network
 from ..processes import distributed
@@ -28,6 +29,7 @@ from ..training.loop import train
 from ..training.trainer import Save
 from .job import Pruning
 from .prepare import Prepared
+from .search import narrowest
 
 
 def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
@@ -71,19 +73,22 @@ def run_pruning(
     before: dict[str, Accuracy] = {}
     if ready.data is not None and (job.start is not None or run is None):
         before["before"] = yield from _test(ready, network.model)
-    marked = network.after(job.command, job.said(ready.schedule.chooser.wanted), accuracy=None)
     if run is None:
-        return (yield from _at_once(ready, pruning, ready.schedule, marked, before))
+        return (yield from _at_once(ready, pruning, ready.schedule.chooser, before))
+    marked = network.after(job.command, job.said(ready.schedule.chooser.wanted), accuracy=None)
     return (yield from _in_training(ready, pruning, ready.schedule, marked, before, run, resume))
 
 
 def _at_once(
-    ready: Prepared, pruning: Pruning, schedule: Ready, marked: Network, before: Mapping[str, Accuracy]
+    ready: Prepared, pruning: Pruning, chooser: Chooser, before: Mapping[str, Accuracy]
 ) -> Generator[Event, None, Outcome]:
-    """Score, cut and prove; re-estimate batch norms."""
-    job, data, chooser = ready.job, ready.data, schedule.chooser
-    model = ready.network.model
-    choice = chooser.choice(model, (yield from chooser.score(model)))
+    """Score, cut and prove; re-estimate batch norms, or compensate."""
+    job, data, model = ready.job, ready.data, ready.network.model
+    scores = yield from chooser.score(model)
+    if job.max_drop is not None:
+        chooser = yield from narrowest(pruning, chooser, scores, job.max_drop, job.recalibration)
+    marked = ready.network.after(job.command, job.said(chooser.wanted), accuracy=None)
+    choice = chooser.choice(model, scores)
     thin = pruning.transfer.narrow(ready.network, chooser.seen, choice)
     notes = (*chooser.notes, *thin.notes)
     if pruning.transfer.needs_statistics and (data is None or not job.recalibration):

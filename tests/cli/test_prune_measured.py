@@ -1,6 +1,7 @@
 """`prune prune FILE --flops 0.5`: the network says what leaves it, and what stays makes up for that."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,3 +60,46 @@ def test_whoever_says_more_gets_what_it_says(prune, file: Path, words):
     done = prune("prune", file, *words, "--json", "--out", "narrow.hdf5", "--dry-run")
     assert done.code == 0, done.err
     assert "no --criterion" not in done.err
+
+
+def test_max_drop_finds_the_budget(prune, file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("prune.engine.jobs.search.FINEST", 1 / 4)
+    few = ("--limit", 1, "--calibration", 64, "--threads", 1)
+    done = prune("prune", file, "--max-drop", 2, *few, "--json", "--out", "narrow.hdf5")
+    assert done.code == 0, done.err
+    assert "training images held back are right before anything leaves" in done.err
+    trials = {
+        float(share): float(drop)
+        for share, drop in re.findall(r"([\d.]+)% of the MACs: ([+-][\d.]+) points lost there", done.err)
+    }
+    allowed = [share for share, drop in trials.items() if drop <= 2]
+    said = load_network("narrow.hdf5").history[-1]["options"]
+    assert said["max_drop"] == 2
+    assert 100 * said["flops"] == pytest.approx(min(allowed), abs=0.06)
+    assert all(drop <= 2 or share < min(allowed) for share, drop in trials.items())
+    facts = json.loads(done.out)
+    assert facts["macs"] <= said["flops"] * facts["baseline"]["macs"]
+
+    # The network that is written is the one that was tried.
+    again = prune("prune", file, "--flops", said["flops"], *few, "--json", "--out", "again.hdf5")
+    assert json.loads(again.out)["kept"] == facts["kept"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--flops", 0.5), "--max-drop and --flops/--params exclude each other"),
+        (("--schedule", "soft"), "--max-drop has no effect with --schedule soft"),
+        (("--calibration", 2000), "of 1437 the first 2000 are taken; give --calibration fewer"),
+    ],
+)
+def test_what_max_drop_does_not_go_with(prune, file: Path, words, message: str):
+    done = prune("prune", file, "--max-drop", 1, *words, "--limit", 1)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+
+
+def test_max_drop_needs_images(prune, file: Path):
+    done = prune("prune", bare(file), "--max-drop", 1)
+    assert done.code == 2
+    assert "--max-drop looks at training images; say which with --dataset or --data-dir" in done.err
