@@ -2,7 +2,7 @@
 
 The trick is in the network, not in the engine: where a residual addition says explicitly to which channels of
 the stream its branch goes, the branch's channels are no longer the stream's, and surgery shortens the index
-like any other tensor.
+like any other tensor. In the same way a stream gets channels of its own behind a shortcut: see `parted`.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ...archs.units import Expand, Merge
+from ...archs.units import Expand, Merge, PadShortcut
 from ..devices import device_of
 from ..modules.guests import EXPANSIONS
 from .rules_elementwise import RESIDUAL_OPS
@@ -69,7 +69,7 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
     if residual != "scatter":
         return View(model, traced)
     opened = copy.deepcopy(model)
-    widths = _stream_widths(opened, input_size)
+    widths = _widths(opened, Merge, input_size)
     merges: dict[str, int] = {}
     expansions: list[str] = []
     for name, width in widths.items():
@@ -93,8 +93,29 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
     )
 
 
-def _stream_widths(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, int]:
-    """The name of every `Merge` -> the channels of its stream, seen in one pass."""
+def passing_shortcuts(model: nn.Module) -> list[str]:
+    """The shortcuts that pass all channels on as they are: what lies before and behind is one stream."""
+    return [name for name, m in model.named_modules() if isinstance(m, PadShortcut) and m.index is None]
+
+
+def parted(model: nn.Module, input_size: tuple[int, ...]) -> nn.Module:
+    """A copy that computes the same, in which every `PadShortcut` says by an index which channels pass.
+
+    The stream behind it then has channels of its own: what leaves before it reads as zero behind it, and what
+    leaves behind it is cropped.
+    """
+    model = copy.deepcopy(model)
+    passing = passing_shortcuts(model)
+    for name, width in _widths(model, PadShortcut, input_size).items():
+        if name in passing:
+            shortcut = model.get_submodule(name)
+            assert isinstance(shortcut, PadShortcut)
+            shortcut.index = torch.arange(width, device=device_of(model))
+    return model
+
+
+def _widths(model: nn.Module, kind: type[nn.Module], input_size: tuple[int, ...]) -> dict[str, int]:
+    """The name of every module of a kind -> the channels that it returns, seen in one pass."""
     widths: dict[str, int] = {}
 
     def watch(name: str, module: nn.Module) -> RemovableHandle:
@@ -103,7 +124,7 @@ def _stream_widths(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, i
 
         return module.register_forward_hook(note)
 
-    hooks = [watch(name, m) for name, m in model.named_modules() if isinstance(m, Merge)]
+    hooks = [watch(name, m) for name, m in model.named_modules() if isinstance(m, kind)]
     training = model.training
     with torch.no_grad():
         model.eval()(blank_images(model, input_size))

@@ -6,6 +6,7 @@ from ..data import ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
 from ..narrowing.chooser import Chooser
+from ..narrowing.pruning import apart, wants_apart
 from ..network.fresh import fresh_like
 from ..network.network import Network, load_network
 from ..network.sources import check_match, random_network
@@ -19,7 +20,8 @@ class Prepared:
     """A job with its network, images and teacher: nothing is left that could be missing.
 
     Attributes:
-        network: as the job starts from it; of a job that prunes, on the job's device.
+        network: as the job starts from it; of a job that prunes, on the job's device, and its streams apart
+            where they are to get unequal widths.
         data: the images; None where nothing is trained or measured.
         schedule: ready to act on this network, where something leaves.
     """
@@ -59,6 +61,8 @@ def prepare(job: Job, network: Network | None = None) -> Prepared:
         _require_finite(loaded)
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
+    if wants_apart(network, job.pruning.allocation.for_arch(network.arch)):
+        network = apart(network)
     network.model.to(resolve_device(job.config.device))
     return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ...archs.units import Merge
+from ...archs.units import Merge, PadShortcut
 from ..errors import FitError
 from .guests import nothing_instead
 
@@ -136,7 +136,7 @@ def _check_complete(model: nn.Module, state: Mapping[str, Tensor], ties: Mapping
     """Every tensor of the network is in the state, of the right rank and kernel, and nothing else is."""
     expected = model.state_dict(keep_vars=True)
     optional = {name for name, _ in model.named_buffers()} | {
-        f"{name}.index" for name, module in model.named_modules() if isinstance(module, Merge)
+        f"{name}.index" for name, module in model.named_modules() if isinstance(module, Merge | PadShortcut)
     }
     for name, tensor in expected.items():
         stored = state.get(ties.get(name, name))
