@@ -97,9 +97,9 @@ def _listed(rates: Iterable[float]) -> str:
     return "+".join(f"[{rate}]" if count == 1 else f"[{rate}]*{count}" for rate, count in runs)
 
 
-def _vgg16(first: float, last: float, published: Published, **costs: int) -> Recipe:
+def _vgg16(first: float, last: float, published: Published, **record: Any) -> Recipe:
     """VGG-16: seven convolutions, then five; the 13th is never pruned."""
-    return _row("vgg16_bn", [first] * 7 + [last] * 5 + [1.0], published, **costs)
+    return _row("vgg16_bn", [first] * 7 + [last] * 5 + [1.0], published, **record)
 
 
 def _small_resnet(
@@ -112,7 +112,7 @@ def _small_resnet(
     return _row(f"resnet{6 * blocks + 2}", kept, published, also={"residual": "coupled"}, **record)
 
 
-def _googlenet(kept: Iterable[float], published: Published, **costs: int) -> Recipe:
+def _googlenet(kept: Iterable[float], published: Published, **record: Any) -> Recipe:
     """GoogLeNet: per module what stays of its 3x3 convolutions; outputs of the last module stay whole."""
     whole = ("stem", "*.branch1x1", "*.branch_pool", "*.branch3x3.conv1", "*.branch5x5.conv1")
     whole += ("inception_b5.branch3x3.conv2", "inception_b5.branch5x5.conv3")
@@ -123,12 +123,12 @@ def _googlenet(kept: Iterable[float], published: Published, **costs: int) -> Rec
         also={"skip": tuple(f"{name}.*" for name in whole)},
         counted_as="thop-2020-avgpool",
         explanation=_DROP_OF.format("1520M", "1521.76M"),
-        **costs,
+        **record,
     )
 
 
 def _densenet40(
-    growth: float, transitions: tuple[float, float], published: Published, **costs: int
+    growth: float, transitions: tuple[float, float], published: Published, **record: Any
 ) -> Recipe:
     """DenseNet-40: what stays of every layer and, of their full width, of the transitions."""
     first, second = transitions
@@ -138,7 +138,7 @@ def _densenet40(
         published,
         counted_as="thop-2020-avgpool",
         explanation=_DROP_OF.format("282.00M", "282.92M"),
-        **costs,
+        **record,
     )
 
 
