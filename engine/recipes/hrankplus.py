@@ -74,7 +74,7 @@ def _row(
     return Recipe(
         name=f"hrankplus/{arch.removesuffix('_bn')}-{published.flops_drop.rstrip('%')}{suffix}",
         arch=arch,
-        source="README of lmbxmu/HRankPlus",
+        source="README of lmbxmu/HRankPlus; rates: those that give its numbers",
         published=published,
         drop_from="plain",
         rates=len(rates),
