@@ -1,6 +1,6 @@
 """A job with everything at hand: found, opened and checked before anything is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..data import ImageData
 from ..devices import resolve_device
@@ -61,13 +61,14 @@ def prepare(job: Job, network: Network | None = None) -> Prepared:
         _require_finite(loaded)
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
-    if wants_apart(network, job.pruning.allocation.for_arch(network.arch)):
-        network = apart(network)
     network.model.to(resolve_device(job.config.device))
-    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data))
+    chooser = _chooser(job, job.pruning, network, data)
+    config = job.config if isinstance(job.config, TrainConfig) else None
+    return Prepared(job, chooser.network, data, teacher, job.pruning.schedule.ready(chooser, config, data))
 
 
-def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None) -> Ready:
+def _chooser(job: Job, pruning: Pruning, network: Network, data: ImageData | None) -> Chooser:
+    """What chooses, of the network with its streams apart where they are to get unequal widths."""
     chooser = Chooser(
         network=network,
         allocation=pruning.allocation,
@@ -76,8 +77,9 @@ def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None)
         batch_size=job.config.batch_size,
         seed=job.config.seed,
     )
-    config = job.config if isinstance(job.config, TrainConfig) else None
-    return pruning.schedule.ready(chooser, config, data)
+    if not wants_apart(network, chooser.wanted, chooser.traced):
+        return chooser
+    return replace(chooser, network=apart(network))
 
 
 def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None]:

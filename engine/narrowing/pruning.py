@@ -79,11 +79,10 @@ def as_asked(network: Network, allocation: Allocation, traced: Trace | None = No
     return network, trace(network.model, network.input_size)
 
 
-def wants_apart(network: Network, allocation: Allocation, traced: Trace | None = None) -> bool:
+def wants_apart(network: Network, allocation: Allocation, traced: Trace) -> bool:
     """Does an allocation give unequal widths to what is one stream now, but need not be? See `as_asked`."""
     if allocation.residual != "coupled" or not passing_shortcuts(network.model):
         return False
-    traced = traced or trace(network.model, network.input_size)
     return allocation.parts_streams(prunable(network, traced.map))
 
 
