@@ -159,6 +159,11 @@ class PadShortcut(nn.Module):
         # Indexing drops channels_last, and all later layers would follow: 8 % of a ResNet-56 training step.
         return out.contiguous(memory_format=torch.channels_last) if _is_channels_last(x_NCHW) else out
 
+    @property
+    def keeps_width(self) -> bool:
+        """Is it built for one width, so that without an index everything passes?"""
+        return self._first_index is None
+
     def _first(self) -> Tensor | None:
         return None if self._first_index is None else torch.tensor(self._first_index)
 

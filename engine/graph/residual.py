@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -33,6 +34,8 @@ class View:
         traced: its trace.
         merges: name of each residual addition that was given an index -> width of its stream.
         expansions: names of the modules that were given an expansion.
+        shortcuts: name of each shortcut that needs an index only where channels left on one side of it -> a
+            tensor and one of its axes, which is as long as what comes in is wide.
         notes: what a user should know about it.
     """
 
@@ -40,6 +43,7 @@ class View:
     traced: Trace
     merges: Mapping[str, int] = field(default_factory=dict)
     expansions: tuple[str, ...] = ()
+    shortcuts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def close(self, model: nn.Module) -> nn.Module:
@@ -53,6 +57,12 @@ class View:
             expand = EXPANSIONS.placed(model)[name]
             if _is_trivial(expand.index, len(expand.index)):
                 EXPANSIONS.take_away(model, [name])
+        state = model.state_dict()
+        for name, (tensor, dim) in self.shortcuts.items():
+            shortcut = model.get_submodule(name)
+            assert isinstance(shortcut, PadShortcut)
+            if _is_trivial(shortcut.index, state[tensor].shape[dim]):
+                shortcut.index = None
         return model
 
 
@@ -67,7 +77,7 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
             stream, unless a `Merge` receives them.
     """
     if residual != "scatter":
-        return View(model, traced)
+        return View(model, traced, shortcuts=_indexed_shortcuts(model, traced))
     opened = copy.deepcopy(model)
     widths = _widths(opened, Merge, input_size)
     merges: dict[str, int] = {}
@@ -89,6 +99,7 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
         trace(opened, input_size),
         merges,
         (*expansions, *branches),
+        _indexed_shortcuts(model, traced),
         (COPIES,) if branches else (),
     )
 
@@ -112,6 +123,20 @@ def parted(model: nn.Module, input_size: tuple[int, ...]) -> nn.Module:
             assert isinstance(shortcut, PadShortcut)
             shortcut.index = torch.arange(width, device=device_of(model))
     return model
+
+
+def _indexed_shortcuts(model: nn.Module, traced: Trace) -> dict[str, tuple[str, int]]:
+    """See `View.shortcuts`."""
+    found: dict[str, tuple[str, int]] = {}
+    for index in traced.map.indices:
+        name = index.name.rpartition(".")[0]
+        shortcut = model.get_submodule(name)
+        if isinstance(shortcut, PadShortcut) and shortcut.keeps_width:
+            axes = ((tensor, axis) for tensor, axes in traced.map.axes.items() for axis in axes)
+            as_long = [(tensor, a.dim) for tensor, a in axes if np.array_equal(a.ids, index.target_ids)]
+            if as_long:
+                found[name] = as_long[0]
+    return found
 
 
 def _widths(model: nn.Module, kind: type[nn.Module], input_size: tuple[int, ...]) -> dict[str, int]:

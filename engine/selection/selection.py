@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import AllocationError
-from ..graph.channels import ChannelMap, Group, Ids
+from ..graph.channels import ChannelMap, Group, Ids, Role
 from ..graph.filters import scored_layers
 from .rates import match_names
 
@@ -231,10 +231,12 @@ def agreed_rate(channel_map: ChannelMap, group: Group, rate_of: Mapping[str, flo
 def _neighbours(channel_map: ChannelMap, group: Group) -> Iterator[tuple[str, Group]]:
     """The shortcuts with an index that a group's channels pass, each with the group on its other side."""
     for index in channel_map.indices:
-        sides = [np.isin(ids, group.channels).any() for ids in (index.own_ids, index.target_ids)]
-        if sides[0] == sides[1]:
+        if channel_map.axes_of(index.name)[0].role is not Role.SELECTS:
             continue
-        beyond = index.target_ids if sides[0] else index.own_ids
+        behind, before = (np.isin(ids, group.channels).any() for ids in (index.own_ids, index.target_ids))
+        if behind == before:
+            continue
+        beyond = index.target_ids if behind else index.own_ids
         for other in channel_map.groups:
             if other.producers and np.isin(other.channels, beyond).any():
                 yield index.name.rpartition(".")[0], other

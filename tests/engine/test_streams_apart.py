@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from prune.archs.units import PadShortcut
+from prune.archs.units import ConvBN, PadShortcut
 from prune.engine import api, criteria, recipes
 from prune.engine.allocations import required
 from prune.engine.compactors.folding import fold
 from prune.engine.compactors.sites import insert, targets
 from prune.engine.errors import AllocationError, ProofError
 from prune.engine.graph.cost import count
-from prune.engine.graph.residual import parted, view
+from prune.engine.graph.residual import parted
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import load
 from prune.engine.narrowing.checks import structure_misfit
-from prune.engine.narrowing.narrowing import narrow_as_planned, narrow_proven, proven_difference
+from prune.engine.narrowing.narrowing import narrow_as_planned, proven_difference
 from prune.engine.narrowing.outcome import Outcome
 from prune.engine.narrowing.pruning import apart, as_asked, forecast, prune_network
 from prune.engine.narrowing.surgery import mask
@@ -32,7 +32,7 @@ from prune.engine.selection import plan as plans
 from torch import nn
 
 torch.set_num_threads(1)
-RANDOMISE = Callable[[nn.Module], nn.Module]
+Randomise = Callable[[nn.Module], nn.Module]
 STEM, STAGE1, STAGE2, STAGE3 = "stage1.conv1.conv", *(f"stage{s}.block0.conv2.conv" for s in (1, 2, 3))
 CROPS = "stage1.block0.shortcut.index"
 
@@ -161,7 +161,7 @@ def test_only_coupled_tells_streams_apart(resnet20: Network, residual: str):
         if name.startswith(("hrankplus/resnet56", "hrankplus/resnet110"))
     ],
 )
-def test_published_networks_are_narrow_proven_and_load_alone(name: str, randomise: RANDOMISE, tmp_path: Path):
+def test_published_networks_are_narrow_proven_and_load_alone(name: str, randomise: Randomise, tmp_path: Path):
     recipe = recipes.get(name)
     network = new_network(recipe.arch)
     network = replace(network, model=randomise(network.model))
@@ -290,9 +290,39 @@ def test_the_structure_proof_sees_a_crop_of_another_width(resnet20: Network):
     assert "does not follow its channels" in misfit.reason
 
 
-def test_a_view_of_a_parted_network_keeps_it_as_it_is(resnet20: Network):
-    model = parted(resnet20.model, (3, 32, 32))
-    seen = view(model, trace(model, (3, 32, 32)), (3, 32, 32), "coupled")
-    assert seen.model is model
-    cut = narrow_proven(model, seen.traced, (3, 32, 32), lambda _: ())
-    assert indices(cut.model) == {CROPS: list(range(16))}
+def test_an_index_goes_where_both_sides_keep_the_same(resnet20: Network):
+    """Unequal rates of which nothing comes, and a plan that names the same channels twice."""
+    outcome = pruned(resnet20, layer_rates=(f"{STEM}=0", "stage1.block?.conv2.conv=0.05"))
+    assert indices(outcome.network.model) == {}
+    twice = plans.Plan("resnet20", "coupled", {STEM: (0, 1, 4), STAGE1: (0, 1, 4)})
+    outcome = pruned(resnet20, plan=twice)
+    assert CROPS not in indices(outcome.network.model)
+    assert len(outcome.kept[STEM]) == len(outcome.kept[STAGE1]) == 3
+    begins = plans.Plan("resnet20", "coupled", {STEM: (0, 1, 2, 3), STAGE1: (0, 1, 2)})
+    assert indices(pruned(resnet20, plan=begins).network.model)[CROPS] == [0, 1, 2]  # it crops
+
+
+class Joined(nn.Module):
+    """What a shortcut takes are the outputs of two convolutions, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.branch = ConvBN(3, 4, 3), ConvBN(3, 4, 3), ConvBN(8, 8, 3)
+        self.shortcut, self.fc = PadShortcut(8, 8, 1), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat((self.a(x), self.b(x)), 1).relu()
+        return self.fc((self.shortcut(x) + self.branch(x)).relu().mean((2, 3)))
+
+
+def test_a_shortcut_may_take_what_several_convolutions_make(randomise: Randomise):
+    network = api.wrap(randomise(Joined()), (3, 8, 8))
+    rates = ("a.conv=0.25", "b.conv=0.25", "branch.conv=0.5")
+    outcome = prune_network(
+        network,
+        required({"layer_rates": rates, "residual": "coupled"}),
+        criteria.score("l1", network.model, trace(network.model, (3, 8, 8))),
+    )
+    sizes = [len(outcome.kept[name]) for name in ("a.conv", "b.conv", "branch.conv")]
+    assert sizes == [3, 3, 4]
+    assert len(indices(outcome.network.model)["shortcut.index"]) == 4
