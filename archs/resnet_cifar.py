@@ -15,14 +15,14 @@ from .units import ConvBN, Merge, PadShortcut
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside an identity or padding shortcut."""
+    """Two 3x3 convolutions beside the stream; the first block of a stage leads the stream into it."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, first: bool = False) -> None:
         super().__init__()
         self.conv1 = ConvBN(in_channels, out_channels, 3, stride)
         self.conv2 = ConvBN(out_channels, out_channels, 3)
-        changes = stride != 1 or in_channels != out_channels
-        self.shortcut = PadShortcut(in_channels, out_channels, stride) if changes else nn.Identity()
+        leads = first or stride != 1 or in_channels != out_channels
+        self.shortcut = PadShortcut(in_channels, out_channels, stride) if leads else nn.Identity()
         self.merge = Merge()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def _stage(in_channels: int, channels: int, blocks: int, stride: int, stem: bool
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     if stem:
         modules.update(conv1=ConvBN(3, in_channels, 3), relu=nn.ReLU())
-    modules["block0"] = Block(in_channels, channels, stride)
+    modules["block0"] = Block(in_channels, channels, stride, first=True)
     modules.update((f"block{i}", Block(channels, channels, 1)) for i in range(1, blocks))
     return nn.Sequential(modules)
 

@@ -131,12 +131,14 @@ class PadShortcut(nn.Module):
 
     Attributes:
         stride: the distance between the pixels taken, in both directions.
-        index: int64, per output channel the position of its input channel, or -1 for a channel of zeros.
-            At first the input channels sit in the middle of the zeros. A state dict without an index means
-            that first one; any other, of any length, is part of the state dict.
+        index: int64, per output channel the position of its input channel, or -1 for a channel of zeros;
+            input channels that it leaves out are cropped. None: all channels pass as they are. At first it
+            is None where the stream keeps its width, and elsewhere the input channels sit in the middle of
+            the zeros. A state dict without an index means that first one; any other, of any length, is part
+            of the state dict.
     """
 
-    index: Tensor
+    index: Tensor | None
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         """Centre `in_channels` in `out_channels`, the odd zero channel after them."""
@@ -144,27 +146,40 @@ class PadShortcut(nn.Module):
         self.stride = stride
         before = (out_channels - in_channels) // 2
         after = out_channels - in_channels - before
-        self._first_index = [-1] * before + list(range(in_channels)) + [-1] * after
-        self.register_buffer("index", torch.tensor(self._first_index))
+        centred = [-1] * before + list(range(in_channels)) + [-1] * after
+        self._first_index = centred if in_channels != out_channels else None
+        self.register_buffer("index", self._first())
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return one channel per entry of `index`."""
-        out = _channels_at(x_NCHW[:, :, :: self.stride, :: self.stride], self.index)
+        """Return one channel per entry of `index`, or all."""
+        taken = x_NCHW[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x_NCHW
+        if self.index is None:
+            return taken
+        out = _channels_at(taken, self.index)
         # Indexing drops channels_last, and all later layers would follow: 8 % of a ResNet-56 training step.
         return out.contiguous(memory_format=torch.channels_last) if _is_channels_last(x_NCHW) else out
 
+    @property
+    def keeps_width(self) -> bool:
+        """Is it built for one width, so that without an index everything passes?"""
+        return self._first_index is None
+
+    def _first(self) -> Tensor | None:
+        return None if self._first_index is None else torch.tensor(self._first_index)
+
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.index.is_meta or self.index.tolist() == self._first_index:
+        if self.index is not None and (self.index.is_meta or self.index.tolist() == self._first_index):
             del destination[prefix + "index"]
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         name = prefix + "index"
-        stored = state_dict.get(name, torch.tensor(self._first_index))
-        self.index = _room_for(stored, self.index)
-        super()._load_from_state_dict({**state_dict, name: stored}, prefix, *args, **kwargs)
+        stored = state_dict.get(name, self._first())
+        self.index = None if stored is None else _room_for(stored, self.index)
+        given = state_dict if stored is None else {**state_dict, name: stored}
+        super()._load_from_state_dict(given, prefix, *args, **kwargs)
 
 
 def _channels_at(x_NCHW: Tensor, index_D: Tensor) -> Tensor:

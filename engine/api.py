@@ -26,7 +26,7 @@ from .measure import recalibrate as norms
 from .modules.blank import without_initialisation
 from .narrowing.narrowing import narrow_as_planned
 from .narrowing.outcome import Outcome, pinned_layers
-from .narrowing.pruning import choice_of, prune_network
+from .narrowing.pruning import as_asked, choice_of, prune_network
 from .network import sources
 from .network.batches import Images, batches_of
 from .network.network import Network, load_network, logits_width, save_network
@@ -182,6 +182,7 @@ def plan(
     if isinstance(scores, str | Path):
         allocation, _ = score_file.skipping_unscored(allocation, traced.map, known)
     allocation = allocation.for_arch(network.arch)
+    network, traced = as_asked(network, allocation, traced)
     seen = view(network.model, traced, network.input_size, allocation.residual)
     choice = choice_of(network, allocation, known, seen.traced.map)
     cut = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)

@@ -19,6 +19,7 @@ DOC = (ROOT / "docs" / "papers.md").read_text(encoding="utf-8")
 # Checkpoints of theirs: file -> our network, and the style of its names.
 CHECKPOINTS = {
     "resnet_56.pt": ("resnet56", "hrank-resnet"),
+    "model_best.pth.tar": ("resnet56", "hrank-resnet"),
     "checkpoint.pth.tar": ("resnet20", "fpgm-resnet"),
     "resnet50-19c8e357.pth": ("resnet50", "torchvision"),
     "best.resnet18.pth.tar": ("resnet18", "torchvision"),

@@ -172,5 +172,27 @@ _STYLES = (
         ),
         landmarks=("conv1.0.weight", "features.0.3.weight", "classifier.0.weight"),
     ),
+    # HRankPlus' MobileNetV2: only the first block has no expansion.
+    NameStyle(
+        "hrank-mobilenet-v2",
+        (
+            *_unit("features.0.0", "features.0.1", "conv1"),
+            *_unit("features.1.conv.0", "features.1.conv.1", "stem.0.depthwise"),
+            *_unit("features.1.conv.3", "features.1.conv.4", "stem.0.pointwise"),
+            *(
+                pair
+                for block in range(1, 17)
+                for place, unit in enumerate(("expansion", "depthwise", "pointwise"))
+                for pair in _unit(
+                    f"features.{block + 1}.conv.{3 * place}",
+                    f"features.{block + 1}.conv.{3 * place + 1}",
+                    f"stem.{block}.{unit}",
+                )
+            ),
+            *_unit("features.18.0", "features.18.1", "conv2"),
+            ("classifier.1.{param}", "linear.{param}"),
+        ),
+        landmarks=("features.0.0.weight", "features.1.conv.3.weight", "classifier.1.weight"),
+    ),
 )
 STYLES = {style.name: style for style in _STYLES}

@@ -30,10 +30,8 @@ def shortcut_indices(tensors: Mapping[str, np.ndarray], style: str | None) -> di
     into, indices = _width(tensors, "stage1.conv1"), {}
     for stage in (1, 2, 3):
         out = _width(tensors, f"stage{stage}.block0.conv2")
-        if stage > 1:
+        if into != out or stage > 1:  # into the first stage all channels pass as they are, as a rule
             indices[f"stage{stage}.block0.shortcut.index"] = _index(into, out, _BEFORE[style](into, out))
-        elif into != out:  # an identity at full width
-            indices["stage1.block0.merge.expand.index"] = _index(into, out, _BEFORE[style](into, out))
         into = out
     return indices
 

@@ -1,12 +1,14 @@
 """Rates by name: for groups, convolutions, or globs of either."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from ..errors import AllocationError
+from ..graph.channels import Group
 from ..selection.allocation import GroupAllocation, Prunable
 from ..selection.rates import match_layer_rates, parse_layer_rates
-from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates
+from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates, differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,12 @@ class LayerRates(GroupAllocation):
         if not parse_layer_rates(self.layer_rates):
             raise AllocationError("`layer_rates` names no layer; write them like 'stage2.*.conv1=0.3'")
 
+    def parts_streams(self, network: Prunable) -> bool:
+        """See `Allocation`."""
+        groups = self.groups(network)
+        rate_of = self._rate_of(network, groups)
+        return any(differ(_given(group, rate_of).values()) for group in groups)
+
     @classmethod
     def example(cls, network: Prunable) -> Self:
         """A quarter of every layer."""
@@ -43,16 +51,22 @@ class LayerRates(GroupAllocation):
                 rates.
         """
         groups = self.groups(network)
-        convolutions = [layer.name for layer in network.map.layers if layer.kind != "linear"]
-        names = dict.fromkeys([*convolutions, *(group.name for group in groups)])
-        rate_of = match_layer_rates(parse_layer_rates(self.layer_rates), names)
-        members = [dict.fromkeys((group.name, *group.producers)) for group in groups]
-        rates = [
-            agreed_rate(group, {name: rate_of[name] for name in mine if name in rate_of})
-            for group, mine in zip(groups, members, strict=True)
-        ]
-        heard = {name for mine in members for name in mine}
+        rate_of = self._rate_of(network, groups)
+        given = [_given(group, rate_of) for group in groups]
+        rates = [agreed_rate(network.map, *pair) for pair in zip(groups, given, strict=True)]
+        heard = {name for mine in given for name in mine}
         ignored = tuple(name for name in rate_of if name not in heard)
         return by_group_rates(
             network.map, groups, scores, rates, min_channels=self.min_channels, ignored=ignored
         )
+
+    def _rate_of(self, network: Prunable, groups: Iterable[Group]) -> dict[str, float]:
+        """The rate of every convolution and group that a name or a glob matches."""
+        convolutions = [layer.name for layer in network.map.layers if layer.kind != "linear"]
+        names = dict.fromkeys([*convolutions, *(group.name for group in groups)])
+        return match_layer_rates(parse_layer_rates(self.layer_rates), names)
+
+
+def _given(group: Group, rate_of: Mapping[str, float]) -> dict[str, float]:
+    """Those of the rates that speak of a group or of one of its convolutions."""
+    return {name: rate_of[name] for name in dict.fromkeys((group.name, *group.producers)) if name in rate_of}

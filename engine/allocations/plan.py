@@ -42,6 +42,10 @@ class Planned(Allocation):
         last = [group.channels[group.free][-1] for group in spare[::2]]
         return cls(plan=plans.plan_of(network.map, last, arch="", residual="internal"))
 
+    def parts_streams(self, network: Prunable) -> bool:
+        """See `Allocation`; a plan tells streams apart by naming both."""
+        return not plans.given(self.plan).groups.keys() <= {group.name for group in network.map.groups}
+
     def select(self, network: Prunable, scores: Scores) -> Selection:
         """See `Allocation`.
 

@@ -8,7 +8,7 @@ from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
 from ..selection.allocation import BlockOf, GroupAllocation, Prunable, label
 from ..selection.rates import check_rate, parse_rates
-from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates
+from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates, differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,15 @@ class RateList(GroupAllocation):
     def example(cls, network: Prunable) -> Self:
         """A quarter of each convolution."""
         return cls(compress_rate=f"[0.25]*{len(_convolutions(network.map))}")
+
+    def parts_streams(self, network: Prunable) -> bool:
+        """See `Allocation`."""
+        rates, convolutions = self._rates(), _convolutions(network.map)
+        if len(rates) != len(convolutions):
+            return False
+        rate_of = dict(zip(convolutions, rates, strict=True))
+        groups = self.groups(network)
+        return any(differ(rate_of[name] for name in group.producers) for group in groups)
 
     def select(self, network: Prunable, scores: Scores) -> Selection:
         """See `Allocation`.
@@ -92,7 +101,10 @@ def _spread(
     convolutions = _convolutions(channel_map)
     if len(rates) == len(convolutions):
         rate_of = dict(zip(convolutions, rates, strict=True))
-        group_rates = [agreed_rate(g, {name: rate_of[name] for name in g.producers}) for g in groups]
+        group_rates = [
+            agreed_rate(channel_map, group, {name: rate_of[name] for name in group.producers})
+            for group in groups
+        ]
         heard = {name for group in groups for name in group.producers}
         return group_rates, tuple(name for name in convolutions if name not in heard)
     if len(rates) == len(groups):

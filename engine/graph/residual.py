@@ -2,7 +2,7 @@
 
 The trick is in the network, not in the engine: where a residual addition says explicitly to which channels of
 the stream its branch goes, the branch's channels are no longer the stream's, and surgery shortens the index
-like any other tensor.
+like any other tensor. In the same way a stream gets channels of its own behind a shortcut: see `parted`.
 """
 
 import copy
@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from ...archs.units import Expand, Merge
+from ...archs.units import Expand, Merge, PadShortcut
 from ..devices import device_of
 from ..modules.guests import EXPANSIONS
 from .rules_elementwise import RESIDUAL_OPS
@@ -33,6 +34,8 @@ class View:
         traced: its trace.
         merges: name of each residual addition that was given an index -> width of its stream.
         expansions: names of the modules that were given an expansion.
+        shortcuts: name of each shortcut that needs an index only where channels left on one side of it -> a
+            tensor and one of its axes, which is as long as what comes in is wide.
         notes: what a user should know about it.
     """
 
@@ -40,6 +43,7 @@ class View:
     traced: Trace
     merges: Mapping[str, int] = field(default_factory=dict)
     expansions: tuple[str, ...] = ()
+    shortcuts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def close(self, model: nn.Module) -> nn.Module:
@@ -53,6 +57,12 @@ class View:
             expand = EXPANSIONS.placed(model)[name]
             if _is_trivial(expand.index, len(expand.index)):
                 EXPANSIONS.take_away(model, [name])
+        state = model.state_dict()
+        for name, (tensor, dim) in self.shortcuts.items():
+            shortcut = model.get_submodule(name)
+            assert isinstance(shortcut, PadShortcut)
+            if _is_trivial(shortcut.index, state[tensor].shape[dim]):
+                shortcut.index = None
         return model
 
 
@@ -67,9 +77,9 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
             stream, unless a `Merge` receives them.
     """
     if residual != "scatter":
-        return View(model, traced)
+        return View(model, traced, shortcuts=_indexed_shortcuts(model, traced))
     opened = copy.deepcopy(model)
-    widths = _stream_widths(opened, input_size)
+    widths = _widths(opened, Merge, input_size)
     merges: dict[str, int] = {}
     expansions: list[str] = []
     for name, width in widths.items():
@@ -89,12 +99,48 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
         trace(opened, input_size),
         merges,
         (*expansions, *branches),
+        _indexed_shortcuts(model, traced),
         (COPIES,) if branches else (),
     )
 
 
-def _stream_widths(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, int]:
-    """The name of every `Merge` -> the channels of its stream, seen in one pass."""
+def passing_shortcuts(model: nn.Module) -> list[str]:
+    """The shortcuts that pass all channels on as they are: what lies before and behind is one stream."""
+    return [name for name, m in model.named_modules() if isinstance(m, PadShortcut) and m.index is None]
+
+
+def parted(model: nn.Module, input_size: tuple[int, ...]) -> nn.Module:
+    """A copy that computes the same, in which every `PadShortcut` says by an index which channels pass.
+
+    The stream behind it then has channels of its own: what leaves before it reads as zero behind it, and what
+    leaves behind it is cropped.
+    """
+    model = copy.deepcopy(model)
+    passing = passing_shortcuts(model)
+    for name, width in _widths(model, PadShortcut, input_size).items():
+        if name in passing:
+            shortcut = model.get_submodule(name)
+            assert isinstance(shortcut, PadShortcut)
+            shortcut.index = torch.arange(width, device=device_of(model))
+    return model
+
+
+def _indexed_shortcuts(model: nn.Module, traced: Trace) -> dict[str, tuple[str, int]]:
+    """See `View.shortcuts`."""
+    found: dict[str, tuple[str, int]] = {}
+    for index in traced.map.indices:
+        name = index.name.rpartition(".")[0]
+        shortcut = model.get_submodule(name)
+        if isinstance(shortcut, PadShortcut) and shortcut.keeps_width:
+            axes = ((tensor, axis) for tensor, axes in traced.map.axes.items() for axis in axes)
+            as_long = [(tensor, a.dim) for tensor, a in axes if np.array_equal(a.ids, index.target_ids)]
+            if as_long:
+                found[name] = as_long[0]
+    return found
+
+
+def _widths(model: nn.Module, kind: type[nn.Module], input_size: tuple[int, ...]) -> dict[str, int]:
+    """The name of every module of a kind -> the channels that it returns, seen in one pass."""
     widths: dict[str, int] = {}
 
     def watch(name: str, module: nn.Module) -> RemovableHandle:
@@ -103,7 +149,7 @@ def _stream_widths(model: nn.Module, input_size: tuple[int, ...]) -> dict[str, i
 
         return module.register_forward_hook(note)
 
-    hooks = [watch(name, m) for name, m in model.named_modules() if isinstance(m, Merge)]
+    hooks = [watch(name, m) for name, m in model.named_modules() if isinstance(m, kind)]
     training = model.training
     with torch.no_grad():
         model.eval()(blank_images(model, input_size))

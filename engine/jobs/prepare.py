@@ -1,12 +1,13 @@
 """A job with everything at hand: found, opened and checked before anything is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..data import ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
 from ..graph.trace import Trace
 from ..narrowing.chooser import Chooser
+from ..narrowing.pruning import apart, wants_apart
 from ..network.fresh import fresh_like
 from ..network.network import Network, load_network
 from ..network.sources import check_match, random_network
@@ -20,7 +21,8 @@ class Prepared:
     """A job with its network, images and teacher: nothing is left that could be missing.
 
     Attributes:
-        network: as the job starts from it; of a job that prunes, on the job's device.
+        network: as the job starts from it; of a job that prunes, on the job's device, and its streams apart
+            where they are to get unequal widths.
         data: the images; None where nothing is trained or measured.
         schedule: ready to act on this network, where something leaves.
     """
@@ -62,12 +64,15 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
     network.model.to(resolve_device(job.config.device))
-    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data, traced))
+    chooser = _chooser(job, job.pruning, network, data, traced)
+    config = job.config if isinstance(job.config, TrainConfig) else None
+    return Prepared(job, chooser.network, data, teacher, job.pruning.schedule.ready(chooser, config, data))
 
 
-def _ready(
+def _chooser(
     job: Job, pruning: Pruning, network: Network, data: ImageData | None, traced: Trace | None
-) -> Ready:
+) -> Chooser:
+    """What chooses, of the network with its streams apart where they are to get unequal widths."""
     chooser = Chooser(
         network=network,
         allocation=pruning.allocation,
@@ -77,8 +82,9 @@ def _ready(
         seed=job.config.seed,
         known=traced,
     )
-    config = job.config if isinstance(job.config, TrainConfig) else None
-    return pruning.schedule.ready(chooser, config, data)
+    if not wants_apart(network, chooser.wanted, chooser.traced):
+        return chooser
+    return replace(chooser, network=apart(network), known=None)
 
 
 def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ...archs.units import Merge
+from ...archs.units import Expand, Merge, PadShortcut
 from ..errors import FitError
 from .guests import nothing_instead
 
@@ -25,7 +25,8 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
     Returns:
         The same module.
     Raises:
-        FitError: a tensor is missing, left over, or of a rank that the network's own does not have.
+        FitError: a tensor is missing, left over, or of a rank that the network's own does not have, or an
+            index does not hold positions.
     """
     _drop_folded(model, state, folded or {})
     ties = ties_of(model)
@@ -34,6 +35,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         if first not in state and name in state:
             state[first] = state[name]
     _check_complete(model, state, ties)
+    _check_indices(model, state)
     for name, module in model.named_modules():
         prefix = f"{name}." if name else ""
         _fit_module(module, prefix, state)
@@ -136,7 +138,7 @@ def _check_complete(model: nn.Module, state: Mapping[str, Tensor], ties: Mapping
     """Every tensor of the network is in the state, of the right rank and kernel, and nothing else is."""
     expected = model.state_dict(keep_vars=True)
     optional = {name for name, _ in model.named_buffers()} | {
-        f"{name}.index" for name, module in model.named_modules() if isinstance(module, Merge)
+        f"{name}.index" for name, module in model.named_modules() if isinstance(module, Merge | PadShortcut)
     }
     for name, tensor in expected.items():
         stored = state.get(ties.get(name, name))
@@ -148,6 +150,18 @@ def _check_complete(model: nn.Module, state: Mapping[str, Tensor], ties: Mapping
     for name in state:
         if name not in expected and name not in optional and name not in ties:
             raise FitError(f"{name} is in the file but not in the network; {ANOTHER_ARCH}")
+
+
+def _check_indices(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Every stored index is a line of channel positions: others would run, and pick other channels."""
+    for name, module in model.named_modules():
+        stored = state.get(f"{name}.index")
+        if stored is None or not isinstance(module, Merge | PadShortcut | Expand):
+            continue
+        lowest = 0 if isinstance(module, Merge) else -1  # a channel of zeros
+        whole = stored.dtype in (torch.int32, torch.int64)
+        if not whole or stored.dim() != 1 or (stored < lowest).any():
+            raise FitError(f"{name}.index must be a list of channel positions from {lowest} on, and is not")
 
 
 def _lookup(model: nn.Module, name: str) -> Tensor:

@@ -1,11 +1,11 @@
 """From an allocation and scores to a proven narrow network in one call; and how much would leave."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
-from ..graph.residual import view
+from ..graph.residual import parted, passing_shortcuts, view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
 from ..selection.allocation import Allocation, Prunable
@@ -52,7 +52,7 @@ def prune_network(
         ProofError: the narrow network would compute something else; nothing is returned.
     """
     allocation = allocation.for_arch(network.arch)
-    traced = traced or trace(network.model, network.input_size)
+    network, traced = as_asked(network, allocation, traced)
     seen = view(network.model, traced, network.input_size, allocation.residual)
     choice = choice_of(network, allocation, scores, seen.traced.map)
     thin = cut_proven(seen, network.input_size, choice)
@@ -60,6 +60,35 @@ def prune_network(
     narrow = network.after("prune", step, model=thin.model, accuracy=None)
     notes = (*seen.notes, *thin.notes)
     return outcome_of(narrow, thin, choice.selection, allocation.residual, count(traced.map), notes)
+
+
+def as_asked(network: Network, allocation: Allocation, traced: Trace | None = None) -> tuple[Network, Trace]:
+    """A network and its trace, as they are or, where an allocation gives them unequal widths, streams apart.
+
+    Args:
+        allocation: for the network's arch already; see `Allocation.for_arch`.
+        traced: the network's trace, where it is there already.
+
+    Raises:
+        AllocationError: nothing may leave, or a glob matches nothing.
+    """
+    traced = traced or trace(network.model, network.input_size)
+    if not wants_apart(network, allocation, traced):
+        return network, traced
+    network = apart(network)
+    return network, trace(network.model, network.input_size)
+
+
+def wants_apart(network: Network, allocation: Allocation, traced: Trace) -> bool:
+    """Does an allocation give unequal widths to what is one stream now, but need not be? See `as_asked`."""
+    if allocation.residual != "coupled" or not passing_shortcuts(network.model):
+        return False
+    return allocation.parts_streams(prunable(network, traced.map))
+
+
+def apart(network: Network) -> Network:
+    """The same network, every stream with channels of its own; see `engine.graph.residual.parted`."""
+    return replace(network, model=parted(network.model, network.input_size))
 
 
 def choice_of(network: Network, allocation: Allocation, scores: Scores, seen: ChannelMap) -> Choice:
@@ -112,7 +141,7 @@ def forecast(network: Network, allocation: Allocation, traced: Trace | None = No
         AllocationError: the allocation cannot be met.
     """
     allocation = allocation.for_arch(network.arch)
-    traced = traced or trace(network.model, network.input_size)
+    network, traced = as_asked(network, allocation, traced)
     seen = view(network.model, traced, network.input_size, allocation.residual).traced.map
     return forecast_on(network, allocation, seen, count(traced.map))
 

@@ -39,6 +39,7 @@ NORMALIZATION_OF_STYLE = {
     "hrank-densenet": _HRANK_CIFAR,
     "hrank-googlenet": _HRANK_CIFAR,
     "hrank-mobilenet": IMAGENET_NORMALIZATION,
+    "hrank-mobilenet-v2": IMAGENET_NORMALIZATION,
     "fpgm-resnet": _FPGM_CIFAR,
     "fpgm-vgg": _HRANK_CIFAR,
 }

@@ -17,9 +17,10 @@ from ..graph.filters import scored_layers
 from ..graph.residual import view
 from ..graph.trace import Trace, trace
 from ..modules.blank import without_initialisation
+from ..narrowing.pruning import apart, wants_apart
 from ..network.network import Network, new_network
 from ..selection.allocation import Allocation, Prunable
-from ..selection.selection import Residual, Selection, equal_scores
+from ..selection.selection import Selection, equal_scores
 from .counts import COUNTS, Count, Narrowed, full
 from .printed import prints_amount, prints_drop
 from .recipe import Recipe, Variant
@@ -69,27 +70,36 @@ class Account:
 
 
 def accounts(recipes: Iterable[Recipe]) -> Iterator[Account]:
-    """Count recipes one by one; a network is traced once per residual mode, an allocation applied once."""
+    """Count recipes one by one; a network is traced once per way of seeing it, an allocation applied once."""
+
+    network = cache(_blank)
 
     @cache
     def traced(arch: str) -> Trace:
-        network = _blank(arch)
-        return trace(network.model, network.input_size)
+        return trace(network(arch).model, network(arch).input_size)
 
     @cache
-    def seen(arch: str, residual: Residual) -> Trace:
-        network = _blank(arch)
-        return view(network.model, traced(arch), network.input_size, residual).traced
+    def scattered(arch: str) -> Trace:
+        return view(network(arch).model, traced(arch), network(arch).input_size, "scatter").traced
+
+    @cache
+    def streams_apart(arch: str) -> Trace:
+        return trace(apart(network(arch)).model, network(arch).input_size)
+
+    def seen(arch: str, allocation: Allocation) -> Trace:
+        if allocation.residual == "scatter":
+            return scattered(arch)
+        return (streams_apart if wants_apart(network(arch), allocation, traced(arch)) else traced)(arch)
 
     @cache
     def leaving(arch: str, allocation: Allocation) -> Selection:
-        return _select(arch, allocation, seen(arch, allocation.residual).map)
+        return _select(arch, allocation, seen(arch, allocation).map)
 
     def reading(recipe: Recipe, variant: Variant) -> Reading:
         if variant.macs is None:
             return Reading(variant, None, None)
         allocation = variant_allocation(variant)
-        shown = seen(recipe.arch, allocation.residual)
+        shown = seen(recipe.arch, allocation)
         selection = leaving(recipe.arch, allocation)
         paper = COUNTS[recipe.counted_as](Narrowed(shown, selection, _share(allocation)))
         return Reading(variant, paper, count(shown.map, selection.removed))

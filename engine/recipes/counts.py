@@ -193,4 +193,6 @@ COUNTS: dict[str, Counting] = {
     "resrep-cifar": partial(resrep, times={"*.projection.*": Decimal(4)}),
     "thop-2019": partial(thop, per_norm=4, per_product=2, pool="window", float32=True),
     "thop-2020": partial(thop, per_norm=2, per_product=1, pool="adaptive"),
+    # The same program where the last pool is no adaptive one.
+    "thop-2020-avgpool": partial(thop, per_norm=2, per_product=1, pool="once"),
 }

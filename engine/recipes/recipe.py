@@ -29,6 +29,7 @@ class Training:
     weight_decay: float | None = None
     nesterov: bool | None = None
     decay_rule: str | None = None
+    label_smoothing: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse milestones that no training reaches.

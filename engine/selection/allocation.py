@@ -104,6 +104,17 @@ class Allocation(ABC):
             AllocationError: it cannot be met.
         """
 
+    def parts_streams(self, network: Prunable) -> bool:
+        """Must streams that are one in this network be told apart, for each to get a width of its own?
+
+        They are wherever `coupled` meets unequal widths; see `engine.graph.residual.parted`. Else they stay
+        one: channels that leave all of it together are not cropped anywhere.
+
+        Args:
+            network: with its streams as they are.
+        """
+        return False
+
     def check(self, network: Prunable) -> None:
         """Refuse what cannot be met whatever the scores are, at little cost.
 

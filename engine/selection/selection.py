@@ -1,6 +1,6 @@
 """Which channels leave: the groups that take part, what their channels are worth, and by one rate each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import AllocationError
-from ..graph.channels import ChannelMap, Group, Ids
+from ..graph.channels import ChannelMap, Group, Ids, Role
 from ..graph.filters import scored_layers
 from .rates import match_names
 
@@ -204,19 +204,42 @@ def by_group_rates(
     return Selection(frozenset(removed), counts, ignored, notes)
 
 
-def agreed_rate(group: Group, rate_of: Mapping[str, float]) -> float:
+def differ(rates: Iterable[float]) -> bool:
+    """Are they not all the same?"""
+    return len(set(rates)) > 1
+
+
+def agreed_rate(channel_map: ChannelMap, group: Group, rate_of: Mapping[str, float]) -> float:
     """The one rate of a group's convolutions; 0 where none is given.
 
     Raises:
-        AllocationError: they have different ones.
+        AllocationError: they have different ones; says which others may.
     """
-    if len(set(rate_of.values())) > 1:
+    if differ(rate_of.values()):
         listed = ", ".join(f"{name} {rate:g}" for name, rate in rate_of.items())
+        elsewhere = "".join(
+            f"; '{other.name}', on the other side of {shortcut}, may have another"
+            for shortcut, other in _neighbours(channel_map, group)
+        )
         raise AllocationError(
             f"these convolutions lose the same channels, so their rates must be equal: {listed}; "
-            f"give them one rate, or skip '{group.name}'"
+            f"give them one rate, or skip '{group.name}'{elsewhere}"
         )
     return next(iter(rate_of.values()), 0.0)
+
+
+def _neighbours(channel_map: ChannelMap, group: Group) -> Iterator[tuple[str, Group]]:
+    """The shortcuts with an index that a group's channels pass, each with the group on its other side."""
+    for index in channel_map.indices:
+        if channel_map.axes_of(index.name)[0].role is not Role.SELECTS:
+            continue
+        behind, before = (np.isin(ids, group.channels).any() for ids in (index.own_ids, index.target_ids))
+        if behind == before:
+            continue
+        beyond = index.target_ids if behind else index.own_ids
+        for other in channel_map.groups:
+            if other.producers and np.isin(other.channels, beyond).any():
+                yield index.name.rpartition(".")[0], other
 
 
 def equal_scores(channel_map: ChannelMap) -> dict[str, NDArray[np.float64]]:

@@ -109,6 +109,28 @@ def test_a_fresh_shortcut_is_the_centred_pad():
     assert PadShortcut(2, 5, 1).index.tolist() == [-1, 0, 1, -1, -1]
 
 
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_shortcut_within_one_width_passes_everything_and_stores_nothing(memory_format, stride):
+    shortcut, x = PadShortcut(4, 4, stride), torch.randn(2, 4, 6, 6).to(memory_format=memory_format)
+    assert shortcut.index is None
+    assert shortcut.state_dict() == {}
+    assert torch.equal(shortcut(x), x[:, :, ::stride, ::stride])
+    assert stride > 1 or shortcut(x) is x
+
+
+def test_an_index_of_a_shortcut_within_one_width_is_stored_set_and_unset_by_loading():
+    cropping, plain = PadShortcut(4, 4, 1), PadShortcut(4, 4, 1)
+    cropping.index = torch.tensor([0, 2, -1])
+    plain.load_state_dict(cropping.state_dict())
+    x = torch.randn(2, 4, 3, 3)
+    assert torch.equal(plain(x), torch.stack([x[:, 0], x[:, 2], torch.zeros(2, 3, 3)], 1))
+    plain.load_state_dict({})
+    assert plain(x) is x
+    cropping.index = torch.arange(4)  # this one says that the stream behind is another
+    assert list(cropping.state_dict()) == ["index"]
+
+
 def test_trivial_indices_are_not_stored_and_set_ones_are():
     assert not [name for name in Small().state_dict() if "index" in name]
     stored = {name: t.tolist() for name, t in narrowed().state_dict().items() if "index" in name}

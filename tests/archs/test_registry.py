@@ -94,7 +94,7 @@ def test_a_name_can_be_taken_only_once():
     ("name", "message"),
     [
         ("resnet65", "no arch 'resnet65'; did you mean 'resnet56'?"),
-        ("mobilenet_v2", "no arch 'mobilenet_v2'; did you mean 'torchvision:mobilenet_v2'?"),
+        ("mnasnet1_0", "no arch 'mnasnet1_0'; did you mean 'torchvision:mnasnet1_0'?"),
         (
             "torchvision:resnet51",
             "torchvision has no network 'resnet51'; did you mean 'torchvision:resnet50'?",

@@ -292,3 +292,58 @@ def mobilenet_logits(state: State, x: Tensor) -> Tensor:
         x = apply_conv(state, f"{at}.3", apply_norm(state, f"{at}.1", x).relu())
         x = apply_norm(state, f"{at}.4", x).relu()
     return apply_linear(state, "classifier.0", x.mean((2, 3)))
+
+
+# Per stage of MobileNetV2: factor, width, blocks, stride.
+MOBILE2 = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def mobilenet_v2(widths: list[int]) -> State:
+    """HRankPlus' form, of one width per stage: the inside of a block is a multiple of what goes in."""
+    state: State = {}
+    conv(state, "features.0.0", 3, 32, 3)
+    norm(state, "features.0.1", 32)
+    into, place = 32, 1
+    for (factor, _, blocks, _), out in zip(MOBILE2, widths, strict=True):
+        for _ in range(blocks):
+            at, inside = f"features.{place}.conv", into * factor
+            first = 3 if factor > 1 else 0
+            if factor > 1:
+                conv(state, f"{at}.0", into, inside, 1)
+                norm(state, f"{at}.1", inside)
+            conv(state, f"{at}.{first}", 1, inside, 3)
+            norm(state, f"{at}.{first + 1}", inside)
+            conv(state, f"{at}.{first + 3}", inside, out, 1)
+            norm(state, f"{at}.{first + 4}", out)
+            into, place = out, place + 1
+    conv(state, "features.18.0", into, 1280, 1)
+    norm(state, "features.18.1", 1280)
+    linear(state, "classifier.1", 1280, 1000)
+    return state
+
+
+def mobilenet_v2_logits(state: State, x: Tensor) -> Tensor:
+    def unit(at: str, number: int, x: Tensor, **options: int) -> Tensor:
+        return apply_norm(state, f"{at}.{number + 1}", apply_conv(state, f"{at}.{number}", x, **options))
+
+    x = F.relu6(unit("features.0", 0, x, stride=2, padding=1))
+    place = 1
+    for factor, _, blocks, stride in MOBILE2:
+        for block in range(blocks):
+            at, first = f"features.{place}.conv", 3 if factor > 1 else 0
+            out = F.relu6(unit(at, 0, x)) if factor > 1 else x
+            step = 1 if block else stride
+            out = F.relu6(unit(at, first, out, stride=step, padding=1, groups=out.shape[1]))
+            out = unit(at, first + 3, out)
+            x = x + out if block else out
+            place += 1
+    x = F.relu6(unit("features.18", 0, x))
+    return apply_linear(state, "classifier.1", x.mean((2, 3)))

@@ -115,6 +115,12 @@ CASES = {
         lambda: theirs.mobilenet([int(out * 0.7) for out, _ in theirs.MOBILE[:-1]] + [1024]),
         theirs.mobilenet_logits,
     ),
+    # [0.]+[0.3]*7, HRankPlus' own example
+    "HRankPlus mobilenet_v2": (
+        "mobilenet_v2",
+        lambda: theirs.mobilenet_v2([11, 16, 22, 44, 67, 112, 224]),
+        theirs.mobilenet_v2_logits,
+    ),
 }
 
 
@@ -155,7 +161,7 @@ def converted(folder, content, **options):
 def test_a_checkpoint_is_recognised_and_keeps_its_logits(case, tmp_path, recorder):
     arch, build, logits = CASES[case]
     state = build()
-    side = 64 if arch in ("resnet50", "mobilenet_v1") else 32
+    side = 64 if arch in ("resnet50", "mobilenet_v1", "mobilenet_v2") else 32
     images = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(5))
     made, network = converted(tmp_path, wrapped(state, recorder))
     assert network.arch == arch

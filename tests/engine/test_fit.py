@@ -28,6 +28,14 @@ def state() -> dict[str, torch.Tensor]:
     return dict(build().state_dict())
 
 
+@pytest.mark.parametrize("where", ["stage1.block0.shortcut", "stage2.block0.shortcut", "stage1.block1.merge"])
+@pytest.mark.parametrize("index", [[-2, 0], [[0], [1]], 3, [0.0, 1.0], [True, False]])
+def test_an_index_that_would_pick_other_channels_is_refused(state, where, index):
+    """Python's negative positions, one number for all, masks: torch would take each of them."""
+    with pytest.raises(FitError, match=rf"{where}\.index must be a list of channel positions"):
+        fit(build(), {**state, f"{where}.index": torch.tensor(index)})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -7,7 +7,7 @@ from prune.archs.resnet_cifar import Block
 from prune.engine.compensation.paths import others_at_end, path_of
 from prune.engine.compensation.program import Program
 from prune.engine.compensation.streams import Stream
-from prune.engine.graph.residual import view
+from prune.engine.graph.residual import parted, view
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.narrowing import narrow_proven
 from torch import Tensor, nn
@@ -45,6 +45,19 @@ def test_every_residual_mode_is_mended(residual: str, randomise):
     assert ("fc" in names) == (residual == "coupled")  # else its inputs are all there
     state = mended.cut.model.state_dict()
     assert {n: t.shape for n, t in mended.thin.state_dict().items()} == {n: t.shape for n, t in state.items()}
+
+
+def test_a_stream_that_a_shortcut_crops_is_mended(randomise):
+    model = Residual()
+    model.blocks[0] = Block(8, 8, 1, first=True)
+    apart = parted(randomise(model), SIZE)
+    mended = mend(apart, SIZE, images(256, SIZE), residual="coupled")
+    index = mended.thin.get_buffer("blocks.0.shortcut.index")
+    assert len(index) == 4
+    assert not torch.equal(index, torch.arange(4))
+    sliced, better = mended.errors(images(64, SIZE, seed=1))
+    assert better < 0.7 * sliced
+    assert {layer.form for layer in mended.report.layers} == {"least squares"}
 
 
 def test_a_path_ends_with_the_sum_and_knows_where_its_channels_are(randomise):

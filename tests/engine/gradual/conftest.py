@@ -35,7 +35,7 @@ MODULE = """
             super().__init__()
             self.conv1 = ConvBN(inside, outside, 3, stride)
             self.conv2 = ConvBN(outside, outside, 3)
-            self.shortcut = PadShortcut(inside, outside, stride) if stride > 1 else nn.Identity()
+            self.shortcut = PadShortcut(inside, outside, stride)
             self.merge = Merge()
 
         def forward(self, x):

@@ -24,6 +24,7 @@ from prune.weights.store import sha256
 MakeJob = Callable[..., Job]
 ARCH = "gradual_user:Net"
 RESIDUALS = ("internal", "coupled", "scatter")
+UNEQUAL = {"layer_rates": ("stem.conv=0.25", "block0.conv?.conv=0.5")}  # its first shortcut crops the stream
 WAYS: dict[str, dict[str, Any]] = {
     "soft": {"schedule": "soft", "rate_norm": 0.9, "rate_dist": 0.4, "epochs": 3},
     "soft every second": {"schedule": "soft", "rate": 0.5, "prune_every": 2, "epochs": 3},
@@ -35,6 +36,9 @@ WAYS: dict[str, dict[str, Any]] = {
         "limit": 1,
         "epochs": 2,
     },
+    "soft, unequal": {"schedule": "soft", **UNEQUAL, "epochs": 2},
+    "hard, unequal": {"schedule": "hard", **UNEQUAL, "epochs": 2},
+    "layer by layer, unequal": {"schedule": "layer-by-layer", **UNEQUAL, "epochs": 1},
     "soft on images": {
         "schedule": "soft",
         "rate": 0.5,
@@ -54,6 +58,9 @@ WAYS: dict[str, dict[str, Any]] = {
         *[("layer by layer", residual) for residual in RESIDUALS],
         ("soft every second", "scatter"),
         ("hard", "coupled"),
+        ("soft, unequal", "coupled"),
+        ("hard, unequal", "coupled"),
+        ("layer by layer, unequal", "coupled"),
     ],
 )
 def test_the_narrow_network_is_exactly_as_good_as_the_masked_one(
@@ -122,6 +129,8 @@ def ends(folder: Path) -> list[str]:
         ("layer by layer", "internal"),
         ("layer by layer", "coupled"),
         ("layer by layer", "scatter"),
+        ("soft, unequal", "coupled"),
+        ("layer by layer, unequal", "coupled"),
     ],
 )
 def test_resuming_after_any_epoch_ends_the_same(

@@ -7,7 +7,9 @@ import pytest
 import torch.nn.functional as F
 from prune.engine.allocations.layer_rates import LayerRates
 from prune.engine.graph.trace import trace
+from prune.engine.network.network import new_network
 from prune.engine.recipes.counts import COUNTS, Count, Narrowed, full
+from prune.engine.recipes.printed import prints_amount
 from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import equal_scores
 from torch import Tensor, nn
@@ -67,7 +69,7 @@ def test_resrep_counts_as_plain_without_projections(halved):
 
 @pytest.mark.parametrize(
     ("way", "per_norm", "per_product", "per_pooled"),
-    [("thop-2019", 4, 2, 6 + 1), ("thop-2020", 2, 1, 36 + 1)],
+    [("thop-2019", 4, 2, 6 + 1), ("thop-2020", 2, 1, 36 + 1), ("thop-2020-avgpool", 2, 1, 1)],
 )
 def test_thop_counts_norms_biases_and_pools(halved, way, per_norm, per_product, per_pooled):
     convs = (4 * CONV1 + 4 * 4) * PIXELS + 4 * PIXELS
@@ -83,11 +85,17 @@ def test_nothing_gone_is_the_full_network(halved, way):
 
 
 def test_authors_formulas_are_off_in_known_places():
-    from prune.engine.network.network import new_network
-
     network = new_network("resnet18")
     traced = trace(network.model, network.input_size)
     exact, theirs = COUNTS["fpgm"](full(traced)).flops, COUNTS["fpgm-basic"](full(traced)).flops
     macs = {layer.name: int(np.prod(layer.shape)) * layer.positions for layer in traced.map.layers}
     projections = sum(n for name, n in macs.items() if ".projection." in name)
     assert theirs == exact - projections + macs["stage3.block0.conv1.conv"]
+
+
+def test_mobilenet_v2_counts_as_hrankplus_prints_it():
+    network = new_network("mobilenet_v2")
+    whole = COUNTS["thop-2020"](full(trace(network.model, network.input_size)))
+    assert prints_amount(whole.flops, "314.13M")
+    assert whole.params is not None
+    assert prints_amount(whole.params, "3.50M")

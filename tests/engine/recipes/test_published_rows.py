@@ -16,6 +16,12 @@ ARCHS |= {"r56": "resnet56", "r101": "resnet101", "r110": "resnet110", "r152": "
 MISPRINTED = {
     "hrank/vgg16": {"flops", "flops_drop", "params", "params_drop"},
     "hrank/resnet110": {"flops", "params"},
+    "hrankplus/resnet56-74.1": {"flops_drop", "params_drop"},
+    "hrankplus/googlenet-57.2": {"flops_drop"},
+    "hrankplus/googlenet-73.9": {"flops_drop"},
+    "hrankplus/densenet40-38.5": {"flops_drop"},
+    "hrankplus/densenet40-52.7": {"flops_drop"},
+    "hrankplus/densenet40-59.9": {"flops_drop"},
     "fpgm/resnet20-30": {"flops"},
     "fpgm/resnet101-30": {"flops_drop"},
     "filtersketch/resnet110": {"flops", "flops_drop", "params", "params_drop"},
