@@ -6,11 +6,35 @@ from typing import Any
 
 import numpy as np
 
+from . import schema
 from .checksums import checksum, checksum_of_text
 from .errors import BadWeightFile
 
 FORMAT = 1
 _CHECKSUMS = "checksums"
+
+_ACCURACY = {"top1": schema.number, "top5": schema.maybe(schema.number), "loss": schema.maybe(schema.number)}
+_STEP = {"command": schema.text, "parent": schema.maybe(schema.text)}
+_SCHEMA = schema.record(
+    required={},
+    optional={
+        "arch": schema.maybe(schema.text),
+        "num_classes": schema.maybe(schema.integer(1, 100_000)),
+        "input_size": schema.maybe(schema.listed(schema.integer(1, 100_000))),
+        "normalization": schema.maybe(
+            schema.record({"mean": schema.listed(schema.number), "std": schema.listed(schema.above_zero)}, {})
+        ),
+        "class_names": schema.maybe(schema.listed(schema.text)),
+        "folded": schema.maybe(schema.mapping(schema.text)),
+        "ties": schema.maybe(schema.mapping(schema.text)),
+        "accuracy": schema.maybe(
+            schema.record({}, {**_ACCURACY, "dataset": schema.maybe(schema.text)}, others=True)
+        ),
+        _CHECKSUMS: schema.mapping(schema.text),
+    },
+    others=True,
+)
+_HISTORY = schema.maybe(schema.listed(schema.record({}, _STEP, others=True)))
 
 
 def render_meta(meta: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[str, str]:
@@ -67,7 +91,30 @@ def parse_meta(
         raise BadWeightFile(
             f"'{where}' has format {version}, written by a newer prune; this one reads {FORMAT}: upgrade"
         )
+    _check(_SCHEMA, meta, "", where)
     checksums = meta.pop(_CHECKSUMS, None)
     if (checksums is None) != (expected is None):
         raise BadWeightFile(f"'{where}' has lost a part of its checksums; copy it again")
     return meta, checksums
+
+
+def history_of(meta: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
+    """Return the steps by which a network came about, oldest first.
+
+    They are shown whatever they are, and so are checked only where they are gone on with.
+
+    Args:
+        where: the file, for the error.
+    Raises:
+        BadWeightFile: they are no steps.
+    """
+    steps = meta.get("history")
+    _check(_HISTORY, steps, "history", where)
+    return tuple(steps or ())
+
+
+def _check(kind: schema.Kind, value: Any, place: str, where: str) -> None:
+    try:
+        kind(value, place)
+    except schema.WrongValue as error:
+        raise BadWeightFile(f"in the metadata of '{where}', {error}; write the file again") from error

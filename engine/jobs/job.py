@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...weights import schema
 from .. import allocations, criteria, schedules, transfers
 from ..data import ImageData
 from ..errors import TrainingError
@@ -22,6 +23,22 @@ from ..transfers.slice import Slice
 from .older import in_todays_form
 from .stored import own, plain, restored
 
+_SETTINGS = schema.record(
+    {
+        "command": schema.text,
+        "arch": schema.maybe(schema.text),
+        "images": schema.mapping(schema.anything),
+        "training": schema.mapping(schema.anything),
+    },
+    {
+        **{name: schema.maybe(schema.text) for name in ("start", "like", "teacher", "recipe", "dataset")},
+        **dict.fromkeys(("method", "schedule", "transfer"), schema.text),
+        "num_classes": schema.maybe(schema.integer(1, 100_000)),
+        "recalibration": schema.integer(0, 10**9),
+        "specification": schema.mapping(schema.anything),
+    },
+    others=True,
+)
 METHOD_OF_TRANSFER = {"slice": "select", "compensate": "select", "sketch": "sketch", "fold": "resrep"}
 
 
@@ -170,6 +187,7 @@ class Job:
         """
         try:
             known = in_todays_form(run.config)
+            _SETTINGS(known, "")
             return cls(
                 images=restored(Images, known["images"]),
                 config=restored(TrainConfig, known["training"]),
@@ -178,7 +196,7 @@ class Job:
                 **{name: _path(known[name]) for name in ("start", "like", "teacher")},
                 **{name: known[name] for name in ("recalibration", "recipe") if name in known},
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, schema.WrongValue) as error:
             raise TrainingError(f"{run.folder}/config.json describes no run of prune: {error}") from error
 
     def said(self, allocation: Allocation | None = None) -> dict[str, Any]:

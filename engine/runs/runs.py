@@ -9,11 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ...weights import schema
+from ...weights.errors import first_line
 from ...weights.files import atomic_write
 from ..errors import TrainingError
 from ..events import Event, Finished
 from .environment import environment
 from .plain import plain
+
+_OBJECT = schema.mapping(schema.anything)
+_LOGGED = schema.record({"event": schema.text}, {"epoch": schema.integer(0, 10**9)}, others=True)
 
 
 class Run:
@@ -88,10 +93,11 @@ class Run:
         path = Path(folder) / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
+            _OBJECT(config, "")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise TrainingError(f"{folder} holds no run: there is no {path.name} in it") from error
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path} cannot be read: {error}") from error
+        except (OSError, ValueError, RecursionError, schema.WrongValue) as error:
+            raise TrainingError(f"{path} cannot be read: {first_line(error)}") from error
         return cls(Path(folder), config)
 
     @property
@@ -108,12 +114,16 @@ class Run:
     def read_log(self) -> list[dict[str, Any]]:
         """The logged events, oldest first, up to the first line that was cut off while it was written."""
         records = []
-        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        lines = (
+            self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
+        )
         for line in lines:
             try:
-                records.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+                _LOGGED(record, "")
+            except (ValueError, RecursionError, schema.WrongValue):
                 break
+            records.append(record)
         return records
 
     def rewind_log(self, epoch: int) -> None:
@@ -190,7 +200,7 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
         try:
             run = Run.open(report.parent)
             when = json.loads(report.read_text(encoding="utf-8"))["finished_at"]
-        except (TrainingError, OSError, ValueError, KeyError, TypeError):
+        except (TrainingError, OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # somebody else's folder
         weights = run.best if run.best.exists() else run.final
         full_width = run.config.get("like") is None
