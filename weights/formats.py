@@ -102,7 +102,7 @@ def _read_torch(path: str | Path) -> WeightFile:
     for name, tensor in without_module(state).items():
         where = f"{name!r} in '{path}'"
         tensors[name] = normalised(file.array(tensor, where), where)
-    return WeightFile(tensors)
+    return WeightFile(tensors, verified=file.summed)
 
 
 def _state_dict(content: Any) -> dict[str, Stored]:
@@ -148,7 +148,7 @@ def _read_safetensors(path: str | Path) -> WeightFile:
     meta, checksums = parse_meta(notes.get(store.META), notes.get(store.META_CHECKSUM), str(path))
     if checksums is not None:
         verify(tensors, checksums, str(path))
-    return WeightFile(tensors, meta)
+    return WeightFile(tensors, meta, verified=checksums is not None)
 
 
 def _array(tensor: "torch.Tensor", where: str) -> np.ndarray:

@@ -110,7 +110,9 @@ def _read(source: Source, path: Path) -> WeightFile:
     deps = arrays.pop(DEPS, None)
     if deps is not None:
         deps = _checked_deps(deps, f"'{DEPS}' in '{path}'")
-    return WeightFile({key.replace("+", "/"): array for key, array in arrays.items()}, meta, deps)
+    return WeightFile(
+        {key.replace("+", "/"): array for key, array in arrays.items()}, meta, deps, checksums is not None
+    )
 
 
 def _attribute(source: Source, root: list[objects.Message], name: str, path: Path) -> str | None:

@@ -95,12 +95,14 @@ class TorchFile:
     Attributes:
         storage: returns the bytes of a storage.
         memory: what its tensors may still take.
+        summed: has the file checksums of its own, which are compared?
     """
 
     path: Path
     content: Any
     storage: Callable[[Storage], bytes]
     memory: Memory
+    summed: bool
 
     def array(self, tensor: Stored, where: str) -> np.ndarray:
         """A tensor's numbers, floats that NumPy does not have as float32.
@@ -178,7 +180,7 @@ def _archive(path: Path) -> TorchFile:
         except Damaged as error:
             raise BadWeightFile(f"'{path}' cannot be read as a PyTorch checkpoint: {error}") from error
 
-    return TorchFile(path, content, _once(storage), Memory(path.stat().st_size))
+    return TorchFile(path, content, _once(storage), Memory(path.stat().st_size), summed=True)
 
 
 def _entries(path: Path) -> dict[str, int]:
@@ -251,7 +253,7 @@ def _legacy(path: Path, file: BinaryIO) -> TorchFile:
             again.seek(places[wanted.key])
             return again.read(wanted.count * wanted.itemsize)
 
-    return TorchFile(path, content, _once(storage), Memory(size))
+    return TorchFile(path, content, _once(storage), Memory(size), summed=False)
 
 
 def _once(storage: Callable[[Storage], bytes]) -> Callable[[Storage], bytes]:
