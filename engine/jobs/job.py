@@ -20,6 +20,7 @@ from ..selection.allocation import Allocation
 from ..training.config import TrainConfig
 from ..transfers import Transfer
 from ..transfers.slice import Slice
+from .inputs import fingerprints
 from .older import in_todays_form
 from .stored import own, plain, restored
 
@@ -174,9 +175,16 @@ class Job:
             "recalibration": self.recalibration,
             "recipe": self.recipe,
             **(self.pruning.settings() if self.pruning else {}),
+            "inputs": self.inputs(network, data),
             "images": {**plain(self.images), "dataset": data.info.name},
             "training": plain(self.config),
         }
+
+    def inputs(self, network: Network, data: ImageData) -> dict[str, str | None]:
+        """Digests of everything that this job reads."""
+        scores = self.pruning.scoring.scores if self.pruning else None
+        files = {"start": self.start, "like": self.like, "teacher": self.teacher, "scores": scores}
+        return fingerprints(files, network.arch, data)
 
     @classmethod
     def of_run(cls, run: Run) -> "Job":

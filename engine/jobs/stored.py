@@ -1,5 +1,6 @@
 """Dataclasses as plain JSON values, and back: settings as a run folder keeps them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return str(value.resolve()) if isinstance(value, Path) else value
+    return os.path.realpath(value) if isinstance(value, Path) else value
 
 
 def restored(kind: type[T], stored: Mapping[str, Any]) -> T:

@@ -83,7 +83,7 @@ class Trainer:
             channels_last=self.precision.channels_last,
         )
         if not resume:
-            self.run.log(started)
+            self.run.begin_log(started)
             self._write_checkpoint()  # of epoch 0, so that there is always one to resume from
         yield started
         for epoch in range(self.progress.epoch + 1, self.config.epochs + 1):
