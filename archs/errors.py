@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST_NAME = 200  # characters that are compared: a name out of a file may be of any length
 _NEAR = 0.5  # of what `get_close_matches` calls similarity: an `l3` may have been meant for `l1`
 
 
@@ -23,7 +24,9 @@ def nearest(wrong: str, known: Iterable[str], otherwise: str | None = None, pref
         otherwise: the end where no known name is near; without it the nearest is offered, however far it is.
         prefix: goes before the name that is offered.
     """
-    near = get_close_matches(wrong, list(known), n=1, cutoff=0.0 if otherwise is None else _NEAR)
+    near = get_close_matches(
+        wrong[:_LONGEST_NAME], list(known), n=1, cutoff=0.0 if otherwise is None else _NEAR
+    )
     return f"did you mean {prefix + near[0]!r}?" if near else otherwise or "there are none"
 
 

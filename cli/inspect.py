@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from ..weights import stats
+from ..weights.metadata import history_of
+from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
 from .grouped import grouped
@@ -38,6 +40,10 @@ def command(
             "--filter", metavar="GLOB", help="Only tensors it matches: 'stage1.*'.", show_default=False
         ),
     ] = "*",
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare checksums, and look for the files it came from, instead."),
+    ] = False,
     *,
     output: opt.Results,
 ) -> None:
@@ -47,7 +53,11 @@ def command(
     int64; zeros is the share that is exactly zero.
     """
     out = output.show()
-    if diff is None:
+    if verify:
+        if diff is not None:
+            raise typer.BadParameter("--verify and --diff exclude each other")
+        _verify(out, file)
+    elif diff is None:
         _show(out, stats.describe(file), pattern)
     else:
         _show_difference(out, stats.compare(file, diff), pattern)
@@ -83,6 +93,25 @@ def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
         out.warning(
             f"NaN or infinite values in {len(broken)} of {len(tensors)} tensors, the first {broken[0]}"
         )
+
+
+def _verify(out: Out, file: Path) -> None:
+    """Whatever is damaged has been said by now, as an error."""
+    facts = stats.describe(file)
+    history = history_of(facts["meta"], str(file))
+    places = [file.absolute().parent, Path.cwd(), *Path("runs").glob("*/")]
+    parents = verify_parents(file, history, places)
+    kept = {name: facts[name] for name in ("path", "bytes", "sha256", "verified")}
+    out.json({**kept, "tensors": len(facts["tensors"]), "parents": parents})
+    as_written = f"{len(facts['tensors'])} tensors and what is said about them are as they were written"
+    known = as_written if facts["verified"] else "it has none: of another program, or of an earlier prune"
+    out.facts({"file": facts["path"], "sha256": facts["sha256"], "checksums": known})
+    rows = [
+        [step["command"], _history_cell("parent", step["parent"]), step["file"], step["verdict"]]
+        for step in parents
+    ]
+    if rows:
+        out.table("History", {"command": str, "parent": str, "file": str, "verdict": str}, rows)
 
 
 def _show_history(out: Out, history: Any) -> None:

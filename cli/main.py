@@ -12,20 +12,30 @@ import typer
 from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
-from . import processes
+from . import processes, signals
 from .commands import COMMANDS, load
 from .spelling import as_typed
+from .visible import visible_on_one_line
 
 _PACKAGE = __name__.removesuffix(".cli.main")
 
 # Known errors by module and name, so that telling one apart imports nothing; and what to do about each where
 # the error itself does not say.
+_SMALLER = "memory is used up; use a smaller --batch-size or --eval-batch-size, or fewer --workers"
 KNOWN_ERRORS = {
     (f"{_PACKAGE}.weights.errors", "WeightsError"): "",
     (f"{_PACKAGE}.archs.errors", "ArchError"): "",
     (f"{_PACKAGE}.engine.errors", "EngineError"): "",
     ("torch", "OutOfMemoryError"): "use a smaller --batch-size",
     ("builtins", "OSError"): "",
+    ("builtins", "MemoryError"): _SMALLER,
+}
+
+# What torch says in plain RuntimeErrors, wherever the process happens to be.
+_RUNTIME_ERRORS = {
+    "can't allocate memory": _SMALLER,
+    "DataLoader worker": "a process that decodes images was killed, perhaps for want of memory; "
+    "use fewer --workers",
 }
 
 
@@ -80,21 +90,33 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: the words after `prune`; those of this process if not given.
     Returns:
-        The exit code: 0 done, 1 a fault of ours, 2 something the user can mend, 130 interrupted.
+        The exit code: 0 done, 1 a fault of ours, 2 something the user can mend, 130 interrupted, or 143 and
+        129 by SIGTERM and SIGHUP.
     """
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, for as long as this process
+    if sys.stdout is None:
+        _say(
+            "error: stdout is closed, and the next file opened would take its place; redirect it to /dev/null"
+        )
+        return 2
+    with signals.heeded():
+        return _run(list(sys.argv[1:] if args is None else args))
+
+
+def _run(words: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file may have a name that no text can hold
     try:
         group = typer.main.get_command(app)
-        words = list(sys.argv[1:] if args is None else args)
         several = partial(processes.launch, main, words)  # for --nproc
         with group.make_context("prune", list(words), obj=several) as context:
             group.invoke(context)
         processes.leave_together()
         sys.stdout.flush()
     except typer.Exit as leave:
-        return leave.exit_code
+        return signals.exit_code() if leave.exit_code == 130 else leave.exit_code
     except TyperException as error:
         return _usage_error(error)
     except BrokenPipeError:
@@ -105,7 +127,7 @@ def main(args: Sequence[str] | None = None) -> int:
         # A training says where it stands; its command adds with `add_note` how to go on.
         if processes.speaks(interrupt):
             _say("; ".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]))
-        return 130
+        return signals.exit_code()
     except Exception as error:
         return _error(error)
     return 0
@@ -123,6 +145,11 @@ def _usage_error(error: TyperException) -> int:
 def _error(error: Exception) -> int:
     names = [(kind.__module__, kind.__qualname__) for kind in type(error).__mro__]
     known = next((name for name in names if name in KNOWN_ERRORS), None)
+    told = next((told for words, told in _RUNTIME_ERRORS.items() if words in str(error)), None)
+    if known is None and isinstance(error, RuntimeError) and told is not None:
+        error, known = OSError(told), ("builtins", "OSError")
+    if isinstance(error, OSError):
+        _drop_unwritten_output()
     if not processes.speaks(error):
         return 1 if known is None else 2
     if known is None or os.environ.get("PRUNE_DEBUG") == "1":
@@ -135,9 +162,17 @@ def _error(error: Exception) -> int:
     return 2
 
 
+def _drop_unwritten_output() -> None:
+    """Where stdout cannot be written, what is still buffered must not fail again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _one_line_of(message: str) -> str:
     return " ".join(message.split())
 
 
 def _say(text: str) -> None:
-    print(as_typed(text), file=sys.stderr)
+    print(visible_on_one_line(as_typed(text)), file=sys.stderr)

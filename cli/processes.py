@@ -49,7 +49,8 @@ def launch(run: Run, words: Sequence[str], count: int) -> int:
         spawn.Process(target=_work, args=(run, list(words), n, count, store.port)) for n in range(count)
     ]
     try:
-        with _ctrl_c_ignored():  # and so by the processes started here, until they are ready for it
+        # The processes started here ignore it as well, until they are ready for it.
+        with _ctrl_c_ignored(), _safe_path():
             for worker in workers:
                 worker.start()
         return _see_through(workers, store)
@@ -118,6 +119,22 @@ def _ctrl_c_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Start Python without the current folder among the places of modules: it may hold a `threading.py`.
+
+    Own networks are found there all the same, since they are looked for on purpose.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def is_first() -> bool:

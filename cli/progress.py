@@ -24,6 +24,7 @@ from ..engine.events import (
 )
 from . import units
 from .spelling import as_typed
+from .visible import visible
 
 
 def draw(console: Console, events: Iterable[Event]) -> Any:
@@ -48,7 +49,7 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
                     masks = f"  {units.count(last.masked)} masked, {units.percent(last.macs_share)} of MACs"
                 line = describe(last) + (masks if isinstance(last, EpochDone) else "")
                 if line:
-                    console.print(line)
+                    console.print(visible(line))
                 bar.follow(last)
             except KeyboardInterrupt as interrupt:
                 work.throw(interrupt)  # Ctrl-C may come while we draw: the work itself says where it stands

@@ -14,6 +14,7 @@ from rich.text import Text
 from ..engine.runs.plain import plain
 from . import processes, units
 from .spelling import as_typed
+from .visible import visible, visible_in_json, visible_on_one_line
 
 if TYPE_CHECKING:
     from ..engine.events import Event
@@ -51,6 +52,7 @@ class Out:
             return
         if title:
             self._stdout.print(Text(title, style="bold"))
+        columns = {visible_on_one_line(heading): form for heading, form in columns.items()}
         cells = [[_cell(*pair) for pair in zip(columns.values(), row, strict=True)] for row in rows]
         left = [form is str for form in columns.values()]
         if self._stdout.is_terminal:
@@ -64,7 +66,11 @@ class Out:
         """Show labelled single values, one a line; those that are `None` are left out."""
         if self.as_json:
             return
-        known = {label: str(value) for label, value in facts.items() if value is not None}
+        known = {
+            visible_on_one_line(label): visible_on_one_line(str(value))
+            for label, value in facts.items()
+            if value is not None
+        }
         if self._stdout.is_terminal:
             grid = Table.grid(padding=(0, 2, 0, 0))
             grid.add_column(style="dim", no_wrap=True)
@@ -80,17 +86,17 @@ class Out:
     def json(self, result: object) -> None:
         """Print the result for machines, if they are who asked."""
         if self.as_json:
-            print(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False))
+            print(visible_in_json(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False)))
 
     def note(self, text: str) -> None:
         """Say something about the work."""
         if not self.quiet:
-            self._stderr.print(as_typed(text))
+            self._stderr.print(visible(as_typed(text)))
 
     def warning(self, text: str) -> None:
         """Say something the user should look at."""
         if processes.is_first():
-            self._stderr.print(Text.assemble(("warning: ", "yellow"), as_typed(text)))
+            self._stderr.print(Text.assemble(("warning: ", "yellow"), visible(as_typed(text))))
 
     def saved(self, path: str | PathLike[str]) -> None:
         """Say that a file or a folder was written."""
@@ -116,7 +122,7 @@ def _console(stderr: bool) -> Console:
 
 
 def _cell(form: Format, value: Any) -> str:
-    return units.MISSING if value is None else form(value)
+    return units.MISSING if value is None else visible_on_one_line(form(value))
 
 
 def _parts_that_fit(

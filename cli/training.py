@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..engine.network.network import Network
     from ..engine.runs.runs import Run
 
-ALLOWED_WITH_RESUME = ("resume", "threads", "nproc", "json", "quiet")
+ALLOWED_WITH_RESUME = ("resume", "anyway", "arch", "threads", "nproc", "json", "quiet")
 
 
 def train_and_show(
@@ -81,9 +81,14 @@ def begin_run(folder: Path | None, name: str, settings: dict[str, Any], force: b
     """Write down what a new run is to do, in the folder that was named or in the next one of `name`."""
     from ..engine.network.sources import RUNS
     from ..engine.processes.distributed import from_first
+    from ..engine.runs.own_code import remember
     from ..engine.runs.runs import Run, next_run_folder
 
-    return from_first(lambda: Run.create(folder or next_run_folder(RUNS, name), settings, force))
+    def begin() -> Run:
+        remember(settings["arch"])
+        return Run.create(folder or next_run_folder(RUNS, name), settings, force)
+
+    return from_first(begin)
 
 
 def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
@@ -113,6 +118,7 @@ def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tup
     """
     from ..engine.errors import TrainingError
     from ..engine.jobs.job import Job
+    from ..engine.runs.own_code import require_named
     from ..engine.runs.runs import Run
 
     refuse_changed_settings(context)
@@ -121,6 +127,8 @@ def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tup
     if begun_by != command:
         raise TrainingError(f"{folder} is a run of {begun_by}; {_go_on(begun_by, folder)}")
     job = Job.of_run(run)
+    run.anyway = bool(context.params.get("anyway"))
+    require_named(job.arch, context.params.get("arch"), folder)
     if run.report.exists():
         narrow = next((path for path in (run.narrow, run.deploy) if path.exists()), None)
         first, last = (run.best, run.final) if narrow is None else (run.final, narrow)

@@ -1,5 +1,6 @@
 """Weight files into other weight files: other formats, other names, and masked networks made narrow."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,7 +188,7 @@ def _in_words(folded: Folded) -> str:
 
 
 def _check_destination(destination: Path, source: Path, to: str | None) -> None:
-    if destination.resolve() == source.resolve():
+    if os.path.realpath(destination) == os.path.realpath(source):
         raise EngineError(f"'{source}' would be overwritten by its conversion; name another file")
     if to in (None, "deploy"):
         return

@@ -5,9 +5,12 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from .errors import OutputExists, UnreadableFile, UnwritableOutput
+
+_ASIDE = ".prune-{}.tmp"
 
 
 def require_file(path: str | Path) -> Path:
@@ -78,11 +81,12 @@ def check_distinct(outputs: Iterable[str | Path | None], inputs: Iterable[str | 
     Raises:
         UnwritableOutput: names the output.
     """
-    taken = [Path(path).resolve() for path in inputs if path is not None]
+    # Not `Path.resolve`, which raises where links lead in a circle.
+    taken = [Path(os.path.realpath(path)) for path in inputs if path is not None]
     for path in outputs:
         if path is None:
             continue
-        place = Path(path).resolve()
+        place = Path(os.path.realpath(path))
         if any(place == other or place in other.parents for other in taken):
             raise UnwritableOutput(f"output '{path}' would replace what another option names; name another")
         taken.append(place)
@@ -93,7 +97,7 @@ def atomic_write(path: str | Path, force: bool = False) -> Iterator[Path]:
     """Write a file whole or not at all: yield an empty file beside it, then put that in its place.
 
     A reader sees the old file or the new one, also after a crash or a power cut. The file beside it is
-    removed when the body raises; only a killed process can leave one (`.prune-*.tmp`).
+    removed when the body raises; only a killed process can leave one (see `remove_leftovers`).
 
     Args:
         force: an existing file is replaced.
@@ -102,21 +106,54 @@ def atomic_write(path: str | Path, force: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     check_output(path, force)
-    aside = path.parent / f".prune-{secrets.token_hex(8)}.tmp"
+    aside = path.parent / _ASIDE.format(secrets.token_hex(8))
     try:
         # Not tempfile: its files are readable by their owner alone, and the mode would stay after the rename.
         os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         try:
             yield aside
             _sync(aside)
-            check_output(path, force)  # someone else may have written it meanwhile
-            os.replace(aside, path)
+            if force:
+                check_output(path, force)  # it may have become a folder meanwhile
+                os.replace(aside, path)
+            else:
+                _put(aside, path)
         except BaseException:
             aside.unlink(missing_ok=True)
             raise
         _sync(path.parent)
     except OSError as error:
         raise UnwritableOutput(f"could not write '{path}': {error.strerror or error}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes have left of files they were writing here; nobody may be writing now."""
+    for path in folder.glob(_ASIDE.format("*")):
+        path.unlink(missing_ok=True)
+
+
+def is_leftover(name: str) -> bool:
+    """Is a file of this name one that was being written?"""
+    return fnmatch(name, _ASIDE.format("*"))
+
+
+def _put(aside: Path, path: Path) -> None:
+    """Give a file its name, unless somebody else has taken that meanwhile.
+
+    Raises:
+        OutputExists: it is taken.
+    """
+    try:
+        os.link(aside, path)  # which, other than a rename, never replaces
+    except FileExistsError:
+        raise OutputExists(
+            f"output '{path}' was written by another meanwhile; name another, or replace it with `force`"
+        ) from None
+    except OSError:  # a file system without links
+        check_output(path)
+        os.replace(aside, path)
+    else:
+        aside.unlink()
 
 
 def _sync(path: Path) -> None:

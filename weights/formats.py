@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import store
+from .checksums import verify
 from .errors import BadWeightFile, MissingPackage, UnknownFormat, first_line
 from .files import atomic_write, check_output, require_file
+from .metadata import parse_meta, render_meta
 from .names import without_module
 from .tensors import WeightFile, normalised
+from .torch_file import Stored, read_torch
 
 if TYPE_CHECKING:
     import torch
@@ -29,13 +31,6 @@ FORMATS = {
 }
 _WRAPPERS = ("state_dict", "model", "net")
 _LEFT_BY_THOP = (".total_ops", ".total_params")  # THOP, which counts MACs, leaves its counters in the network
-# What programs keep beside the weights: FPGM's record of a training, and the NumPy numbers in it.
-_SET_ASIDE = (
-    "utils.RecorderMeter",
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    "numpy.ndarray",
-    "numpy.dtype",
-)
 _ORDER = "prune.order"  # safetensors sorts its tensors; this metadata entry keeps the network's order
 
 
@@ -96,76 +91,30 @@ def check_any(path: str | Path, force: bool = False) -> None:
         _require_safetensors(path)
 
 
-class _Ignored:
-    """Stands for an object in a checkpoint that is of no interest here; takes in nothing of it."""
-
-    def __new__(cls, *_: Any) -> "_Ignored":
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
 def _read_torch(path: str | Path) -> WeightFile:
-    import torch
-
-    path = require_file(path)
-    set_aside = torch.serialization.safe_globals([(_Ignored, name) for name in _SET_ASIDE])
-    try:
-        # Unchecked, sparse indices may point outside.
-        with set_aside, torch.sparse.check_sparse_tensor_invariants():
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise BadWeightFile(
-            f"'{path}' holds more than tensors, or is no PyTorch file; it will not be unpickled. Where it "
-            "was made, save a state dict: torch.save(model.state_dict(), ...)"
-        ) from error
-    except Exception as error:  # a damaged archive can fail anywhere in torch
-        raise BadWeightFile(
-            f"'{path}' cannot be read as a PyTorch checkpoint: {first_line(error)}"
-        ) from error
-    state = _state_dict(content)
+    file = read_torch(path)
+    state = _state_dict(file.content)
     if not state:
         raise BadWeightFile(
             f"'{path}' holds no state dict; looked for tensors at its top and under {_WRAPPERS}"
         )
-    return WeightFile(_arrays(without_module(state), path))
+    tensors: dict[str, np.ndarray] = {}
+    for name, tensor in without_module(state).items():
+        where = f"{name!r} in '{path}'"
+        tensors[name] = normalised(file.array(tensor, where), where)
+    return WeightFile(tensors, verified=file.summed)
 
 
-def _state_dict(content: Any) -> dict[str, "torch.Tensor"]:
+def _state_dict(content: Any) -> dict[str, Stored]:
     """Return the tensors of a checkpoint, from the first wrapper that is there."""
-    import torch
-
     if not isinstance(content, Mapping):
         return {}
     wrapped = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), content)
     return {
         name: value
         for name, value in ((str(key), value) for key, value in wrapped.items())
-        if isinstance(value, torch.Tensor) and not f".{name}".endswith(_LEFT_BY_THOP)
+        if isinstance(value, Stored) and not f".{name}".endswith(_LEFT_BY_THOP)
     }
-
-
-def _arrays(tensors: Mapping[str, "torch.Tensor"], path: Path) -> dict[str, np.ndarray]:
-    import torch
-
-    arrays: dict[str, np.ndarray] = {}
-    for name, tensor in tensors.items():
-        where = f"{name!r} in '{path}'"
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
-            raise BadWeightFile(
-                f"{where} is a {tensor.dtype} tensor of layout {tensor.layout}; save plain dense floats"
-            )
-        # A stride of 0 lets a few bytes pose as a tensor of any size.
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise BadWeightFile(
-                f"{where} declares shape {tuple(tensor.shape)}, more than the file holds; save a copy of it"
-            )
-        # NumPy knows neither bfloat16 nor float8; doubles stay, to be checked for values beyond float32.
-        if tensor.is_floating_point() and tensor.dtype != torch.float64:
-            tensor = tensor.float()
-        arrays[name] = normalised(tensor.detach().numpy(), where)
-    return arrays
 
 
 def _write_torch(path: str | Path, weight_file: WeightFile, *, force: bool) -> None:
@@ -184,16 +133,35 @@ def _write_torch(path: str | Path, weight_file: WeightFile, *, force: bool) -> N
 def _read_safetensors(path: str | Path) -> WeightFile:
     path = require_file(path)
     _require_safetensors(path)
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
+    tensors: dict[str, np.ndarray] = {}
     try:
         with safe_open(path, framework="pt") as file:
             notes = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in _in_order(list(file.keys()), notes)}
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise BadWeightFile(f"'{path}' is damaged or no safetensors file: {error}") from error
-    meta = store.parse_meta(notes[store.META], str(path)) if store.META in notes else {}
-    return WeightFile(_arrays(tensors, path), meta)
+            for name in _in_order(list(file.keys()), notes):
+                tensors[name] = _array(file.get_tensor(name), f"{name!r} in '{path}'")
+    except BadWeightFile:
+        raise
+    except Exception as error:  # a damaged header can fail anywhere in safetensors, and numbers in torch
+        raise BadWeightFile(f"'{path}' is damaged or no safetensors file: {first_line(error)}") from error
+    meta, checksums = parse_meta(notes.get(store.META), notes.get(store.META_CHECKSUM), str(path))
+    if checksums is not None:
+        verify(tensors, checksums, str(path))
+    return WeightFile(tensors, meta, verified=checksums is not None)
+
+
+def _array(tensor: "torch.Tensor", where: str) -> np.ndarray:
+    import torch
+
+    if tensor.is_complex() or tensor.dim() > 32:
+        raise BadWeightFile(
+            f"{where} is a {tensor.dim()}-dimensional {tensor.dtype}; save plain dense floats"
+        )
+    # NumPy knows neither bfloat16 nor float8; doubles stay, to be checked for values beyond float32.
+    if tensor.is_floating_point() and tensor.dtype != torch.float64:
+        tensor = tensor.float()
+    return normalised(tensor.numpy(), where)
 
 
 def _in_order(names: list[str], notes: Mapping[str, str]) -> list[str]:
@@ -210,7 +178,8 @@ def _write_safetensors(path: str | Path, weight_file: WeightFile, *, force: bool
     from safetensors.numpy import save
 
     arrays = {name: normalised(array, f"tensor '{name}'") for name, array in weight_file.tensors.items()}
-    notes = {store.META: store.render_meta(weight_file.meta), _ORDER: json.dumps(list(arrays))}
+    meta, checksum = render_meta(weight_file.meta, arrays)
+    notes = {store.META: meta, store.META_CHECKSUM: checksum, _ORDER: json.dumps(list(arrays))}
     content = save(arrays, notes)
     with atomic_write(path, force) as aside:
         aside.write_bytes(content)

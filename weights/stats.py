@@ -18,8 +18,9 @@ def describe(path: str | Path) -> dict[str, Any]:
     """Return all facts about a weight file, ready for JSON; HDF5 files need no torch.
 
     Returns:
-        `path`, `format`, `bytes`, `sha256`, `form`, `params`, `deps` (list or None), `meta`, and `tensors`, a
-        list of {`name`, `shape`, `dtype` after reading} with the entries of `tensor_stats`.
+        `path`, `format`, `bytes`, `sha256`, `form`, `params`, `deps` (list or None), `meta`, `verified` (has
+        it checksums? they agree, or it is an error), and `tensors`, a list of {`name`, `shape`, `dtype` after
+        reading} with the entries of `tensor_stats`.
     Raises:
         WeightsError: as `formats.read_any`.
     """
@@ -33,6 +34,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         "params": count_params(weight_file),
         "deps": None if weight_file.deps is None else weight_file.deps.tolist(),
         "meta": weight_file.meta,
+        "verified": weight_file.verified,
         "tensors": [
             {"name": name, "shape": list(array.shape), "dtype": str(array.dtype), **tensor_stats(array)}
             for name, array in weight_file.tensors.items()

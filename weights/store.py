@@ -1,27 +1,26 @@
 """The weight file: HDF5, one flat dataset per tensor, everything else as JSON in one attribute."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
-from h5py import h5a, h5g, h5p, h5t  # pyright: ignore[reportAttributeAccessIssue]
-from h5py.h5 import INDEX_CRT_ORDER, INDEX_NAME
 
+from .checksums import verify
 from .errors import BadWeightFile, first_line
 from .files import atomic_write, check_output, require_file, sha256
+from .hdf5 import groups, objects, values
+from .hdf5.source import Damaged, NotPlain, Source, Unsupported
+from .memory import Memory
+from .metadata import parse_meta, render_meta
 from .tensors import WeightFile, normalised
-from .trust import Budget, open_dataset
 
-__all__ = ["FORMAT", "WeightFile", "check_output", "parse_meta", "read", "render_meta", "sha256", "write"]
+__all__ = ["WeightFile", "check_output", "read", "sha256", "write"]
 
-FORMAT = 1
 META = "prune"
+META_CHECKSUM = "prune.checksum"
 DEPS = "deps"
 
-# What h5py raises on a damaged file depends on where the damage sits.
-_HDF5_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+_LINK_KINDS = {groups.SOFT: "a soft link", groups.EXTERNAL: "a link to another file"}
 
 
 def read(path: str | Path) -> WeightFile:
@@ -36,15 +35,18 @@ def read(path: str | Path) -> WeightFile:
             that lie in the file itself; named is the first thing that is wrong.
     """
     path = require_file(path)
-    if not h5py.is_hdf5(path):
-        raise BadWeightFile(
-            f"'{path}' is not an HDF5 file ({path.stat().st_size} bytes); copy or convert it again"
-        )
     try:
-        # Ours are never changed in place, so no lock is needed, and some network folders offer none.
-        with h5py.File(path, "r", locking=False) as file:
-            return _read(file, path)
-    except _HDF5_ERRORS as error:
+        with path.open("rb") as file:
+            if file.read(8) != objects.SIGNATURE:
+                raise BadWeightFile(
+                    f"'{path}' is not an HDF5 file ({path.stat().st_size} bytes); copy or convert it again"
+                )
+            return _read(Source(file), path)
+    except Unsupported as error:
+        raise BadWeightFile(
+            f"'{path}' has {error}, which is not read here; write it again with h5py's defaults"
+        ) from error
+    except (Damaged, OSError, ValueError, OverflowError) as error:
         raise BadWeightFile(
             f"'{path}' is damaged or truncated ({first_line(error)}); copy it again"
         ) from error
@@ -66,99 +68,78 @@ def write(path: str | Path, weight_file: WeightFile, *, force: bool = False) -> 
         if DEPS in arrays:
             raise BadWeightFile(f"a tensor is called '{DEPS}', which is the list of widths; rename it")
         arrays[DEPS] = _checked_deps(normalised(weight_file.deps, f"'{DEPS}'"), f"'{DEPS}'")
-    content = _hdf5_bytes(arrays, render_meta(weight_file.meta))
+    content = _hdf5_bytes(arrays, *render_meta(weight_file.meta, arrays))
     with atomic_write(path, force) as aside:
         aside.write_bytes(content)
 
 
-def render_meta(meta: dict[str, Any]) -> str:
-    """Return metadata as the JSON text that files carry, format version included.
-
-    Raises:
-        BadWeightFile: a value that strict JSON cannot hold (NaN and infinity among them).
-    """
-    try:
-        return json.dumps({**meta, "format": FORMAT}, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise BadWeightFile(
-            f"metadata cannot be written as JSON: {error}; use plain finite values"
-        ) from error
-
-
-def parse_meta(text: str, where: str) -> dict[str, Any]:
-    """Return the metadata in a file's JSON text, without the format version.
-
-    Args:
-        where: the file, for the error.
-    Raises:
-        BadWeightFile: broken JSON, no object, no format version, or a newer one.
-    """
-    try:
-        meta = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadWeightFile(f"metadata '{META}' of '{where}' is not JSON: {error}") from error
-    if not isinstance(meta, dict):
-        raise BadWeightFile(f"metadata '{META}' of '{where}' is a JSON {type(meta).__name__}, not an object")
-    version = meta.pop("format", None)
-    if type(version) is not int or version < 1:
-        raise BadWeightFile(f"metadata '{META}' of '{where}' has format {version!r}; known is {FORMAT}")
-    if version > FORMAT:
-        raise BadWeightFile(
-            f"'{where}' has format {version}, written by a newer prune; this one reads {FORMAT}: upgrade"
-        )
-    return meta
-
-
-def _hdf5_bytes(arrays: dict[str, np.ndarray], meta: str) -> bytes:
+def _hdf5_bytes(arrays: Mapping[str, np.ndarray], meta: str, checksum: str) -> bytes:
     """Return a whole HDF5 file; made in memory, since a full disk under HDF5's feet can crash the process."""
+    import h5py
+
     with h5py.File("in memory", "w", driver="core", backing_store=False, track_order=True) as file:
         # A string of variable length lies outside its attribute, so HDF5's 64 KiB for attributes do not bind.
         file.attrs.create(META, meta, dtype=h5py.string_dtype("utf-8"))
+        file.attrs.create(META_CHECKSUM, np.bytes_(checksum))
         for key, array in arrays.items():
             file.create_dataset(key, data=array)
         file.flush()
         return file.id.get_file_image()
 
 
-def _read(file: h5py.File, path: Path) -> WeightFile:
-    root = h5g.open(file.id, b"/")
-    meta = _read_meta(root, path)
-    budget = Budget(path.stat().st_size)
-    tensors: dict[str, np.ndarray] = {}
-    for raw_name, link in _links(root):
-        key = raw_name.decode("utf-8")
+def _read(source: Source, path: Path) -> WeightFile:
+    root = objects.messages(source, objects.root_address(source))
+    meta, checksums = parse_meta(
+        _attribute(source, root, META, path), _attribute(source, root, META_CHECKSUM, path), str(path)
+    )
+    arrays: dict[str, np.ndarray] = {}
+    memory, left = Memory(source.size), source.size
+    for link in groups.links(source, root):
+        key = link.name.decode("utf-8")
         where = f"{key!r} in '{path}'"
-        dataset = open_dataset(root, raw_name, link, budget, where)
-        tensors[key.replace("+", "/")] = normalised(np.asarray(h5py.Dataset(dataset)[()]), where)
-    deps = tensors.pop(DEPS, None)
+        dataset = _dataset(source, link, where)
+        if dataset.stored > left:  # together they cannot be larger than the file
+            raise BadWeightFile(
+                f"{where} claims {dataset.stored} bytes, but the file has only {left} left for it"
+            )
+        left -= dataset.stored
+        memory.claim(dataset.dtype, dataset.shape, where, also=dataset.overhang)
+        arrays[key] = normalised(dataset.read(source, repr(key)), where)
+    if checksums is not None:
+        verify(arrays, checksums, str(path))
+    deps = arrays.pop(DEPS, None)
     if deps is not None:
         deps = _checked_deps(deps, f"'{DEPS}' in '{path}'")
-    return WeightFile(tensors, meta, deps)
-
-
-def _read_meta(root: h5g.GroupID, path: Path) -> dict[str, Any]:
-    if not h5a.exists(root, META.encode()):
-        return {}
-    attribute = h5a.open(root, META.encode())
-    kind = attribute.get_type()
-    is_one_text = kind.get_class() == h5t.STRING and attribute.shape == ()
-    fits = kind.get_size() <= path.stat().st_size
-    text: Any = h5py.Group(root).attrs[META] if is_one_text and fits else None
-    if not isinstance(text, str | bytes):
-        raise BadWeightFile(f"metadata '{META}' of '{path}' is not one string of JSON; write the file again")
-    return parse_meta(text.decode("utf-8") if isinstance(text, bytes) else text, str(path))
-
-
-def _links(root: h5g.GroupID) -> list[tuple[bytes, int]]:
-    """List names and link types, in the order of writing where it is known, following no link."""
-    tracked = root.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_TRACKED
-    links: list[tuple[bytes, int]] = []
-    root.links.iterate(
-        lambda name, info: links.append((name, info.type)),
-        idx_type=INDEX_CRT_ORDER if tracked else INDEX_NAME,
-        info=True,
+    return WeightFile(
+        {key.replace("+", "/"): array for key, array in arrays.items()}, meta, deps, checksums is not None
     )
-    return links
+
+
+def _attribute(source: Source, root: list[objects.Message], name: str, path: Path) -> str | None:
+    try:
+        text = values.attribute(source, root, name)
+    except NotPlain as error:
+        raise BadWeightFile(f"metadata '{name}' of '{path}' {error}") from error
+    try:
+        # Names of files may be bytes that are no text; h5py writes them as Python keeps them.
+        return None if text is None else text.decode("utf-8", "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise BadWeightFile(f"metadata '{name}' of '{path}' is not JSON: {error}") from error
+
+
+def _dataset(source: Source, link: groups.Link, where: str) -> values.Dataset:
+    """What a link leads to, if all its numbers lie in this file.
+
+    Raises:
+        BadWeightFile: what it is instead.
+    """
+    if link.kind != groups.HARD:
+        kind = _LINK_KINDS.get(link.kind, "a user-defined link")
+        raise BadWeightFile(f"{where} is {kind}; a weight file holds its own datasets only")
+    try:
+        return values.dataset(source, objects.messages(source, link.address))
+    except NotPlain as error:
+        raise BadWeightFile(f"{where} {error}") from error
 
 
 def _key(name: str) -> str:

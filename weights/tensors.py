@@ -16,11 +16,13 @@ class WeightFile:
         tensors: arrays by dotted name, in network order.
         meta: JSON-able facts; the key `format` belongs to the file and is never in here.
         deps: ResRep's list of convolution widths, int64, where the architecture defines one.
+        verified: was it read from a file with checksums, all of which agreed?
     """
 
     tensors: dict[str, np.ndarray]
     meta: dict[str, Any] = field(default_factory=dict)
     deps: np.ndarray | None = None
+    verified: bool = field(default=False, compare=False)
 
 
 def normalised(array: np.ndarray, what: str) -> np.ndarray:

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from ..show import Out
 from .group import Group, option
 
@@ -48,10 +50,18 @@ class RunFolder(Group):
         Path | None,
         _output("--resume", "FOLDER", "Go on with this interrupted run.", show_default=False),
     ] = None
+    anyway: Annotated[
+        bool, _output("--anyway", None, "Go on with --resume though files it was begun with have changed.")
+    ] = False
     dry_run: Annotated[
         bool, _output("--dry-run", None, "Check everything, say what would be done, do nothing.")
     ] = False
     force: Force = False
+
+    def __post_init__(self) -> None:
+        """Refuse an option that has no effect."""
+        if self.anyway and self.resume is None:
+            raise typer.BadParameter("--anyway has no effect without --resume; leave it out")
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class ImageData(ABC):
     def size(self, split: str) -> int:
         """The number of images of a split."""
 
+    def fingerprint(self) -> str | None:
+        """A digest that tells these images from others; None for data sets that are always the same."""
+        return None
+
     @abstractmethod
     def _read(self, split: str, requests: Sequence[Request], device: torch.device) -> Iterator[Batch]:
         """Yield uint8 images_NCHW, augmented where there are keys, and int64 labels_N, both on the device."""

@@ -1,6 +1,8 @@
 """Decoding image files with Pillow: one of any size, or all of a split into one array."""
 
 import os
+import stat
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,10 +10,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from ...weights.errors import first_line
 from ..errors import DataError
 from .listing import Listing
+
+# What is opened, whatever a file is called: for others Pillow may start programs, for PostScript Ghostscript.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+# A few bytes may unpack to any number of pixels; photographs have less than ten for a byte.
+_ALWAYS_DECODED = 2**24
+_PIXELS_PER_BYTE = 64
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # of a bound that is less strict
 
 Size = tuple[int, int]  # height, width
 
@@ -24,10 +34,21 @@ def opened(path: Path) -> Iterator[Image.Image]:
         DataError: the file cannot be read or decoded.
     """
     try:
-        with Image.open(path) as image:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is not a regular file")
+        with Image.open(path, formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > max(_ALWAYS_DECODED, _PIXELS_PER_BYTE * status.st_size):
+                raise ValueError(
+                    f"{image.height}x{image.width} pixels in {status.st_size} bytes are no photograph"
+                )
             yield image
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"cannot read image {str(path)!r}: {error}") from error
+    except UnidentifiedImageError as error:
+        known = ", ".join(FORMATS)
+        raise DataError(f"cannot read image {str(path)!r}: its content is none of {known}") from error
+    except Exception as error:  # a damaged image can fail anywhere in Pillow
+        raise DataError(f"cannot read image {str(path)!r}: {first_line(error)}") from error
 
 
 def size_of(path: Path) -> Size:

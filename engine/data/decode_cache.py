@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,10 +24,11 @@ def cache_folder() -> Path:
 
 
 def cached_images(listing: Listing, variant: str, decode: Callable[[], NDArray[np.uint8]]) -> Tensor:
-    """Map the decoded images of a split into memory, decoding and storing them if they are not stored yet.
+    """Read the decoded images of a split, decoding and storing them if they are not stored yet.
 
-    What is stored counts as long as every file of the split has its name, its size and its time of change. If
-    the cache cannot be written, there is none.
+    What is stored counts as long as its checksum is right, and every file of the split has its name, its
+    size and its times. It is read, not mapped: a mapped file that is cut under a run ends it without a
+    word. If the cache cannot be written, there is none.
 
     Args:
         listing: the split.
@@ -36,8 +38,9 @@ def cached_images(listing: Listing, variant: str, decode: Callable[[], NDArray[n
     Returns:
         images_NCHW, uint8.
     """
-    split = hashlib.sha256(f"{listing.folder.resolve()}\0{variant}".encode()).hexdigest()[:16]
-    path = cache_folder() / "decoded" / f"{split}-{_fingerprint(listing)}.npy"
+    words = f"{os.path.realpath(listing.folder)}\0{variant}".encode("utf-8", "surrogateescape")
+    split = hashlib.sha256(words).hexdigest()[:16]
+    path = cache_folder() / "decoded" / f"{split}-{listing.fingerprint(also_changed=True)[:32]}.npy"
     images_NCHW = _load(path, len(listing.names))
     if images_NCHW is None:
         images_NCHW = decode()
@@ -47,21 +50,15 @@ def cached_images(listing: Listing, variant: str, decode: Callable[[], NDArray[n
     return torch.from_numpy(images_NCHW)
 
 
-def _fingerprint(listing: Listing) -> str:
-    digest = hashlib.sha256()
-    for name in listing.names:
-        status = os.stat(f"{listing.folder}/{name}")
-        digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:32]
-
-
 def _load(path: Path, count: int) -> NDArray[np.uint8] | None:
-    try:  # copy on write ("c"), since torch wants memory that could be written to
-        images_NCHW = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    try:
+        with path.open("rb") as file:
+            images_NCHW = np.load(file, allow_pickle=False)
+            whole = file.read() == _checksum(images_NCHW)
+    except Exception:  # a damaged header can fail anywhere in NumPy
         return None
     fits = images_NCHW.dtype == np.uint8 and images_NCHW.ndim == 4 and images_NCHW.shape[:2] == (count, 3)
-    return images_NCHW if fits else None
+    return images_NCHW if whole and fits else None
 
 
 def _store(path: Path, images_NCHW: NDArray[np.uint8]) -> None:
@@ -69,11 +66,17 @@ def _store(path: Path, images_NCHW: NDArray[np.uint8]) -> None:
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
         try:
             np.save(file, images_NCHW)
+            file.write(_checksum(images_NCHW))
             file.close()
             os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def _checksum(images_NCHW: NDArray[np.uint8]) -> bytes:
+    """What stands behind the array in its file."""
+    return b"%08x" % zlib.crc32(np.ascontiguousarray(images_NCHW).data)
 
 
 def _drop_others(path: Path, split: str) -> None:

@@ -59,7 +59,7 @@ def _in_memory(listings: dict[str, Listing], options: Options) -> MemoryData:
         )
     labels = {split: listings[split].labels for split in SPLITS}
     info = _info(listings["train"], (3, height, width), options)
-    return MemoryData(info, images, labels, crop_padding=4, flip=True)
+    return MemoryData(info, images, labels, crop_padding=4, flip=True, listings=listings)
 
 
 def _info(listing: Listing, input_size: tuple[int, int, int], options: Options) -> DataInfo:

@@ -1,6 +1,8 @@
 """Folders of class folders of images: which files there are, before any is opened."""
 
+import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,20 @@ class Listing:
         """The file of one image."""
         return self.folder / self.names[position]
 
+    def fingerprint(self, *, also_changed: bool = False) -> str:
+        """A digest of the files' names, sizes and times of modification; 64 hex digits.
+
+        Args:
+            also_changed: also of the time when anything about them changed, which nobody can set.
+        """
+        digest = hashlib.sha256()
+        for name in self.names:
+            status = os.stat(f"{self.folder}/{name}")
+            words = f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
+            changed = f"\0{status.st_ctime_ns}" if also_changed else ""
+            digest.update(f"{words}{changed}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
     def first_of_each_class(self) -> list[Path]:
         """One file per class."""
         firsts = torch.searchsorted(self.labels, torch.arange(len(self.class_names)))
@@ -58,6 +74,13 @@ def list_splits(root: Path) -> dict[str, Listing]:
     return splits
 
 
+def fingerprint_of(listings: Mapping[str, Listing]) -> str:
+    """A digest of the files of all splits; see `Listing.fingerprint`."""
+    return hashlib.sha256(
+        "".join(listing.fingerprint() for listing in listings.values()).encode()
+    ).hexdigest()
+
+
 def _list(folder: Path) -> Listing:
     classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _is_visible(entry.name))
     if not classes:
@@ -77,7 +100,16 @@ def _list(folder: Path) -> Listing:
 
 def _images_below(folder: Path, class_name: str) -> list[str]:
     found: list[str] = []
+    above: dict[
+        str, frozenset[tuple[int, int]]
+    ] = {}  # folders that a folder lies in: links may lead in circles
     for here, subfolders, files in os.walk(folder / class_name, followlinks=True):
+        status = os.stat(here)
+        own, parents = (status.st_dev, status.st_ino), above.get(os.path.dirname(here), frozenset())
+        if own in parents:
+            subfolders.clear()
+            continue
+        above[here] = parents | {own}
         subfolders[:] = filter(_is_visible, subfolders)
         images = (file for file in files if _is_visible(file) and file.lower().endswith(SUFFIXES))
         inside = Path(here).relative_to(folder).as_posix()

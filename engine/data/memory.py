@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .base import Batch, DataInfo, ImageData, Request
 from .keys import COLUMN, FLIP, ROW, draw
+from .listing import Listing, fingerprint_of
 
 
 class MemoryData(ImageData):
@@ -21,6 +22,7 @@ class MemoryData(ImageData):
         *,
         crop_padding: int,
         flip: bool,
+        listings: Mapping[str, Listing] | None = None,
     ) -> None:
         """Take the images as they are.
 
@@ -30,15 +32,21 @@ class MemoryData(ImageData):
             labels: per split, labels_N, int64.
             crop_padding: how many black pixels around an image a random crop may reach into.
             flip: whether a mirror image means the same.
+            listings: per split, the files that the images are from, if they are the user's.
         """
         super().__init__(info)
         self._images, self._labels = images, labels
         self._crop_padding, self._flip = crop_padding, flip
+        self._listings = listings
         self._copies: dict[tuple[str, torch.device], Batch] = {}
 
     def size(self, split: str) -> int:
         """The number of images of a split."""
         return len(self._labels[split])
+
+    def fingerprint(self) -> str | None:
+        """See `ImageData`."""
+        return None if self._listings is None else fingerprint_of(self._listings)
 
     def _read(self, split: str, requests: Sequence[Request], device: torch.device) -> Iterator[Batch]:
         all_images, all_labels = self._on(split, device)

@@ -11,7 +11,7 @@ from ..errors import DataError
 from .base import Batch, DataInfo, ImageData, Request
 from .decode import decode_rgb
 from .keys import STREAM, draw
-from .listing import Listing
+from .listing import Listing, fingerprint_of
 
 
 class StreamedData(ImageData):
@@ -29,6 +29,10 @@ class StreamedData(ImageData):
     def size(self, split: str) -> int:
         """The number of images of a split."""
         return len(self._listings[split].names)
+
+    def fingerprint(self) -> str:
+        """See `ImageData`."""
+        return fingerprint_of(self._listings)
 
     def _read(self, split: str, requests: Sequence[Request], device: torch.device) -> Iterator[Batch]:
         loader = DataLoader(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...weights import schema
 from .. import allocations, criteria, schedules, transfers
 from ..allocations.budget import Budget
 from ..data import ImageData
@@ -20,9 +21,26 @@ from ..selection.allocation import Allocation
 from ..training.config import TrainConfig
 from ..transfers import Transfer
 from ..transfers.slice import Slice
+from .inputs import fingerprints
 from .older import in_todays_form
 from .stored import own, plain, restored
 
+_SETTINGS = schema.record(
+    {
+        "command": schema.text,
+        "arch": schema.maybe(schema.text),
+        "images": schema.mapping(schema.anything),
+        "training": schema.mapping(schema.anything),
+    },
+    {
+        **{name: schema.maybe(schema.text) for name in ("start", "like", "teacher", "recipe", "dataset")},
+        **dict.fromkeys(("method", "schedule", "transfer"), schema.text),
+        "num_classes": schema.maybe(schema.integer(1, 100_000)),
+        "recalibration": schema.integer(0, 10**9),
+        "specification": schema.mapping(schema.anything),
+    },
+    others=True,
+)
 METHOD_OF_TRANSFER = {"slice": "select", "compensate": "select", "sketch": "sketch", "fold": "resrep"}
 
 
@@ -169,9 +187,16 @@ class Job:
             "recalibration": self.recalibration,
             "recipe": self.recipe,
             **(self.pruning.settings() if self.pruning else {}),
+            "inputs": self.inputs(network, data),
             "images": {**plain(self.images), "dataset": data.info.name},
             "training": plain(self.config),
         }
+
+    def inputs(self, network: Network, data: ImageData) -> dict[str, str | None]:
+        """Digests of everything that this job reads."""
+        scores = self.pruning.scoring.scores if self.pruning else None
+        files = {"start": self.start, "like": self.like, "teacher": self.teacher, "scores": scores}
+        return fingerprints(files, network.arch, data)
 
     @classmethod
     def of_run(cls, run: Run) -> "Job":
@@ -182,6 +207,7 @@ class Job:
         """
         try:
             known = in_todays_form(run.config)
+            _SETTINGS(known, "")
             return cls(
                 images=restored(Images, known["images"]),
                 config=restored(TrainConfig, known["training"]),
@@ -190,7 +216,7 @@ class Job:
                 **{name: _path(known[name]) for name in ("start", "like", "teacher")},
                 **{name: known[name] for name in ("recalibration", "recipe") if name in known},
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, schema.WrongValue) as error:
             raise TrainingError(f"{run.folder}/config.json describes no run of prune: {error}") from error
 
     def said(self, allocation: Allocation | None = None) -> dict[str, Any]:

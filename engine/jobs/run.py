@@ -27,6 +27,7 @@ from ..runs.runs import Run
 from ..schedules import Ready, Steering
 from ..training.loop import train
 from ..training.trainer import Save
+from .inputs import require_same
 from .job import Pruning
 from .prepare import Prepared
 from .search import narrowest
@@ -39,7 +40,7 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
         TrainingError: see `train`.
     """
     # A run that was interrupted before its first step begins now.
-    resume = distributed.from_first(lambda: resume and run.begun)
+    resume = _taken(ready, run, resume)
     job, data, config = ready.job, ready.images, ready.job.training
     device = resolve_device(config.device)
     model = ready.network.model.to(device)
@@ -124,7 +125,7 @@ def _in_training(
     resume: bool,
 ) -> Generator[Event, None, Outcome]:
     """Train as the schedule steers, then cut out what it has emptied."""
-    resume = distributed.from_first(lambda: resume and run.begun)
+    resume = _taken(ready, run, resume)
     data, model = ready.images, ready.network.model
     steering = yield from schedule.begin()
     for note in (*steering.selection.notes, *steering.notes):
@@ -175,6 +176,22 @@ def _cut_out(
     outcome = outcome_of(network, thin, selection, residual, schedule.chooser.before, notes)
     accuracies = {**accuracies, transfer.thin: accuracy}
     return replace(outcome, accuracies=accuracies, facts={**facts, **thin.facts}, path=path)
+
+
+def _taken(ready: Prepared, run: Run, resume: bool) -> bool:
+    """Lock the folder of a run; is there something in it to go on from?
+
+    Raises:
+        TrainingError: another process works there, or what the run goes on with is not what it began with.
+    """
+
+    def take() -> bool:
+        run.lock()
+        if resume:
+            require_same(run, ready.job.inputs(ready.network, ready.images))
+        return resume and run.begun
+
+    return distributed.from_first(take)
 
 
 def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]:

@@ -1,10 +1,13 @@
 """Dataclasses as plain JSON values, and back: settings as a run folder keeps them."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ...weights import schema
 
 T = TypeVar("T")
 
@@ -15,20 +18,22 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return str(value.resolve()) if isinstance(value, Path) else value
+    return os.path.realpath(value) if isinstance(value, Path) else value
 
 
 def restored(kind: type[T], stored: Mapping[str, Any]) -> T:
     """The dataclass that `plain` was given; what is not stored gets its default.
 
     Raises:
-        TypeError: a field is missing, or there is none of that name.
+        TypeError: a field is missing, there is none of that name, or a value is of another type.
     """
+    if not isinstance(stored, Mapping):
+        raise TypeError(f"{schema.shown(repr(stored))} are no settings")
     hints = get_type_hints(kind)
     unknown = next((name for name in stored if name not in hints), None)
     if unknown is not None:
         raise TypeError(f"there is no setting {unknown!r}")
-    return kind(**{name: _restored(hints[name], value) for name, value in stored.items()})
+    return kind(**{name: _restored(hints[name], value, name) for name, value in stored.items()})
 
 
 def own(kind: type[T], stored: Mapping[str, Any]) -> T:
@@ -37,14 +42,29 @@ def own(kind: type[T], stored: Mapping[str, Any]) -> T:
     return restored(kind, {name: value for name, value in stored.items() if name in names})
 
 
-def _restored(hint: Any, value: Any) -> Any:
-    """One value, of the type that a field's annotation says."""
-    if value is None:
-        return None
+def _restored(hint: Any, value: Any, name: str) -> Any:
+    """One value, of the type that a field's annotation says.
+
+    Raises:
+        TypeError: it is of another.
+    """
     if get_origin(hint) in (Union, UnionType):
+        if value is None and NoneType in get_args(hint):
+            return None
         hint = next(arm for arm in get_args(hint) if arm is not NoneType)
     if is_dataclass(hint):
-        return restored(hint, value)  # pyright: ignore[reportArgumentType]
-    if get_origin(hint) is tuple:
-        return tuple(_restored(get_args(hint)[0], item) for item in value)
-    return Path(value) if hint is Path else value
+        if isinstance(value, Mapping):
+            return restored(hint, value)  # pyright: ignore[reportArgumentType]
+    elif get_origin(hint) is tuple:
+        if isinstance(value, list):
+            return tuple(_restored(get_args(hint)[0], item, name) for item in value)
+    elif get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+    elif hint is Path:
+        if isinstance(value, str):
+            return Path(value)
+    elif type(value) is hint or (hint is float and type(value) is int) or hint is Any:
+        return value
+    said, wanted = schema.shown(repr(value)), getattr(hint, "__name__", hint)
+    raise TypeError(f"{name} is {said}; it must be {'a path' if hint is Path else f'of type {wanted}'}")

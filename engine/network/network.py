@@ -1,5 +1,6 @@
 """A network with everything needed to use it: built by name, loaded from a file alone, saved whole."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from ...archs import registry
 from ...archs.registry import ArchError
 from ...weights import formats, names, store
 from ...weights.errors import first_line
+from ...weights.metadata import history_of
 from ...weights.shortcuts import shortcut_indices
 from ...weights.store import WeightFile
 from ..devices import first_weight
@@ -30,6 +32,7 @@ _FPGM_CIFAR = {
     "mean": [125.3 / 255, 123.0 / 255, 113.9 / 255],
     "std": [63.0 / 255, 62.1 / 255, 66.7 / 255],
 }
+LARGEST_BELIEVED = 1024  # pixels a side
 # Checkpoints in these styles carry no word on it, but were all trained with this normalisation.
 NORMALIZATION_OF_STYLE = {
     "akamaster": IMAGENET_NORMALIZATION,
@@ -133,9 +136,9 @@ def load_network(
     weight_file = formats.read_any(path)
     weight_file, style = _in_our_names(weight_file, arch_name)
     arch = registry.get(_arch_name(weight_file, arch_name, path))
-    meta = weight_file.meta
+    meta, history = weight_file.meta, history_of(weight_file.meta, str(path))
     num_classes = meta.get("num_classes") or arch.num_classes or _widest_last(weight_file)
-    size = _input_size(arch, input_size or tuple(meta.get("input_size") or ()) or None)
+    size = _input_size(arch, input_size or _believable(meta.get("input_size"), path))
     folded = meta.get("folded") or {}
     with without_initialisation():
         model = arch.build(num_classes)
@@ -156,7 +159,7 @@ def load_network(
         class_names=tuple(meta.get("class_names") or ()),
         folded=folded,
         accuracy=meta.get("accuracy"),
-        history=tuple(meta.get("history") or ()),
+        history=history,
         origin=str(path),
         sha256=store.sha256(path),
     )
@@ -245,6 +248,20 @@ def _deps(conv_order: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> np.
     if not conv_order or any(".compactor." in name or name.endswith(".index") for name in tensors):
         return None
     return np.array([len(tensors[f"{name}.weight"]) for name in conv_order], dtype=np.int64)
+
+
+def _believable(size: list[int] | None, path: str | Path) -> tuple[int, ...] | None:
+    """The size of images that a file speaks of; nobody is to wait for what it may have made up.
+
+    Raises:
+        FitError: it is too large to be taken without a word from the user.
+    """
+    if size is not None and (max(size) > LARGEST_BELIEVED or math.prod(size) > 4 * LARGEST_BELIEVED**2):
+        raise FitError(
+            f"'{path}' says that its images are {'x'.join(map(str, size))}; above {LARGEST_BELIEVED} pixels "
+            f"a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
+        )
+    return tuple(size) if size else None
 
 
 def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tuple[int, ...]:

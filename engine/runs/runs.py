@@ -5,15 +5,23 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from ...weights.files import atomic_write
+from ...weights import schema
+from ...weights.errors import first_line
+from ...weights.files import atomic_write, is_leftover, remove_leftovers
 from ..errors import TrainingError
 from ..events import Event, Finished
+from . import lock
 from .environment import environment
 from .plain import plain
+
+_OF_A_START = ("config.json", "environment.json", "log.jsonl", lock.NAME)
+_OBJECT = schema.mapping(schema.anything)
+_LOGGED = schema.record({"event": schema.text}, {"epoch": schema.integer(0, 10**9)}, others=True)
 
 
 class Run:
@@ -21,11 +29,13 @@ class Run:
 
     Attributes:
         config: every setting, as in `config.json`; `newest_base` goes by its `command`, `arch` and `dataset`.
+        anyway: may the run go on with other inputs than it was begun with?
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
         self.folder = folder
         self.config = config
+        self.anyway = False
         self.checkpoint = folder / "checkpoint.pt"
         self.best = folder / "best.hdf5"
         self.final = folder / "final.hdf5"
@@ -47,6 +57,8 @@ class Run:
         try:
             cls.check_free(run.folder, force)
             run.folder.mkdir(parents=True, exist_ok=True)
+            run.lock()
+            cls.check_free(run.folder, force)  # another process may have begun and ended a run meanwhile
             if force:
                 for path in (
                     run.report,
@@ -68,12 +80,14 @@ class Run:
     def check_free(folder: Path, force: bool = False) -> None:
         """Make sure that a run may begin in a folder; nothing is made or removed.
 
+        One that was cut short before its first checkpoint is as good as none.
+
         Raises:
             TrainingError: the folder is in use, or is a file.
         """
         if folder.exists() and not folder.is_dir():
             raise TrainingError(f"{folder} is a file; a run needs a folder: choose another `out`")
-        if not force and folder.is_dir() and any(folder.iterdir()):
+        if not force and folder.is_dir() and not all(map(_is_of_a_start, folder.iterdir())):
             raise TrainingError(
                 f"{folder} is not empty; resume it with `resume`, choose another folder, or use `force`"
             )
@@ -88,32 +102,68 @@ class Run:
         path = Path(folder) / "config.json"
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
+            _OBJECT(config, "")
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise TrainingError(f"{folder} holds no run: there is no {path.name} in it") from error
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{path} cannot be read: {error}") from error
+            cut = Path(folder).is_dir() and all(map(_is_of_a_start, Path(folder).iterdir()))
+            way_out = "; if it was cut short there, type the command again that began it" if cut else ""
+            raise TrainingError(f"{folder} holds no run: there is no {path.name} in it{way_out}") from error
+        except (OSError, ValueError, RecursionError, schema.WrongValue) as error:
+            raise TrainingError(f"{path} cannot be read: {first_line(error)}") from error
         return cls(Path(folder), config)
 
     @property
     def begun(self) -> bool:
         """Did training begin? If not, nothing is there to go on from, and nothing to lose."""
-        return self._log.exists() or self.checkpoint.exists()
+        return self.checkpoint.exists()
+
+    def lock(self) -> None:
+        """Keep other processes out of this folder until this one ends, and clear up after earlier ones.
+
+        Raises:
+            TrainingError: another process works in it.
+        """
+        try:
+            lock.hold(self.folder)
+            remove_leftovers(self.folder)
+        except OSError as error:
+            raise TrainingError(f"{self.folder} cannot be written: {error.strerror}") from error
+
+    def begin_log(self, event: Event) -> None:
+        """Begin `log.jsonl` with an event; what a start has left that came to nothing goes."""
+        self._log.unlink(missing_ok=True)
+        self.log(event)
 
     def log(self, event: Event) -> None:
-        """Add an event to `log.jsonl`, one line, on its way to the disk before this returns."""
+        """Add an event to `log.jsonl`, one line, on disk before this returns; a link is not followed.
+
+        Raises:
+            TrainingError: it cannot be written.
+        """
         record = {"event": type(event).__name__, **dataclasses.asdict(event)}
-        with self._log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(plain(record), allow_nan=False) + "\n")
+        line = json.dumps(plain(record), allow_nan=False) + "\n"
+        try:
+            descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                os.write(descriptor, line.encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise TrainingError(f"{self._log} cannot be written: {error.strerror}") from error
 
     def read_log(self) -> list[dict[str, Any]]:
         """The logged events, oldest first, up to the first line that was cut off while it was written."""
         records = []
-        lines = self._log.read_text(encoding="utf-8").splitlines() if self._log.exists() else []
+        lines = (
+            self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
+        )
         for line in lines:
             try:
-                records.append(json.loads(line))
-            except ValueError:
+                record = json.loads(line)
+                _LOGGED(record, "")
+            except (ValueError, RecursionError, schema.WrongValue):
                 break
+            records.append(record)
         return records
 
     def rewind_log(self, epoch: int) -> None:
@@ -128,7 +178,17 @@ class Run:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `report.json`, which says that the run is complete: nothing may be written after it."""
-        _write_json(self.report, {"finished_at": datetime.now(UTC).isoformat(), **result})
+        _write_json(self.report, {"finished_at": self._now().isoformat(), **result})
+        lock.let_go(self.folder)
+
+    def _now(self) -> datetime:
+        """The time, but later than any run beside this one has ended: a clock may have been set back."""
+        times = [datetime.now(UTC)]
+        for report in self.folder.resolve().parent.glob("*/report.json"):
+            with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                ended = datetime.fromisoformat(json.loads(report.read_text(encoding="utf-8"))["finished_at"])
+                times.append(ended + timedelta(microseconds=1))
+        return max(times, key=lambda time: time.timestamp())
 
 
 def check_runs(root: Path) -> None:
@@ -146,6 +206,9 @@ class WatchedRun(Run):
     """A run as the processes see it that share in the work and write nothing."""
 
     def log(self, event: Event) -> None:
+        """Leave it to the process that writes."""
+
+    def begin_log(self, event: Event) -> None:
         """Leave it to the process that writes."""
 
     def rewind_log(self, epoch: int) -> None:
@@ -190,7 +253,7 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
         try:
             run = Run.open(report.parent)
             when = json.loads(report.read_text(encoding="utf-8"))["finished_at"]
-        except (TrainingError, OSError, ValueError, KeyError, TypeError):
+        except (TrainingError, OSError, ValueError, KeyError, TypeError, RecursionError):
             continue  # somebody else's folder
         weights = run.best if run.best.exists() else run.final
         full_width = run.config.get("like") is None
@@ -198,6 +261,11 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
         if full_width and matches and weights.exists():
             finished.append((when, weights))
     return max(finished)[1] if finished else None
+
+
+def _is_of_a_start(path: Path) -> bool:
+    """Is this what a run leaves that is cut short before its first checkpoint?"""
+    return path.name in _OF_A_START or is_leftover(path.name)
 
 
 def _write_json(path: Path, contents: Mapping[str, Any]) -> None:

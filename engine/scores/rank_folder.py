@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...weights.errors import WeightsError, first_line
 from ...weights.files import require_file
 from ..errors import CriterionError
 from ..graph.channels import ChannelMap, Layer
@@ -109,8 +110,12 @@ def _numbered(names: Sequence[str]) -> dict[str, str]:
 def _read(path: Path) -> Tensor:
     try:
         ranks = np.load(require_file(path), allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise CriterionError(f"'{path}' is not a plain NumPy array: {error}") from error
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise CriterionError(f"'{path}' cannot be read: {error.strerror or first_line(error)}") from error
+    except Exception as error:  # a damaged header can fail anywhere in NumPy
+        raise CriterionError(f"'{path}' is not a plain NumPy array: {first_line(error)}") from error
     if not isinstance(ranks, np.ndarray) or ranks.ndim != 1 or ranks.dtype.kind not in "iuf":
         raise CriterionError(f"'{path}' is not one row of numbers")
     return torch.from_numpy(ranks.astype(np.float64))

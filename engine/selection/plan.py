@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...archs.errors import nearest
+from ...weights import schema
 from ...weights.files import atomic_write, require_file
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
@@ -110,7 +111,7 @@ def read(path: str | Path) -> Plan:
     for key, kind in expected.items():
         if type(content[key]) is not kind:
             raise AllocationError(
-                f"'{key}' in plan '{path}' is {content[key]!r}, not of type {kind.__name__}"
+                f"'{key}' in plan '{path}' is {schema.shown(repr(content[key]))}, not of type {kind.__name__}"
             )
     if content["format"] != FORMAT:
         raise AllocationError(f"plan '{path}' has format {content['format']}; this prune reads {FORMAT}")
@@ -152,8 +153,9 @@ def _positions(kept: Any, where: str) -> tuple[int, ...]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise AllocationError(f"the plan has '{name}' twice")
-    return dict(pairs)
+    seen: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in seen:
+            raise AllocationError(f"the plan has '{schema.shown(name)}' twice")
+        seen[name] = value
+    return seen

@@ -1,7 +1,7 @@
 """All that training needs to go on exactly where it stopped, in one file."""
 
 import dataclasses
-import zipfile
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +9,57 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from ...weights.errors import first_line
+from ...weights import schema
+from ...weights.errors import WeightsError, first_line
 from ...weights.files import atomic_write
+from ...weights.torch_file import Stored, TorchFile, read_torch
 from ..errors import TrainingError
 from ..events import Accuracy
 from .precision import Precision
 
 FORMAT = 1
+
+_COUNT = schema.integer(0, 10**9)
+
+
+def _tensor(value: Any, where: str) -> None:
+    if not isinstance(value, Tensor):
+        raise schema.WrongValue(f"{where} is {schema.shown(value)}; it must be a tensor")
+
+
+_ACCURACY = schema.record(
+    {
+        "top1": schema.number,
+        "top5": schema.maybe(schema.number),
+        "loss": schema.number,
+        "images": _COUNT,
+        "seconds": schema.number,
+    },
+    {},
+)
+_CONTENTS = schema.record(
+    {
+        "format": schema.integer(FORMAT, FORMAT),
+        "progress": schema.record(
+            {
+                "epoch": _COUNT,
+                "best_epoch": _COUNT,
+                "best": schema.maybe(_ACCURACY),
+                "last": schema.maybe(_ACCURACY),
+                "seconds": schema.number,
+            },
+            {},
+        ),
+        "precision": schema.record({"bf16": schema.flag, "channels_last": schema.flag}, {}),
+        "config": schema.mapping(schema.anything),
+        "model": schema.mapping(_tensor),
+        "optimizer": schema.mapping(schema.anything),
+        "hooks": schema.mapping(schema.anything),
+    },
+    {},
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +101,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "optimizer": dict(checkpoint.optimizer),
         "hooks": dict(checkpoint.hooks),
     }
+    content = io.BytesIO()  # in memory first: on a full disk, torch.save tells a file's error in its own way
+    torch.save(contents, content)
     with atomic_write(path, force=True) as aside:
-        torch.save(contents, aside)
+        aside.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -71,20 +116,54 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint {path}; start the run anew, without `resume`")
     try:
-        with zipfile.ZipFile(path) as archive:  # PyTorch does not compare the checksums it writes
-            if archive.testzip() is not None:
-                raise ValueError("its checksum is wrong")
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-        if contents.pop("format") != FORMAT:
-            raise ValueError(f"it is not of format {FORMAT}")
-        progress = contents.pop("progress")
-        for name in ("best", "last"):
-            progress[name] = Accuracy(**progress[name]) if progress[name] else None
-        return Checkpoint(Progress(**progress), Precision(**contents.pop("precision")), **contents)
-    except Exception as error:  # a damaged archive can fail in any way at all
-        raise TrainingError(
-            f"{path} is not a readable checkpoint of this tool: {first_line(error)}"
-        ) from error
+        file = read_torch(path)
+        contents = _with_tensors(file.content, file)
+        _CONTENTS(contents, "")
+    except (WeightsError, schema.WrongValue, RecursionError) as error:
+        raise _unreadable(path, error) from error
+    progress = dict(contents["progress"])
+    for name in ("best", "last"):
+        progress[name] = Accuracy(**progress[name]) if progress[name] else None
+    parts = {name: contents[name] for name in ("config", "model", "optimizer", "hooks")}
+    return Checkpoint(Progress(**progress), Precision(**contents["precision"]), **parts)
+
+
+def take_back(checkpoint: Checkpoint, path: Path, model: nn.Module, optimizer: Optimizer) -> None:
+    """Give a network and its optimizer the state they had.
+
+    Raises:
+        TrainingError: the checkpoint holds the state of others.
+    """
+    groups = [dict(group) for group in optimizer.param_groups]
+    try:
+        model.load_state_dict(checkpoint.model)
+        optimizer.load_state_dict(dict(checkpoint.optimizer))
+        for group, before in zip(optimizer.param_groups, groups, strict=True):
+            for name, value in before.items():
+                now = group.get(name, value)
+                if name != "params" and type(now) is not type(value):
+                    raise ValueError(f"the optimizer's {name} is {schema.shown(now)}")
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if value is not None and (not isinstance(value, Tensor) or value.shape != parameter.shape):
+                    raise ValueError(f"the optimizer's {name} is not of its parameter's shape")
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"{path} is not a readable checkpoint of this tool: {first_line(error)}")
+
+
+def _with_tensors(content: Any, file: TorchFile) -> Any:
+    """What a file holds, with its tensors."""
+    if isinstance(content, Stored):
+        return torch.from_numpy(file.array(content, f"a tensor of '{file.path}'").copy())
+    if isinstance(content, dict):
+        return {name: _with_tensors(item, file) for name, item in content.items()}
+    if isinstance(content, list | tuple):
+        return type(content)(_with_tensors(item, file) for item in content)
+    return content
 
 
 def check_same_settings(checkpoint: Checkpoint, path: Path, config: Mapping[str, Any]) -> None:

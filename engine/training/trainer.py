@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...weights.errors import first_line
 from ..data.base import ImageData
 from ..devices import resolve_device
 from ..errors import TrainingError
@@ -23,6 +24,7 @@ from .checkpoint import (
     check_same_network,
     check_same_settings,
     read_checkpoint,
+    take_back,
     write_checkpoint,
 )
 from .config import TrainConfig
@@ -81,7 +83,7 @@ class Trainer:
             channels_last=self.precision.channels_last,
         )
         if not resume:
-            self.run.log(started)
+            self.run.begin_log(started)
             self._write_checkpoint()  # of epoch 0, so that there is always one to resume from
         yield started
         for epoch in range(self.progress.epoch + 1, self.config.epochs + 1):
@@ -111,12 +113,14 @@ class Trainer:
         path = self.run.checkpoint
         saved = read_checkpoint(path)
         check_same_settings(saved, path, self._settings())
-        self.hooks.load_state_dict(saved.hooks)  # first: what they did may have given the network tensors
+        try:  # first: what they did may have given the network tensors
+            self.hooks.load_state_dict(saved.hooks)
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+            raise TrainingError(f"{path} is not of this schedule: {first_line(error)}") from error
         check_same_network(saved, path, self.model)
         self.progress, self.precision = saved.progress, saved.precision
         self.model.to(memory_format=self.precision.memory_format)
-        self.model.load_state_dict(saved.model)
-        self.learner.optimizer.load_state_dict(dict(saved.optimizer))
+        take_back(saved, path, self.model, self.learner.optimizer)
         self.run.rewind_log(self.progress.epoch)
         yield Note(f"resuming {self.run.folder} after epoch {self.progress.epoch} of {self.config.epochs}")
 

@@ -267,3 +267,77 @@ def test_real_images(tmp_path):
     assert pixels.mean((0, 2, 3)).abs().max() < 0.3, "normalised, more or less"
     _, labels = next(data.batches("train", 5000, shuffle_seed=0))
     assert labels.bincount().tolist() == [500] * 10
+
+
+def stored(root: Path) -> Path:
+    open_data("imagefolder", root)
+    return next((decode_cache.cache_folder() / "decoded").glob("*.npy"))
+
+
+def test_damaged_pixels_in_the_cache_are_decoded_again(root, decoded):
+    path = stored(root)
+    before = pixels_of(open_data("imagefolder", root), "train")
+    assert decoded == [6, 2]
+    for split in path.parent.glob("*.npy"):
+        content = bytearray(split.read_bytes())
+        content[200] ^= 1
+        split.write_bytes(content)
+    assert torch.equal(pixels_of(open_data("imagefolder", root), "train"), before)
+    assert decoded == [6, 2, 6, 2]
+
+
+def test_an_image_replaced_at_equal_size_and_time_is_decoded_again(root, decoded):
+    stored(root)
+    path = root / "train" / "cat" / "0.png"
+    status = path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    open_data("imagefolder", root)
+    assert decoded == [6, 2, 6]
+
+
+def test_a_cache_cut_under_a_run_does_not_end_it(root):
+    path = stored(root)
+    data = open_data("imagefolder", root)
+    with path.open("r+b") as file:
+        file.truncate(10)
+    assert pixels_of(data, "train").shape[0] == 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n",
+        b"BLP2" + bytes(200),
+        b"",
+        b"%PDF-1.4",
+    ],
+)
+def test_only_common_formats_are_opened_whatever_the_name_says(root, content, monkeypatch):
+    def forbidden(*_: Any, **__: Any) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.Popen", forbidden)
+    (root / "train" / "dog" / "1.png").write_bytes(content)
+    assert "its content is none of PNG, JPEG, " in refusal(root)
+
+
+def test_a_bomb_of_pixels_is_refused_before_it_is_unpacked(root):
+    Image.new("L", (9_000, 9_000)).save(root / "train" / "cat" / "0.png", optimize=True)
+    assert "9000x9000 pixels in " in refusal(root)
+
+
+def test_a_pipe_named_as_an_image_is_not_waited_for(root):
+    path = root / "train" / "cat" / "1.png"
+    path.unlink()
+    os.mkfifo(path)
+    assert "not a regular file" in refusal(root)
+
+
+def test_folders_linked_in_a_circle_are_read_once(root):
+    (root / "train" / "cat" / "again").symlink_to(root / "train" / "cat")
+    (root / "train" / "cat" / "all").symlink_to(root / "train")
+    names = open_data("imagefolder", root).size("train")
+    assert names >= 6
+    assert names < 20

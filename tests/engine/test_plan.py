@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 import torch
@@ -115,3 +116,22 @@ def test_odd_files_are_refused(tmp_path, text, message):
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(AllocationError, match=message):
         plan.read(path)
+
+
+def test_a_large_plan_is_read_in_no_time(tmp_path):
+    groups = {f"group{number}.conv": [0] for number in range(40_000)}
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({"format": 1, "arch": "x", "residual": "internal", "groups": groups}))
+    began = time.monotonic()
+    assert len(plan.read(path).groups) == 40_000
+    assert time.monotonic() - began < 2
+
+
+def test_a_name_without_end_is_told_in_no_time(network, tmp_path):
+    path = tmp_path / "plan.json"
+    odd = {"format": 1, "arch": "x", "residual": "internal", "groups": {"stage" * 50_000: [0]}}
+    path.write_text(json.dumps(odd))
+    began = time.monotonic()
+    with pytest.raises(AllocationError, match="did you mean"):
+        plan.apply(plan.read(path), network)
+    assert time.monotonic() - began < 2

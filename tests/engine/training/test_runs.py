@@ -51,7 +51,8 @@ def test_a_used_folder_needs_force_which_spares_what_is_not_the_runs(tmp_path):
     assert run.report.exists()
     assert not (tmp_path / "absent").exists()
     Run.create(run.folder, BASE | {"arch": "vgg"}, force=True)
-    assert {path.name for path in run.folder.iterdir()} == {"config.json", "environment.json", "notes.txt"}
+    kept = {"config.json", "environment.json", "notes.txt", ".lock"}
+    assert {path.name for path in run.folder.iterdir()} == kept
     assert Run.open(run.folder).config["arch"] == "vgg"
 
 

@@ -1,0 +1,77 @@
+"""What was written is compared with what is read: damage is found, and named, in every format."""
+
+import h5py
+import numpy as np
+import pytest
+from prune.weights.errors import BadWeightFile
+from prune.weights.formats import read_any, write_any
+from prune.weights.store import WeightFile
+
+TENSORS = {
+    "a.weight": np.linspace(1, 2, 60, dtype=np.float32).reshape(3, 4, 5),
+    "b.bias": np.full(300, 7.25, np.float32),
+    "b.number": np.array(5),
+    "none": np.zeros((0, 3), np.float32),
+}
+
+
+@pytest.mark.parametrize("suffix", ["hdf5", "safetensors", "pth"])
+def test_a_flipped_bit_in_a_tensor_is_named(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    write_any(path, WeightFile(TENSORS, {"arch": "x"}))
+    whole = path.read_bytes()
+    place = whole.index(TENSORS["b.bias"].tobytes())
+    for offset in (0, 3, 599, 1199):
+        damaged = bytearray(whole)
+        damaged[place + offset] ^= 0x10
+        path.write_bytes(damaged)
+        named = "Bad CRC-32 for file" if suffix == "pth" else "'b.bias' in .* is not what was written"
+        with pytest.raises(BadWeightFile, match=named):
+            read_any(path)
+    path.write_bytes(whole)
+    assert list(read_any(path).tensors) == list(TENSORS)
+
+
+@pytest.mark.parametrize("suffix", ["hdf5", "safetensors"])
+def test_a_flipped_bit_in_the_metadata_is_noticed(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    write_any(path, WeightFile(TENSORS, {"arch": "resnet20"}))
+    damaged = path.read_bytes().replace(b"resnet20", b"resnet21")
+    path.write_bytes(damaged)
+    with pytest.raises(BadWeightFile, match=r"the metadata of .* is not what was written"):
+        read_any(path)
+
+
+def test_tensors_that_were_lost_added_reshaped_or_swapped_are_noticed(tmp_path):
+    def changed(change) -> str:
+        write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}, np.array([3])), force=True)
+        with h5py.File(tmp_path / "x.hdf5", "a") as file:
+            change(file)
+        with pytest.raises(BadWeightFile) as caught:
+            read_any(tmp_path / "x.hdf5")
+        return str(caught.value)
+
+    def reshape(file):
+        values = file["a.weight"][()].reshape(4, 3, 5)
+        del file["a.weight"]
+        file["a.weight"] = values
+
+    def drop_metadata(file):
+        del file.attrs["prune"]
+
+    def drop_checksum(file):
+        del file.attrs["prune.checksum"]
+
+    assert "has lost 'a.weight'" in changed(lambda file: file.pop("a.weight"))
+    assert "has lost 'deps'" in changed(lambda file: file.pop("deps"))
+    assert "has 'c', which was not" in changed(lambda file: file.create_dataset("c", data=[1.0]))
+    assert "'a.weight' in" in changed(reshape)
+    assert "has lost its metadata" in changed(drop_metadata)
+    assert "a part of its checksums" in changed(drop_checksum)
+
+
+def test_files_without_checksums_stay_readable(tmp_path):
+    with h5py.File(tmp_path / "x.hdf5", "w", track_order=True) as file:
+        file.attrs["prune"] = '{"arch": "x", "format": 1}'
+        file["w"] = np.ones(3, np.float32)
+    assert read_any(tmp_path / "x.hdf5").meta == {"arch": "x"}

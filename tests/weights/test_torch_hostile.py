@@ -1,0 +1,138 @@
+"""Checkpoints that lie: read without unpickling, none of them grows beyond its own size or runs anything."""
+
+import pickle
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from prune.weights.errors import BadWeightFile
+from prune.weights.formats import read_any
+
+
+def refused(path, message: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadWeightFile, match=message) as caught:
+            read_any(path)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+
+
+def legacy(path, keys, data: bytes = b"") -> None:
+    """A file of PyTorch before 1.6 with one tensor of 1000 floats, and these storages behind it."""
+    state = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+    state += (
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuM\xe8\x03NtQ"
+    )
+    state += b"K\x00M\xe8\x03\x85K\x01\x85\x89}tRs."
+    head = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}))
+    path.write_bytes(head + state + pickle.dumps(keys, 2) + data)
+
+
+def test_a_legacy_file_is_read(tmp_path):
+    legacy(tmp_path / "x.pth", ["0"], struct.pack("<q", 1000) + np.arange(1000, dtype="<f4").tobytes())
+    np.testing.assert_array_equal(read_any(tmp_path / "x.pth").tensors["w"], np.arange(1000))
+
+
+@pytest.mark.parametrize(
+    ("keys", "data", "message"),
+    [
+        ([], b"", "storage '0' is not there"),
+        (["0"], b"", "not all there"),
+        (["0"], struct.pack("<q", 1000), "not all there"),
+        (["0"], struct.pack("<q", -1), "not all there"),
+        (["0"], struct.pack("<q", 3) + bytes(12), "not all there"),
+        (["0", "0"], (struct.pack("<q", 1000) + bytes(4000)) * 2, "not all there"),
+        (["1"], struct.pack("<q", 1000) + bytes(4000), "storage '1' is of no tensor"),
+    ],
+)
+def test_storages_of_a_legacy_file_are_all_there(tmp_path, keys, data, message):
+    legacy(tmp_path / "x.pth", keys, data)
+    refused(tmp_path / "x.pth", message)
+
+
+def archive(path, pickled: bytes, storages: dict[str, bytes], compression=zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", compression) as file:
+        file.writestr("x/data.pkl", pickled)
+        for key, data in storages.items():
+            file.writestr(f"x/data/{key}", data)
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path):
+    torch.save({"w": torch.zeros(2)}, tmp_path / "whole.pth")
+    with zipfile.ZipFile(tmp_path / "whole.pth") as whole:
+        pickled = whole.read("whole/data.pkl")
+    archive(tmp_path / "x.pth", pickled, {"0": bytes(10**8)}, zipfile.ZIP_DEFLATED)
+    refused(tmp_path / "x.pth", "is compressed")
+
+
+def test_many_views_of_one_storage_do_not_multiply(tmp_path):
+    whole = torch.zeros(10_000)
+    torch.save({f"w{number}": whole[:] for number in range(5000)}, tmp_path / "x.pth")
+    refused(tmp_path / "x.pth", r"'w\d+' in .* would take 40000 bytes of memory")
+
+
+def test_narrow_numbers_do_not_grow_without_bounds(tmp_path):
+    torch.save({"w": torch.zeros(2_000_000, dtype=torch.int8)}, tmp_path / "x.pth")
+    assert read_any(tmp_path / "x.pth").tensors["w"].nbytes == 16_000_000
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("content", [bytearray(10), {"w": bytearray(10)}, np.float64(1.0).dtype.type])
+def test_other_constructors_are_not_called(tmp_path, content, protocol):
+    archive(tmp_path / "x.pth", pickle.dumps({"a": content}, protocol), {})
+    refused(tmp_path / "x.pth", "holds more than tensors|no state dict")
+
+
+def test_a_bytearray_of_two_gigabytes_is_not_made(tmp_path):
+    archive(tmp_path / "x.pth", b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.", {})
+    refused(tmp_path / "x.pth", r"holds more than tensors \(builtins.bytearray\)")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"",
+        b"\x80\x02",
+        b"\x80\x02t.",
+        b"\x80\x02]N.",
+        b"\x80\x02R.",
+        b"\x80\x02NQ.",
+        b"\x80\x02h\x05.",
+        b"\x80\x02}u.",
+    ],
+)
+def test_broken_pickles_are_told(tmp_path, program):
+    archive(tmp_path / "x.pth", program, {})
+    refused(tmp_path / "x.pth", "cannot be read as a PyTorch checkpoint|no state dict")
+
+
+def test_an_endless_pickle_ends(tmp_path):
+    archive(tmp_path / "x.pth", b"\x80\x02" + b"}" * 3_000_000 + b".", {})
+    refused(tmp_path / "x.pth", "more than 500000 steps")
+
+
+def test_a_flipped_bit_in_the_numbers_is_noticed(tmp_path):
+    torch.save({"w": torch.ones(1000)}, tmp_path / "x.pth")
+    content = bytearray((tmp_path / "x.pth").read_bytes())
+    content[content.index(np.ones(100, "<f4").tobytes()) + 50] ^= 1
+    (tmp_path / "x.pth").write_bytes(content)
+    refused(tmp_path / "x.pth", "Bad CRC-32")
+
+
+def test_reading_a_checkpoint_needs_no_torch(tmp_path):
+    import subprocess
+    import sys
+
+    torch.save({"w": torch.ones(3)}, tmp_path / "x.pth")
+    program = (
+        "import sys; from prune.weights import stats; "
+        f"stats.describe({str(tmp_path / 'x.pth')!r}); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

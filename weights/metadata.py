@@ -1,0 +1,120 @@
+"""The JSON text that weight files carry beside their tensors, and what may be in it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import schema
+from .checksums import checksum, checksum_of_text
+from .errors import BadWeightFile
+
+FORMAT = 1
+_CHECKSUMS = "checksums"
+
+_ACCURACY = {"top1": schema.number, "top5": schema.maybe(schema.number), "loss": schema.maybe(schema.number)}
+_STEP = {"command": schema.text, "parent": schema.maybe(schema.text)}
+_SCHEMA = schema.record(
+    required={},
+    optional={
+        "arch": schema.maybe(schema.text),
+        "num_classes": schema.maybe(schema.integer(1, 100_000)),
+        "input_size": schema.maybe(schema.listed(schema.integer(1, 100_000))),
+        "normalization": schema.maybe(
+            schema.record({"mean": schema.listed(schema.number), "std": schema.listed(schema.above_zero)}, {})
+        ),
+        "class_names": schema.maybe(schema.listed(schema.text)),
+        "folded": schema.maybe(schema.mapping(schema.text)),
+        "ties": schema.maybe(schema.mapping(schema.text)),
+        "accuracy": schema.maybe(
+            schema.record({}, {**_ACCURACY, "dataset": schema.maybe(schema.text)}, others=True)
+        ),
+        _CHECKSUMS: schema.mapping(schema.text),
+    },
+    others=True,
+)
+_HISTORY = schema.maybe(schema.listed(schema.record({}, _STEP, others=True)))
+
+
+def render_meta(meta: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> tuple[str, str]:
+    """Return metadata as the JSON text that files carry, and the checksum of this text.
+
+    Args:
+        tensors: as they are written, float32 and int64; the text has their checksums.
+    Raises:
+        BadWeightFile: a value that strict JSON cannot hold (NaN and infinity among them).
+    """
+    own = {_CHECKSUMS: {name: checksum(array) for name, array in tensors.items()}, "format": FORMAT}
+    try:
+        text = json.dumps({**meta, **own}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise BadWeightFile(
+            f"metadata cannot be written as JSON: {error}; use plain finite values"
+        ) from error
+    return text, checksum_of_text(text)
+
+
+def parse_meta(
+    text: str | None, expected: str | None, where: str
+) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """Return the metadata in a file's JSON text, and the checksums of its tensors.
+
+    Files of other programs have neither text nor checksums, and those of earlier versions have no checksums.
+
+    Args:
+        text: the JSON.
+        expected: its checksum.
+        where: the file, for the error.
+    Raises:
+        BadWeightFile: broken JSON, no object, no format version, or a newer one; or not what was written.
+    """
+    if text is None:
+        if expected is not None:
+            raise BadWeightFile(f"'{where}' has lost its metadata; copy it again")
+        return {}, None
+    if expected is not None and checksum_of_text(text) != expected:
+        raise BadWeightFile(
+            f"the metadata of '{where}' is not what was written: its checksum is {checksum_of_text(text)}, "
+            f"not {expected!r}; copy the file again"
+        )
+    try:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadWeightFile(f"metadata 'prune' of '{where}' is not JSON: {error}") from error
+    if not isinstance(meta, dict):
+        raise BadWeightFile(f"metadata 'prune' of '{where}' is a JSON {type(meta).__name__}, not an object")
+    version = meta.pop("format", None)
+    if type(version) is not int or version < 1:
+        raise BadWeightFile(f"metadata 'prune' of '{where}' has format {version!r}; known is {FORMAT}")
+    if version > FORMAT:
+        raise BadWeightFile(
+            f"'{where}' has format {version}, written by a newer prune; this one reads {FORMAT}: upgrade"
+        )
+    _check(_SCHEMA, meta, "", where)
+    checksums = meta.pop(_CHECKSUMS, None)
+    if (checksums is None) != (expected is None):
+        raise BadWeightFile(f"'{where}' has lost a part of its checksums; copy it again")
+    return meta, checksums
+
+
+def history_of(meta: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...]:
+    """Return the steps by which a network came about, oldest first.
+
+    They are shown whatever they are, and so are checked only where they are gone on with.
+
+    Args:
+        where: the file, for the error.
+    Raises:
+        BadWeightFile: they are no steps.
+    """
+    steps = meta.get("history")
+    _check(_HISTORY, steps, "history", where)
+    return tuple(steps or ())
+
+
+def _check(kind: schema.Kind, value: Any, place: str, where: str) -> None:
+    try:
+        kind(value, place)
+    except schema.WrongValue as error:
+        raise BadWeightFile(f"in the metadata of '{where}', {error}; write the file again") from error

@@ -1,0 +1,346 @@
+"""PyTorch's checkpoint files, read without PyTorch: plain values, and tensors that lie in the file.
+
+There are two kinds. Today's is an archive (zip) of a pickle and the storages that its tensors are views of;
+that of PyTorch before 1.6 is four pickles, and then the storages one after the other.
+"""
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .errors import BadWeightFile, first_line
+from .files import require_file
+from .memory import Memory
+from .pickles import BadPickle, plain_values
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LARGEST_PICKLE = 2**26  # bytes
+
+# Storage class or dtype -> what NumPy calls it, or where NumPy has no such numbers, PyTorch.
+_NUMPY = {
+    **{"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "BFloat16Storage": "bfloat16"},
+    **{"LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1"},
+    **{"ByteStorage": "u1", "BoolStorage": "?", "UntypedStorage": "u1"},
+    **{"ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16"},
+    **{"float32": "f4", "float64": "f8", "float16": "f2", "bfloat16": "bfloat16", "bool": "?"},
+    **{f"{sign}int{8 * size}": f"{sign or 'i'}{size}" for size in (1, 2, 4, 8) for sign in ("", "u")},
+    **{"complex64": "c8", "complex128": "c16"},
+    **{f"float8_{kind}": f"float8_{kind}" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")},
+}
+_RAW = {kind: "u2" if kind == "bfloat16" else "u1" for kind in _NUMPY.values() if "float" in kind}
+_TORCH_NAMES = {"c8": "complex64", "c16": "complex128"}
+_SPARSE = {"_rebuild_sparse_tensor": "torch.sparse_coo"}
+_NOT_DENSE = ("_rebuild_qtensor", "_rebuild_meta_tensor_no_storage", "_rebuild_wrapper_subclass")
+# What programs keep beside the weights, and of which nothing is taken in: FPGM's record of a training,
+# numbers of NumPy's, PyTorch's own small things.
+_SET_ASIDE = {
+    "utils.RecorderMeter",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
+    *("numpy.ndarray", "numpy.dtype", "_codecs.encode", "collections.Counter"),
+    *("builtins.set", "__builtin__.set", "builtins.complex", "__builtin__.complex"),
+    *("torch.Size", "torch.device", "torch.serialization._get_layout"),
+}
+
+
+class Damaged(Exception):
+    """The file contradicts itself; says how."""
+
+
+class HoldsMore(Exception):
+    """The file names code to make an object with."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Numbers in a file, of `count` times the NumPy type `kind`, or one of PyTorch's own."""
+
+    key: str
+    kind: str
+    count: int
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number."""
+        return np.dtype(_RAW.get(self.kind, self.kind)).itemsize
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file: a view of a storage, or in `odd` why it is none that a network's file has."""
+
+    storage: Storage | None
+    offset: int = 0
+    shape: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    odd: str = ""
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Stands for an object of which nothing is taken in."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TorchFile:
+    """A checkpoint: what it holds, with a `Stored` for every tensor, and how to get its numbers.
+
+    Attributes:
+        storage: returns the bytes of a storage.
+        memory: what its tensors may still take.
+        summed: has the file checksums of its own, which are compared?
+    """
+
+    path: Path
+    content: Any
+    storage: Callable[[Storage], bytes]
+    memory: Memory
+    summed: bool
+
+    def array(self, tensor: Stored, where: str) -> np.ndarray:
+        """A tensor's numbers, floats that NumPy does not have as float32.
+
+        Raises:
+            BadWeightFile: it has more of them than its storage, or they would take too much memory.
+        """
+        if tensor.odd or tensor.storage is None:
+            raise BadWeightFile(f"{where} is {tensor.odd}; save plain dense floats")
+        storage = tensor.storage
+        used = 1 + sum((side - 1) * step for side, step in zip(tensor.shape, tensor.strides, strict=True))
+        wanted = int(np.prod(tensor.shape, dtype=object))
+        # A stride of 0 lets a few bytes pose as a tensor of any size.
+        if wanted and (wanted > storage.count or tensor.offset + used > storage.count):
+            raise BadWeightFile(
+                f"{where} declares shape {tensor.shape}, more than the file holds; save a copy of it"
+            )
+        kept = np.dtype(_RAW.get(storage.kind, storage.kind)).newbyteorder("<")
+        self.memory.claim(np.dtype(np.float32) if storage.kind in _RAW else kept, tensor.shape, where)
+        flat = np.frombuffer(self.storage(storage), kept, storage.count)[tensor.offset :]
+        strides = tuple(step * kept.itemsize for step in tensor.strides)
+        seen = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+        return _widened(seen, storage.kind)
+
+
+def read_torch(path: str | Path) -> TorchFile:
+    """Read a checkpoint; nothing in it is unpickled, and no tensor's numbers are read yet.
+
+    Raises:
+        UnreadableFile: there is no such file.
+        BadWeightFile: it holds more than plain values and tensors, or is damaged, or is no checkpoint.
+    """
+    path = require_file(path)
+    try:
+        with _Bounded(io.FileIO(path)) as file:
+            if file.read(4) == b"PK\3\4":
+                return _archive(path)
+            file.seek(0)
+            return _legacy(path, file)
+    except HoldsMore as error:
+        raise BadWeightFile(
+            f"'{path}' holds more than tensors ({error}), or is no PyTorch file; it will not be unpickled. "
+            "Where it was made, save a state dict: torch.save(model.state_dict(), ...)"
+        ) from error
+    except (BadPickle, Damaged, OSError) as error:
+        raise BadWeightFile(
+            f"'{path}' cannot be read as a PyTorch checkpoint: {first_line(error)}"
+        ) from error
+
+
+def _archive(path: Path) -> TorchFile:
+    sizes = _entries(path)
+    pickles = [name for name in sizes if name.endswith("/data.pkl") and name.count("/") == 1]
+    if len(pickles) != 1:
+        raise Damaged("it has no data.pkl")
+    folder = pickles[0].removesuffix("/data.pkl")
+    if f"{folder}/constants.pkl" in sizes:
+        raise HoldsMore("a TorchScript program")
+    if sizes[pickles[0]] > _LARGEST_PICKLE:
+        raise Damaged(f"its pickle has {sizes[pickles[0]]} bytes")
+    order = f"{folder}/byteorder"
+    if order in sizes and (sizes[order] > 6 or _entry(path, order) != b"little"):
+        raise Damaged("its numbers are not little endian")
+    content = plain_values(io.BytesIO(_entry(path, pickles[0])), _call, _storage_of)
+
+    def storage(wanted: Storage) -> bytes:
+        name = f"{folder}/data/{wanted.key}"
+        if sizes.get(name, -1) < wanted.count * wanted.itemsize:
+            raise BadWeightFile(
+                f"'{path}' cannot be read as a PyTorch checkpoint: storage {wanted.key!r} claims "
+                f"{wanted.count * wanted.itemsize} bytes, and has {sizes.get(name, 0)}"
+            )
+        try:
+            return _entry(path, name)
+        except Damaged as error:
+            raise BadWeightFile(f"'{path}' cannot be read as a PyTorch checkpoint: {error}") from error
+
+    return TorchFile(path, content, _once(storage), Memory(path.stat().st_size), summed=True)
+
+
+def _entries(path: Path) -> dict[str, int]:
+    """The files in an archive, and their sizes, which together are no larger than the archive.
+
+    Raises:
+        Damaged: they are, or one is compressed, which PyTorch never does.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except Exception as error:  # a damaged archive can fail anywhere in zipfile
+        raise Damaged(first_line(error)) from error
+    sizes = {entry.filename: entry.file_size for entry in entries}
+    packed = next((e.filename for e in entries if e.compress_type or e.file_size != e.compress_size), None)
+    if packed is not None:
+        raise Damaged(f"{packed!r} is compressed; unpack the archive and pack it without compression")
+    if len(sizes) < len(entries) or sum(sizes.values()) > path.stat().st_size:
+        raise Damaged("its entries overlap")
+    return sizes
+
+
+def _entry(path: Path, name: str) -> bytes:
+    """One file of an archive, its CRC-32 compared."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except Exception as error:  # a damaged archive can fail anywhere in zipfile
+        raise Damaged(first_line(error)) from error
+
+
+def _legacy(path: Path, file: BinaryIO) -> TorchFile:
+    size = path.stat().st_size
+    if size > 4 and file.read(1) != b"\x80":
+        raise HoldsMore("what is no pickle")
+    file.seek(0)
+    if _value(file) != _LEGACY_MAGIC:
+        raise HoldsMore("a bare pickle")
+    _value(file)  # the protocol
+    system = _value(file)
+    if isinstance(system, Mapping) and system.get("little_endian") is False:
+        raise Damaged("its numbers are not little endian")
+    storages: dict[str, Storage] = {}
+
+    def stored(words: Any) -> Storage:
+        if len(words) > 5 and words[5] is not None:
+            raise Damaged("it has views of storages; save a copy of it")
+        storage = _storage_of(words)
+        if storages.setdefault(storage.key, storage) != storage:
+            raise Damaged(f"storage {storage.key!r} is declared twice")
+        return storage
+
+    content = plain_values(file, _call, stored)
+    places: dict[str, int] = {}
+    for key in _value(file):
+        if key not in storages:
+            raise Damaged(f"storage {key!r} is of no tensor")
+        count = int.from_bytes(file.read(8), "little", signed=True)
+        length = count * storages[key].itemsize
+        if count != storages[key].count or not 0 <= length <= size - file.tell() or key in places:
+            raise Damaged(f"storage {key!r} claims {storages[key].count} numbers, which are not all there")
+        places[key] = file.tell()
+        file.seek(length, io.SEEK_CUR)
+    missing = next((key for key in storages if key not in places), None)
+    if missing is not None:
+        raise Damaged(f"storage {missing!r} is not there")
+
+    def storage(wanted: Storage) -> bytes:
+        with path.open("rb") as again:
+            again.seek(places[wanted.key])
+            return again.read(wanted.count * wanted.itemsize)
+
+    return TorchFile(path, content, _once(storage), Memory(size), summed=False)
+
+
+def _once(storage: Callable[[Storage], bytes]) -> Callable[[Storage], bytes]:
+    """The same, but a storage that several tensors share is read once."""
+    read: dict[str, bytes] = {}
+
+    def reading(wanted: Storage) -> bytes:
+        if len(read.get(wanted.key, b"")) < wanted.count * wanted.itemsize or not wanted.count:
+            read[wanted.key] = storage(wanted)
+        return read[wanted.key]
+
+    return reading
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is asked for no more than it has: Python makes room for what is asked for first."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def _value(file: BinaryIO) -> Any:
+    return plain_values(file, _call, _storage_of)
+
+
+def _storage_of(words: Any) -> Storage:
+    """What a pickle says of a storage: ("storage", its class, key, place, number of elements)."""
+    if not isinstance(words, tuple) or len(words) < 5 or words[0] != "storage":
+        raise Damaged("it refers to what is no storage")
+    kind, key, count = getattr(words[1], "name", "").rpartition(".")[2], words[2], words[4]
+    if kind not in _NUMPY or not isinstance(key, str) or type(count) is not int or count < 0:
+        raise Damaged(f"it has a storage of kind {kind or words[1]!r}")
+    return Storage(key, _NUMPY[kind], count)
+
+
+def _call(name: str, arguments: tuple[Any, ...]) -> Any:
+    """What stands for the result of a call.
+
+    Raises:
+        HoldsMore: of a function that no checkpoint of plain values needs.
+    """
+    function = name.removeprefix("torch._utils.")
+    if name == "collections.OrderedDict":
+        return dict(*arguments)
+    if function in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+        return _tensor(*arguments[:4])
+    if function == "_rebuild_tensor_v3":
+        return _retyped(_tensor(*arguments[:4]), getattr(arguments[6], "name", ""))
+    if function in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+        return arguments[0]
+    if function in _SPARSE:
+        return Stored(None, odd=f"a tensor of layout {_SPARSE[function]}")
+    if function in _NOT_DENSE:
+        return Stored(None, odd=f"a tensor of another layout ({function})")
+    if name in _SET_ASIDE:
+        return Aside(name)
+    raise HoldsMore(name)
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Stored:
+    numbers = (offset, *shape, *strides)
+    if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
+        raise Damaged("it has a tensor of no storage, or of a negative size")
+    if len(shape) != len(strides) or len(shape) > 32:
+        raise Damaged(f"it has a tensor of {len(shape)} dimensions and {len(strides)} strides")
+    if storage.kind in _TORCH_NAMES:
+        return Stored(None, odd=f"a torch.{_TORCH_NAMES[storage.kind]} tensor")
+    return Stored(storage, offset, tuple(shape), tuple(strides))
+
+
+def _retyped(tensor: Stored, name: str) -> Stored:
+    """A tensor whose storage is bytes, as numbers of a type; offset and strides count numbers."""
+    kind = _NUMPY.get(name.removeprefix("torch."))
+    if kind is None or kind in _TORCH_NAMES or tensor.storage is None:
+        return Stored(None, odd=f"a {name} tensor")
+    whole = Storage(tensor.storage.key, kind, 1)
+    storage = Storage(whole.key, kind, tensor.storage.count // whole.itemsize)
+    return Stored(storage, tensor.offset, tensor.shape, tensor.strides)
+
+
+def _widened(array: np.ndarray, kind: str) -> np.ndarray:
+    """Numbers that NumPy does not have, as float32; others as they are."""
+    if kind == "bfloat16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    if kind in _RAW:
+        import torch
+
+        return torch.from_numpy(array.copy()).view(getattr(torch, kind)).float().numpy()
+    return array
