@@ -7,6 +7,7 @@ import typer
 
 from . import options as opt
 from . import units
+from .common import note_order
 from .cost_facts import cost_facts
 from .grouped import grouped
 from .show import Format
@@ -60,6 +61,7 @@ def command(
     opened = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
     info, tested = opened[files[0]].info, opened[files[0]].size("test")
     show.note(f"images: {info.name}, {units.count(tested)} to test on, {units.shape(info.input_size)}")
+    note_order(show, *opened.values())
     events = measure_networks(
         networks,
         opened,

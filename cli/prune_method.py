@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
     *("dataset", "data_dir", "download", "image_size", "batch_size", "eval_batch_size", "workers"),
+    "classes_by_position",
     *("device", "threads", "seed", "out", "resume", "force", "json", "quiet"),
 )
 SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) for field in fields(group))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import units
+from .common import note_order
 from .dry_run import folder_of, show_dry_run
 from .options import RunFolder
 from .show import Out
@@ -31,6 +32,7 @@ def train_and_show(out: Out, job: "Job", folder: RunFolder) -> None:
 
     check_folder(folder.out, [job.start, job.like, job.teacher], folder.force)
     ready = prepare(job)
+    note_order(out, ready.images)
     name = run_name(job.command, ready.network, ready.images)
     if folder.dry_run:
         _preview(out, ready, folder_of(folder.out, name))

@@ -29,6 +29,7 @@ from .narrowing.outcome import Outcome, pinned_layers
 from .narrowing.pruning import choice_of, prune_network
 from .network import sources
 from .network.batches import Images, batches_of
+from .network.matching import matched
 from .network.network import Network, load_network, logits_width, save_network
 from .scores import score_file
 from .selection import plan as plans
@@ -84,6 +85,7 @@ def images(
     image_size: int | None = None,
     download: bool = False,
     workers: int = 0,
+    classes_by_position: bool = False,
 ) -> ImageData:
     """Open a data set or a folder of images, normalised as `network` wants them.
 
@@ -94,12 +96,13 @@ def images(
         image_size: side that the images of a folder are resized to, in pixels.
         download: whether CIFAR may be fetched.
         workers: processes that decode images.
+        classes_by_position: the first class is the network's first, whatever the two call it.
 
     Raises:
         DataError: no such images, or they do not go with the network.
     """
     folder = None if data_dir is None else Path(data_dir)
-    wanted = sources.Images(dataset, folder, image_size, download, workers)
+    wanted = sources.Images(dataset, folder, image_size, download, workers, classes_by_position)
     return wanted.open(None if network is None else _network(network))
 
 
@@ -244,7 +247,7 @@ def evaluate(network: Network | Outcome, data: ImageData, *, batch_size: int = 2
         DataError: network and images do not go together.
     """
     network = _network(network)
-    sources.check_match(network, data)
+    data = matched(network, data)
     return evaluation.evaluate(network.model, data, batch_size=batch_size, device=device_of(network.model))
 
 

@@ -7,8 +7,9 @@ from ..devices import resolve_device
 from ..errors import DataError, TrainingError
 from ..narrowing.chooser import Chooser
 from ..network.fresh import fresh_like
+from ..network.matching import answering
 from ..network.network import Network, load_network
-from ..network.sources import check_match, random_network
+from ..network.sources import random_network
 from ..schedules import Ready
 from ..training.config import TrainConfig
 from .job import Job, Pruning
@@ -54,7 +55,7 @@ def prepare(job: Job, network: Network | None = None) -> Prepared:
     if job.teacher is not None:
         teacher = load_network(job.teacher, input_size=job.images.image_size)
         assert data is not None
-        check_match(teacher, data)
+        teacher = answering(teacher, data, by_position=job.images.classes_by_position)
     for loaded in filter(None, (network, teacher)) if trains else ():
         _require_finite(loaded)
     if job.pruning is None:

@@ -9,6 +9,7 @@ from ..data import ImageData, open_data
 from ..errors import DataError, EngineError
 from ..processes.distributed import first_of_machine_goes_first
 from ..runs.runs import newest_base
+from .matching import matched
 from .network import Network, load_network, new_network
 
 DEFAULT_DATASET = "digits"
@@ -17,13 +18,14 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Images:
-    """How a user describes images; see `engine.data.open_data`."""
+    """How a user describes images; see `engine.data.open_data`, and `matching` for `classes_by_position`."""
 
     dataset: str | None = None
     data_dir: Path | None = None
     image_size: int | None = None
     download: bool = False
     workers: int = 0
+    classes_by_position: bool = False
 
     def name_for(self, network: Network | None = None) -> str:
         """The data set: the one named, a folder's, the one the network was last measured on, or `digits`."""
@@ -35,10 +37,10 @@ class Images:
         return bool(self.dataset or self.data_dir or (network.accuracy or {}).get("dataset"))
 
     def open(self, network: Network | None = None) -> ImageData:
-        """Open the images, normalised as the network wants them, and check that the two go together.
+        """Open the images, normalised and with their classes in order as the network wants them.
 
         Raises:
-            DataError: no such images, or of another size or number of classes than the network's.
+            DataError: no such images, or of another size or other classes than the network's.
         """
         wanted = (network.normalization or {}) if network else {}
         with first_of_machine_goes_first():
@@ -51,9 +53,9 @@ class Images:
                 download=self.download,
                 workers=self.workers,
             )
-        if network is not None:
-            check_match(network, data)
-        return data
+        if network is None:
+            return data
+        return matched(network, data, by_position=self.classes_by_position)
 
     def open_for_all(self, networks: Sequence[Network]) -> list[ImageData]:
         """Open the same images for several networks, once per normalisation: those the first is meant for.
@@ -68,35 +70,9 @@ class Images:
             normalization = repr(network.normalization)
             if normalization not in opened:
                 opened[normalization] = shared.open(network)
-            check_match(network, opened[normalization])
-            chosen.append(opened[normalization])
+            data = opened[normalization]
+            chosen.append(matched(network, data, by_position=self.classes_by_position))
         return chosen
-
-
-def check_match(network: Network, data: ImageData) -> None:
-    """Make sure that images and classes are those the network was made for.
-
-    Raises:
-        DataError: names both sizes, or both numbers of classes.
-    """
-    info = data.info
-    if tuple(info.input_size) != tuple(network.input_size):
-        have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
-        bare = network.sha256 is not None and not network.history  # its arch's size was taken for its own
-        advice = (
-            f"say with `image_size` {info.input_size[-1]} that it is for these, or choose others"
-            if bare and info.input_size[0] == network.input_size[0]
-            else "choose other images"
-        )
-        raise DataError(
-            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; {advice} with `dataset` "
-            f"and `data_dir`, or resize a folder of images with `image_size` {network.input_size[-1]}"
-        )
-    if info.num_classes != network.num_classes:
-        raise DataError(
-            f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} "
-            "apart; choose the images it was made for with `dataset` and `data_dir`"
-        )
 
 
 def random_network(
@@ -118,8 +94,7 @@ def random_network(
             f"`num_classes` {num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
         )
     network = new_network(arch, num_classes=info.num_classes, input_size=info.input_size, seed=seed)
-    check_match(network, data)
-    return network, data
+    return network, matched(network, data)
 
 
 @dataclass(frozen=True)
