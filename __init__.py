@@ -1,15 +1,29 @@
 """Make convolutional networks narrower.
 
 The Python interface is what `__all__` names: `prune.load`, `prune.rank`, `prune.plan` and so on, as
-`engine/api.py` describes them. They are imported when one is first used, so `import prune` costs no torch.
+`engine/api` describes them. They are imported when one is first used, so `import prune` costs no torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine.api import count, evaluate, images, load, plan, prune, rank, recalibrate, save, trace, wrap
+    from .engine.api import (
+        carry_over,
+        count,
+        evaluate,
+        images,
+        load,
+        plan,
+        prune,
+        rank,
+        recalibrate,
+        save,
+        trace,
+        wrap,
+    )
 
 __all__ = [
+    "carry_over",
     "count",
     "evaluate",
     "images",

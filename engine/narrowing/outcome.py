@@ -37,6 +37,7 @@ class Outcome:
         removed: the channel ids that left.
         accuracies: what was measured, stage by stage.
         facts: what this method alone knows, plain values only.
+        parameters: of the full network, by name, where an optimizer of it is to be carried over.
         path: where a run has written the network; None where it is yet to be saved.
     """
 
@@ -55,6 +56,7 @@ class Outcome:
     removed: frozenset[int]
     accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, nn.Parameter] = field(default_factory=dict, repr=False)
     path: Path | None = None
 
     @property
