@@ -68,6 +68,8 @@ def command(
     if wanted is not None:
         expected = forecast(network, wanted, traced)
         cost, ignored = expected.after, expected.selection.ignored
+        for line in expected.notes:
+            show.note(line)
         for line in expected.selection.notes:
             show.warning(line)
     show.json({**cost_facts(network.arch, cost, baseline), "ignored": ignored})

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .. import criteria
 from ..errors import AllocationError
+from ..graph.known import known_trace
 from ..graph.residual import view
 from ..graph.trace import Trace
 from ..jobs.keywords import Settings, asked_for, refuse_without_effect, settings_for
@@ -19,7 +20,7 @@ from ..network.network import Network
 from ..scores import score_file
 from ..selection.allocation import Allocation
 from ..selection.plan import Plan, plan_of
-from .networks import network_of, trace
+from .networks import network_of
 
 Scores = Mapping[str, Tensor]
 
@@ -55,7 +56,9 @@ def rank(
     batches = None
     if images is not None:
         batches = batches_of(images, network, limit=limit, batch_size=batch_size, seed=seed)
-    return criteria.score(criterion, network.model, trace(network), batches=batches, seed=seed)
+    return criteria.score(
+        criterion, network.model, known_trace(network.model, network.input_size), batches=batches, seed=seed
+    )
 
 
 def plan(
@@ -81,7 +84,7 @@ def plan(
         CriterionError: the scores do not go with this network.
     """
     network = network_of(network)
-    traced = trace(network)
+    traced = known_trace(network.model, network.input_size)
     settings = None if layers is None else settings_for(layers, network.model, traced.map)
     allocation = asked_for(wanted, settings, traced.map)
     known = _scores(network, traced, scores, allocation)

@@ -4,10 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..allocations.plan import Planned
+from ..graph.known import known_trace
+from ..graph.trace import Trace
 from ..narrowing import carrying
-from ..narrowing.outcome import Outcome
+from ..narrowing.frozen import in_question, try_without
+from ..narrowing.narrowing import left_alone
+from ..narrowing.outcome import Outcome, pinned_layers
 from ..narrowing.pruning import prune_network
 from ..network.network import Network
+from ..selection import plan as plans
 from ..selection.plan import Plan
 from .networks import network_of
 
@@ -34,10 +39,31 @@ def prune(network: Network | Outcome, plan: Plan | str | Path, *, in_place: bool
         ProofError: the narrow network would compute something else.
     """
     network = network_of(network)
-    planned = Planned(plan=plan if isinstance(plan, Plan) else Path(plan))
-    outcome = prune_network(network, planned, {})
+    traced = known_trace(network.model, network.input_size)
+    kept = plans.given(Path(plan) if isinstance(plan, str) else plan)
+    outcome = prune_network(network, Planned(plan=kept), {}, traced=traced)
+    if not network.is_built_in:
+        outcome = _knowing_why(outcome, network, kept, traced)
     outcome = replace(outcome, parameters=dict(network.model.named_parameters()))
     if in_place:
         outcome = carrying.moved_into(network.model, outcome)
     carrying.warn_when_left_behind(outcome)
     return outcome
+
+
+def _knowing_why(outcome: Outcome, network: Network, plan: Plan, traced: Trace) -> Outcome:
+    """With the reasons why groups that a plan leaves whole could not do without a channel, if that is so."""
+    whole = [
+        group
+        for group in in_question(traced.map)
+        if len(plan.groups.get(group.name, group.channels)) == len(group.channels)
+        and (not group.stream or plan.residual == "coupled")
+    ]
+    if not whole:
+        return outcome
+    tried = try_without(network.model, traced, network.input_size, whole)
+    return replace(
+        outcome,
+        pinned={**pinned_layers(tried.map), **outcome.pinned},
+        notes=(*outcome.notes, *left_alone(tried.misfits)),
+    )

@@ -1,6 +1,7 @@
 """Networks from files and from memory, the images they are for, and what they are made of."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from ...archs import registry
 from ..data import ImageData
 from ..errors import FitError
 from ..graph import cost
-from ..graph import trace as graph
+from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..modules.blank import without_initialisation
+from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
 from ..network import sources
 from ..network.network import Network, load_network, logits_width, save_network
@@ -89,18 +91,23 @@ def images(
 
 
 def trace(network: Network | Outcome) -> Trace:
-    """Find out which channels go together: `.map.groups`.
+    """Find out which channels go together, and which cannot leave, and why: `.map.groups`.
 
     Raises:
         TraceError: torch.export cannot follow the network.
     """
     network = network_of(network)
-    return graph.trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.input_size)
+    if network.is_built_in:
+        return traced
+    tried = try_without(network.model, traced, network.input_size, in_question(traced.map))
+    return replace(traced, map=tried.map)
 
 
 def count(network: Network | Outcome) -> cost.Cost:
     """What one image costs: `.macs`, `.params`, and `.layers` one by one."""
-    return cost.count(trace(network).map)
+    network = network_of(network)
+    return cost.count(known_trace(network.model, network.input_size).map)
 
 
 def save(

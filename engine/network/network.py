@@ -82,6 +82,11 @@ class Network:
         return self._built_in.block_of(layer_name) if self._built_in else None
 
     @property
+    def is_built_in(self) -> bool:
+        """Is it of an arch of ours, whose code follows its channels wherever they go?"""
+        return self._built_in is not None
+
+    @property
     def _built_in(self) -> registry.Arch | None:
         return registry.get(self.arch) if self.arch and ":" not in self.arch else None
 
