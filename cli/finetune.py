@@ -49,6 +49,7 @@ def command(
         start=file,
         recipe=network.recipe,
         teacher=distillation.distill,
+        teacher_arch=distillation.teacher_arch,
         recalibration=recalibrate,
     )
     train_and_show(show, job, folder)

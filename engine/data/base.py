@@ -26,6 +26,7 @@ class DataInfo:
         input_size: (channels, height, width) of the images as networks get them.
         mean: what is subtracted per channel, of values in [0, 1].
         std: what is divided by afterwards.
+        folder: where they lie, if somebody has said it; absolute.
     """
 
     name: str
@@ -34,6 +35,7 @@ class DataInfo:
     input_size: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    folder: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

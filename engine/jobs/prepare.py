@@ -1,7 +1,9 @@
 """A job with everything at hand: found, opened and checked before anything is written."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from ...archs.errors import ArchError
 from ..data import ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
@@ -23,6 +25,7 @@ class Prepared:
         network: as the job starts from it; of a job that prunes, on the job's device.
         data: the images; None where nothing is trained or measured.
         schedule: ready to act on this network, where something leaves.
+        skipped: why nothing is measured, where the network was measured once and its images are not there.
     """
 
     job: Job
@@ -30,6 +33,7 @@ class Prepared:
     data: ImageData | None
     teacher: Network | None = None
     schedule: Ready | None = None
+    skipped: str = ""
 
     @property
     def images(self) -> ImageData:
@@ -50,10 +54,10 @@ def prepare(job: Job, network: Network | None = None) -> Prepared:
         AllocationError: what is to leave cannot, or is nothing.
     """
     trains = isinstance(job.config, TrainConfig)
-    network, data = _start(job, network)
+    network, data, skipped = _start(job, network)
     teacher = None
     if job.teacher is not None:
-        teacher = load_network(job.teacher, input_size=job.images.image_size)
+        teacher = _teacher(job, job.teacher, network)
         assert data is not None
         teacher = answering(teacher, data, by_position=job.images.classes_by_position)
     for loaded in filter(None, (network, teacher)) if trains else ():
@@ -61,7 +65,7 @@ def prepare(job: Job, network: Network | None = None) -> Prepared:
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
     network.model.to(resolve_device(job.config.device))
-    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data))
+    return Prepared(job, network, data, teacher, _ready(job, job.pruning, network, data), skipped)
 
 
 def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None) -> Ready:
@@ -77,11 +81,11 @@ def _ready(job: Job, pruning: Pruning, network: Network, data: ImageData | None)
     return pruning.schedule.ready(chooser, config, data)
 
 
-def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None]:
-    """The network, and the images that go with it."""
+def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None, str]:
+    """The network, and the images that go with it, or why there are none."""
     seed, size = job.config.seed, job.images.image_size
     if network is None and job.start is None and job.like is None:
-        return random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed)
+        return *random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed), ""
     if job.like is not None:
         network = load_network(job.like, job.arch, input_size=size)
         if job.num_classes not in (None, network.num_classes):
@@ -93,20 +97,37 @@ def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None
     if network is None:
         assert job.start is not None
         network = load_network(job.start, job.arch, input_size=size)
-    return network, job.images.open(network) if _needs_images(job, network) else None
+    if _needs_images(job, network) or job.images.named:
+        return network, job.images.open(network), ""
+    if not job.images.named_for(network):
+        return network, None, ""
+    try:
+        return network, job.images.open(network), ""
+    except DataError as error:  # where it was measured once is a hint, and nothing that is needed
+        return network, None, str(error)
+
+
+def _teacher(job: Job, path: Path, network: Network) -> Network:
+    """The network that teaches this one."""
+    try:
+        return load_network(path, job.teacher_arch, input_size=job.images.image_size, beside=network)
+    except ArchError as error:  # `arch` is the pupil's
+        raise ArchError(str(error).replace("`arch`", "`teacher_arch`")) from error
 
 
 def _needs_images(job: Job, network: Network) -> bool:
-    """Trains it, does somebody say what it can be measured on, or can nothing be chosen without?
+    """Does it train, or can nothing be chosen, or weights be solved for, without?
 
     Raises:
         DataError: weights are to be solved for on images, and nobody says which.
     """
-    if isinstance(job.config, TrainConfig) or job.images.named_for(network):
+    if isinstance(job.config, TrainConfig):
         return True
     assert job.pruning is not None
     if job.pruning.transfer.calibration:
-        raise DataError("`compensate` looks at training images; say which with `dataset` or `data_dir`")
+        if not job.images.named_for(network):
+            raise DataError("`compensate` looks at training images; say which with `dataset` or `data_dir`")
+        return True
     return job.pruning.allocation.needs_scores and job.pruning.scoring.needs_images
 
 

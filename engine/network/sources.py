@@ -1,6 +1,6 @@
 """Which network and which images a command works on, where the user left something unsaid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,9 +32,25 @@ class Images:
         measured_on = (network.accuracy or {}).get("dataset") if network else None
         return self.dataset or ("imagefolder" if self.data_dir else None) or measured_on or DEFAULT_DATASET
 
+    @property
+    def named(self) -> bool:
+        """Does the user say which images?"""
+        return bool(self.dataset or self.data_dir)
+
     def named_for(self, network: Network) -> bool:
         """Does the user, or else the network, say on which images it can be measured?"""
-        return bool(self.dataset or self.data_dir or (network.accuracy or {}).get("dataset"))
+        return self.named or bool((network.accuracy or {}).get("dataset"))
+
+    def remembered(self, network: Network) -> "Images":
+        """These images; what is left unsaid is as the network was last measured, as far as it is there."""
+        known = network.accuracy or {}
+        folder = known.get("data_dir")
+        if self.data_dir or self.dataset not in (None, known.get("dataset")) or not isinstance(folder, str):
+            return replace(self, dataset=self.name_for(network))
+        if not Path(folder).is_dir():
+            return replace(self, dataset=self.name_for(network))
+        size = self.image_size or network.input_size[-1]
+        return replace(self, dataset=self.name_for(network), data_dir=Path(folder), image_size=size)
 
     def open(self, network: Network | None = None) -> ImageData:
         """Open the images, normalised and with their classes in order as the network wants them.
@@ -42,20 +58,33 @@ class Images:
         Raises:
             DataError: no such images, or of another size or other classes than the network's.
         """
-        wanted = (network.normalization or {}) if network else {}
+        if network is None:
+            return self._opened({})
+        if not self.named_for(network):
+            raise DataError(
+                f"nothing says which images '{network.origin}' is for; say so with `dataset` or `data_dir`"
+            )
+        try:
+            data = self.remembered(network)._opened(network.normalization or {})
+        except DataError as error:
+            folder = (network.accuracy or {}).get("data_dir")
+            if self.data_dir or not folder or Path(str(folder)).is_dir():
+                raise
+            last = f"'{network.origin}' was last measured in '{folder}', which is not there"
+            raise DataError(f"{error}; {last}") from error
+        return matched(network, data, by_position=self.classes_by_position)
+
+    def _opened(self, normalization: Mapping[str, list[float]]) -> ImageData:
         with first_of_machine_goes_first():
-            data = open_data(
-                self.name_for(network),
+            return open_data(
+                self.name_for(),
                 self.data_dir,
                 image_size=self.image_size,
-                mean=wanted.get("mean"),
-                std=wanted.get("std"),
+                mean=normalization.get("mean"),
+                std=normalization.get("std"),
                 download=self.download,
                 workers=self.workers,
             )
-        if network is None:
-            return data
-        return matched(network, data, by_position=self.classes_by_position)
 
     def open_for_all(self, networks: Sequence[Network]) -> list[ImageData]:
         """Open the same images for several networks, once per normalisation: those the first is meant for.
@@ -63,7 +92,7 @@ class Images:
         Raises:
             DataError: as `open`, for the first network that the images do not go with.
         """
-        shared = replace(self, dataset=self.name_for(networks[0]))
+        shared = self.remembered(networks[0]) if self.named_for(networks[0]) else self
         opened: dict[str, ImageData] = {}
         chosen: list[ImageData] = []
         for network in networks:
@@ -129,7 +158,9 @@ def find_network(
     base = newest_base(RUNS, name, images.name_for())
     if base is not None:
         return Source(
-            load_network(base), f"{base}, the newest base of {name} on {images.name_for()}", trained=True
+            load_network(base, name),
+            f"{base}, the newest base of {name} on {images.name_for()}",
+            trained=True,
         )
     info = images.open().info
     made_for = registry.get(arch).input_size
