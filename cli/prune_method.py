@@ -26,7 +26,7 @@ SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) f
 TRAINING = tuple(field.name for field in fields(opt.Training))
 SKETCH_AMOUNT = ("keep_rate", "residual", "skip")
 RESREP_AMOUNT = ("flops", "residual", "skip")
-RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn")
+RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "layout", "sync_bn")
 IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
@@ -185,7 +185,7 @@ def emptying(asked: Asked, input_size: tuple[int, ...]) -> "tuple[Pruning, Train
         schedule=GradientResetting(**asked.masks.settings()),
         transfer=Fold(),
     )
-    heard = (*RESREP_TRAINING, "augment", "batch_size", "eval_batch_size")
+    heard = (*RESREP_TRAINING, "channels_last", "augment", "batch_size", "eval_batch_size")
     return pruning, replace(config, **_heard(asked.training.settings(), heard), **machines)
 
 
