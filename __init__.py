@@ -46,8 +46,19 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .engine import api
+    from .engine.api import progress
 
+    progress.draw = _draw
     return getattr(api, name)
+
+
+def _draw(events: Any) -> Any:
+    """Show how far a call is, for those who ask for it."""
+    from rich.console import Console
+
+    from .cli.progress import draw
+
+    return draw(Console(stderr=True), events)
 
 
 def __dir__() -> list[str]:

@@ -1,9 +1,11 @@
 """The narrow network: cut and proven, where the user has it, and with the optimizer that trains it."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 from ..allocations.plan import Planned
+from ..events import Event, Working
 from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..narrowing import carrying
@@ -14,12 +16,21 @@ from ..narrowing.pruning import prune_network
 from ..network.network import Network
 from ..selection import plan as plans
 from ..selection.plan import Plan
+from .keywords import named
 from .networks import network_of
+from .progress import seen_through
 
 carry_over = carrying.carry_over
 
 
-def prune(network: Network | Outcome, plan: Plan | str | Path, *, in_place: bool = False) -> Outcome:
+@named
+def prune(
+    network: Network | Outcome,
+    plan: Plan | str | Path,
+    *,
+    in_place: bool = False,
+    progress: bool = False,
+) -> Outcome:
     """Make a narrow network, proven to equal the full one with the same filters masked.
 
     Args:
@@ -27,6 +38,7 @@ def prune(network: Network | Outcome, plan: Plan | str | Path, *, in_place: bool
         plan: which filters stay, or a file of it.
         in_place: once all is proven, the network's own module becomes the narrow one, with the same modules,
             hooks and parameter objects in it, for whoever else holds them: a trainer, an optimizer.
+        progress: show how far it is.
 
     Returns:
         The narrow network: `.model` is a module, `.network` can be saved, `.before` and `.after` say what an
@@ -38,11 +50,17 @@ def prune(network: Network | Outcome, plan: Plan | str | Path, *, in_place: bool
         AllocationError: the plan is for another network.
         ProofError: the narrow network would compute something else.
     """
-    network = network_of(network)
+    return seen_through(_prune(network_of(network), plan, in_place), progress)
+
+
+def _prune(network: Network, plan: Plan | str | Path, in_place: bool) -> Generator[Event, None, Outcome]:
+    yield Working(0, 3, "tracing")
     traced = known_trace(network.model, network.input_size)
     kept = plans.given(Path(plan) if isinstance(plan, str) else plan)
+    yield Working(1, 3, "cutting and proving")
     outcome = prune_network(network, Planned(plan=kept), {}, traced=traced)
     if not network.is_built_in:
+        yield Working(2, 3, "looking at what stays whole")
         outcome = _knowing_why(outcome, network, kept, traced)
     outcome = replace(outcome, parameters=dict(network.model.named_parameters()))
     if in_place:

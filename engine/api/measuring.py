@@ -1,5 +1,7 @@
 """How good a network is, and its batch norms re-estimated."""
 
+from collections.abc import Sized
+
 from ..data import ImageData
 from ..devices import device_of
 from ..events import Accuracy
@@ -9,9 +11,12 @@ from ..narrowing.outcome import Outcome
 from ..network.batches import Images, batches_of
 from ..network.matching import matched
 from ..network.network import Network
+from .keywords import named
 from .networks import network_of
+from .progress import seen_through
 
 
+@named
 def recalibrate(
     network: Network | Outcome,
     images: Images,
@@ -40,12 +45,28 @@ def recalibrate(
     return norms.recalibrate(network.model, batches)
 
 
-def evaluate(network: Network | Outcome, data: ImageData, *, batch_size: int = 256) -> Accuracy:
-    """Top-1, top-5 (from 10 classes up) and loss on the test images of a data set.
+@named
+def evaluate(
+    network: Network | Outcome, images: Images, *, batch_size: int = 256, progress: bool = False
+) -> Accuracy:
+    """Top-1, top-5 (from 10 classes up) and loss.
+
+    Args:
+        network: left as it is.
+        images: a data set, whose test images are taken, or any iterable of (images_NCHW, labels_N).
+        batch_size: of a data set; a loader has its own.
+        progress: show how far it is.
 
     Raises:
-        DataError: network and images do not go together.
+        DataError: network and images do not go together, or there are no images, or no labels.
     """
     network = network_of(network)
-    data = matched(network, data)
-    return evaluation.evaluate(network.model, data, batch_size=batch_size, device=device_of(network.model))
+    if isinstance(images, ImageData):
+        device = device_of(network.model)
+        data = matched(network, images)
+        work = evaluation.evaluating(network.model, data, batch_size=batch_size, device=device)
+    else:
+        total = len(images) if isinstance(images, Sized) else 0
+        batches = batches_of(images, network)
+        work = evaluation.evaluating_on(network.model, batches, network.num_classes, total=total)
+    return seen_through(work, progress)

@@ -21,13 +21,33 @@ from ..network.network import Network, load_network, logits_width, save_network
 from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
+from .keywords import named
 
-load = load_network
+
+@named
+def load(
+    path: str | Path, arch: str | None = None, *, input_size: tuple[int, ...] | int | None = None
+) -> Network:
+    """Read a network from a weight file of any format.
+
+    Args:
+        path: of the file; those of ours say everything else themselves.
+        arch: a built-in name, torchvision:NAME or package.module:factory, where the file does not say it, or
+            names code of yours.
+        input_size: (C, H, W) of its images, or the side of square ones, where neither file nor arch says it.
+
+    Raises:
+        WeightsError: the file cannot be read.
+        FitError: it does not go with the arch.
+        ArchError: no such arch, or none is known.
+    """
+    return load_network(path, arch, input_size=input_size)
 
 
+@named
 def wrap(
     model: nn.Module,
-    input_size: tuple[int, ...],
+    input_size: tuple[int, ...] | int,
     *,
     arch: str = "",
     normalization: Mapping[str, list[float]] | None = None,
@@ -37,7 +57,8 @@ def wrap(
 
     Args:
         model: images_NCHW -> logits_NK.
-        input_size: (C, H, W) of its images.
+        input_size: (C, H, W) of its images, or the side of square ones, with as many channels as the first
+            convolution takes.
         arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
         normalization: `mean` and `std` per channel that its images are normalised with.
@@ -47,7 +68,11 @@ def wrap(
         FitError: it does not run on such images, is no classifier, or `arch` makes another network.
         ArchError: no such arch.
     """
-    num_classes = logits_width(model, input_size)
+    if isinstance(input_size, int):
+        input_size = (_channels(model), input_size, input_size)
+    num_classes, class_names = logits_width(model, input_size), tuple(class_names)
+    if len(class_names) not in (0, num_classes):
+        raise FitError(f"{len(class_names)} class names, and it tells {num_classes} classes apart")
     if arch:
         _check_arch(model, arch, num_classes)
     return Network(
@@ -56,11 +81,12 @@ def wrap(
         num_classes,
         tuple(input_size),
         normalization=normalization,
-        class_names=tuple(class_names),
+        class_names=class_names,
         origin="a network in memory",
     )
 
 
+@named
 def images(
     dataset: str | None = None,
     data_dir: str | Path | None = None,
@@ -90,6 +116,7 @@ def images(
     return wanted.open(None if network is None else network_of(network))
 
 
+@named
 def trace(network: Network | Outcome) -> Trace:
     """Find out which channels go together, and which cannot leave, and why: `.map.groups`.
 
@@ -104,12 +131,14 @@ def trace(network: Network | Outcome) -> Trace:
     return replace(traced, map=tried.map)
 
 
+@named
 def count(network: Network | Outcome) -> cost.Cost:
     """What one image costs: `.macs`, `.params`, and `.layers` one by one."""
     network = network_of(network)
     return cost.count(known_trace(network.model, network.input_size).map)
 
 
+@named
 def save(
     path: str | Path, what: Network | Outcome | Plan | Mapping[str, Tensor], *, force: bool = False
 ) -> None:
@@ -147,6 +176,12 @@ def network_of(given: Any) -> Network:
     if not isinstance(given, Network):
         raise TypeError(f"{type(given).__name__} is no network; prune.load and prune.wrap make one")
     return given
+
+
+def _channels(model: nn.Module) -> int:
+    """What the first convolution takes; 3 where there is none."""
+    convs = (module for module in model.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d))
+    return next((conv.in_channels for conv in convs), 3)
 
 
 def _check_arch(model: nn.Module, arch: str, num_classes: int) -> None:

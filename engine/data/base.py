@@ -52,6 +52,7 @@ class ImageData(ABC):
     def __init__(self, info: DataInfo) -> None:
         """Sources call this with what they found out."""
         self.info = info
+        self._passes = 0
         self._label_of_K: Tensor | None = None  # per class as the source counts them, its label
 
     @property
@@ -80,6 +81,11 @@ class ImageData(ABC):
     @abstractmethod
     def _read(self, split: str, requests: Sequence[Request], device: torch.device) -> Iterator[Batch]:
         """Yield uint8 images_NCHW, augmented where there are keys, and int64 labels_N, both on the device."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The training images once, as they are, in batches of 128: a new order each time."""
+        self._passes += 1
+        return self.batches("train", 128, shuffle_seed=0, epoch=self._passes - 1)
 
     def batches(
         self,

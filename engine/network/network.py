@@ -26,7 +26,7 @@ from .normalization import NORMALIZATION_OF_STYLE
 from .recognition import recognise
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A model and the facts a file keeps about it.
 
@@ -72,6 +72,11 @@ class Network:
     @property
     def _built_in(self) -> registry.Arch | None:
         return registry.get(self.arch) if self.arch and ":" not in self.arch else None
+
+    def __repr__(self) -> str:
+        from .words import described
+
+        return described(self)
 
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
@@ -258,7 +263,7 @@ def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tup
         return (channels, given, given)
     size = given or arch.input_size
     if size is None:
-        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give `image_size`")
+        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give `input_size`")
     return tuple(size)
 
 

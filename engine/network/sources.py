@@ -60,7 +60,7 @@ class Images:
         """
         if network is None:
             return self._opened({})
-        if not self.named_for(network):
+        if network.sha256 is not None and not self.named_for(network):
             raise DataError(
                 f"nothing says which images '{network.origin}' is for; say so with `dataset` or `data_dir`"
             )
@@ -115,7 +115,10 @@ def random_network(
         DataError: no such images, or of another number of classes or another size than asked for.
     """
     if arch is None:
-        raise EngineError("a network with random weights needs the name of its arch; give `arch`")
+        raise EngineError(
+            "a network with random weights needs the name of its arch; give `arch`, one of "
+            f"{', '.join(registry.names())}; or torchvision:NAME, or package.module:factory"
+        )
     data = images.open()
     info = data.info
     if num_classes not in (None, info.num_classes):
