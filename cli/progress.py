@@ -39,7 +39,7 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
         What the generator returns, or its last event if it returns nothing.
     """
     last: Event | None = None
-    masks, loss = "", "loss"
+    masks, distilled = "", False
     result: Any = None
 
     def remembering() -> Generator[Event, None, None]:
@@ -52,9 +52,11 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
             try:
                 if isinstance(last, MasksSet):
                     masks = f"  {units.count(last.masked)} masked, {units.percent(last.macs_share)} of MACs"
-                if isinstance(last, RunStarted) and last.distilled:
-                    loss = "distilled loss"
-                line = describe(last, loss) + (masks if isinstance(last, EpochDone) else "")
+                if isinstance(last, RunStarted):
+                    distilled = last.distilled
+                line = describe(last) + (masks if isinstance(last, EpochDone) else "")
+                if distilled and isinstance(last, EpochDone):
+                    line = line.replace("  loss ", "  distilled loss ")
                 if line:
                     console.print(line)
                 bar.follow(last)
@@ -64,12 +66,8 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
     return last if result is None else result
 
 
-def describe(event: Event, loss: str = "loss") -> str:
-    """The line an event is worth; empty for those that only move the bar.
-
-    Args:
-        loss: what the loss of an epoch is called.
-    """
+def describe(event: Event) -> str:
+    """The line an event is worth; empty for those that only move the bar."""
     match event:
         case RunStarted():
             layout = ", channels last" if event.channels_last else ""
@@ -82,7 +80,7 @@ def describe(event: Event, loss: str = "loss") -> str:
             width = len(str(event.epochs))
             best = "  best" if event.best else ""
             return (
-                f"epoch {event.epoch:{width}}/{event.epochs}  {loss} {event.train_loss:.3f}"
+                f"epoch {event.epoch:{width}}/{event.epochs}  loss {event.train_loss:.3f}"
                 f"  train {units.accuracy(event.train_top1)}  test {units.accuracy(event.test.top1)}"
                 f"  lr {units.real(event.lr)}  {units.duration(event.seconds)}{best}"
             )
@@ -108,7 +106,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class _Bar:
-    """A live bar over a training, an evaluation or the scoring of filters; off a terminal, a line now and then."""
+    """A live bar over a training, an evaluation or the scoring of filters; a rare line off a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(

@@ -5,7 +5,6 @@ import math
 from ..errors import AllocationError
 
 _SUFFIXES = {"%": 0.01, "k": 1e3, "M": 1e6, "G": 1e9}
-_NO_SHARE, _NO_COUNT = 1, 100  # between these, a bare number is a percentage that lacks its sign
 
 
 def amount(text: str) -> float:
@@ -22,9 +21,9 @@ def amount(text: str) -> float:
         number = 0.0
     if number <= 0 or not math.isfinite(number):
         raise AllocationError(f"'{text}' is no budget; write a share like 0.5 or an amount like 60M")
-    if digits == text and _NO_SHARE < number <= _NO_COUNT:
-        share = f"{number / 100:g}"
-        raise AllocationError(
-            f"'{text}' is no budget; did you mean {share} or {text}%? An amount is written like 60M"
-        )
     return number
+
+
+def perhaps_meant(number: float) -> str:
+    """What else a budget out of reach may have been meant to be: percents want their sign."""
+    return f"; did you mean {number / 100:g} or {number:g}%?" if 1 < number <= 100 else ""
