@@ -1,15 +1,29 @@
 """Make convolutional networks narrower.
 
 The Python interface is what `__all__` names: `prune.load`, `prune.rank`, `prune.plan` and so on, as
-`engine/api.py` describes them. They are imported when one is first used, so `import prune` costs no torch.
+`engine/api` describes them. They are imported when one is first used, so `import prune` costs no torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine.api import count, evaluate, images, load, plan, prune, rank, recalibrate, save, trace, wrap
+    from .engine.api import (
+        carry_over,
+        count,
+        evaluate,
+        images,
+        load,
+        plan,
+        prune,
+        rank,
+        recalibrate,
+        save,
+        trace,
+        wrap,
+    )
 
 __all__ = [
+    "carry_over",
     "count",
     "evaluate",
     "images",
@@ -32,8 +46,19 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .engine import api
+    from .engine.api import progress
 
+    progress.draw = _draw
     return getattr(api, name)
+
+
+def _draw(events: Any) -> Any:
+    """Show how far a call is, for those who ask for it."""
+    from rich.console import Console
+
+    from .cli.progress import draw
+
+    return draw(Console(stderr=True), events)
 
 
 def __dir__() -> list[str]:

@@ -48,3 +48,10 @@ def note_images(out: Out, data: "ImageData") -> None:
         f"images: {data.info.name}, {units.count(data.size('train'))} to train on and "
         f"{units.count(data.size('test'))} to test on, {size}"
     )
+    note_order(out, data)
+
+
+def note_order(out: Out, *data: "ImageData") -> None:
+    """Say where labels were renumbered: a file and its images have their classes in another order."""
+    if any(images.renumbered for images in data):
+        out.note("classes are matched by name: images and file have them in another order")

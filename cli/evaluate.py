@@ -7,6 +7,7 @@ import typer
 
 from . import options as opt
 from . import units
+from .common import note_order
 from .cost_facts import cost_facts
 from .grouped import grouped
 from .show import Format
@@ -49,17 +50,28 @@ def command(
 
     Top-1 and, from 10 classes up, top-5 on the test images: those the first file was last measured on, unless
     --dataset or --data-dir say otherwise. With several files, a second table holds them against the first.
+    With --latency alone, images that are not there are done without.
     """
     show = output.show()
+    from ..engine.errors import DataError
     from ..engine.measure.comparison import measure_networks
     from ..engine.network.network import load_network
 
     wanted = images.images()
     where = machine.start()
     networks = {file: load_network(file, arch, input_size=images.image_size) for file in files}
-    opened = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
-    info, tested = opened[files[0]].info, opened[files[0]].size("test")
-    show.note(f"images: {info.name}, {units.count(tested)} to test on, {units.shape(info.input_size)}")
+    try:
+        opened = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
+    except DataError as error:
+        if wanted.named or not latency:
+            raise
+        opened = {}
+        show.note(f"accuracies are not measured: {error}")
+    dataset = opened[files[0]].info.name if opened else None
+    if opened:
+        info, tested = opened[files[0]].info, opened[files[0]].size("test")
+        show.note(f"images: {info.name}, {units.count(tested)} to test on, {units.shape(info.input_size)}")
+    note_order(show, *opened.values())
     events = measure_networks(
         networks,
         opened,
@@ -69,21 +81,22 @@ def command(
     )
     measured: list[Measured] = show.progress(events)
     base, *others = measured
-    show.json({"dataset": info.name, "networks": [_facts(result, base) for result in measured]})
+    show.json({"dataset": dataset, "networks": [_facts(result, base) for result in measured]})
     sizes = [timing.batch_size for timing in base.latency]
     columns = COLUMNS | {f"ms/{size}": units.milliseconds for size in sizes}
-    show.table(f"on {info.name}" + (", ms per batch" if latency else ""), columns, map(_row, measured))
+    title = [f"on {dataset}"] * bool(opened) + ["ms per batch"] * latency
+    show.table(", ".join(title), columns, map(_row, measured))
     if others:
         columns = CHANGE_COLUMNS | {f"speed-up/{size}": units.times for size in sizes}
         rows = [_change_row(result, base) for result in others]
         show.table(f"against {base.path}", columns, rows)
     for result in measured:
-        if not math.isfinite(result.accuracy.loss):
+        if result.accuracy is not None and not math.isfinite(result.accuracy.loss):
             show.warning(f"{result.path} answers with NaN or infinity; its accuracy means nothing")
 
 
 def _row(result: "Measured") -> list[Any]:
-    top1, top5 = result.accuracy.top1, result.accuracy.top5
+    top1, top5 = (result.accuracy.top1, result.accuracy.top5) if result.accuracy else (None, None)
     milliseconds = [timing.median_ms for timing in result.latency]
     return [result.path, top1, top5, result.cost.macs, result.cost.params, result.bytes, *milliseconds]
 
@@ -93,7 +106,8 @@ def _change_row(result: "Measured", base: "Measured") -> list[Any]:
     costs = [(result.cost.macs, base.cost.macs), (result.cost.params, base.cost.params)]
     shares = [now / before - 1 for now, before in [*costs, (result.bytes, base.bytes)]]
     speedups = [timing.speedup for timing in result.latency]
-    return [result.path, result.accuracy.top1 - base.accuracy.top1, *shares, *speedups]
+    gained = result.accuracy.top1 - base.accuracy.top1 if result.accuracy and base.accuracy else None
+    return [result.path, gained, *shares, *speedups]
 
 
 def _facts(result: "Measured", base: "Measured") -> dict[str, Any]:

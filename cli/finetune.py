@@ -58,6 +58,7 @@ def command(
         start=file,
         recipe=network.recipe,
         teacher=distillation.distill,
+        teacher_arch=distillation.teacher_arch,
         recalibration=recalibrate,
     )
     names = {"recalibrate": "recalibration"}

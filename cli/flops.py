@@ -1,5 +1,7 @@
 """`prune flops`: count multiply-accumulates and parameters, layer by layer."""
 
+from typing import Annotated
+
 import typer
 
 from . import options as opt
@@ -7,9 +9,11 @@ from . import units
 from .cost_facts import cost_facts
 from .flops_recipe import show_recipes
 from .grouped import grouped
+from .options.group import option
 from .prune_tables import note_ignored
-from .show import Format
-from .typed import option, typed
+from .show import Format, Out
+from .typed import option as as_option
+from .typed import typed
 
 COLUMNS: dict[str, Format] = {
     "layer": str,
@@ -29,6 +33,9 @@ def command(
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
     recipe: opt.CountedRecipe = None,
+    archs: Annotated[
+        bool, option("Network", "--list", None, "List the built-in networks, which --arch takes.")
+    ] = False,
     num_classes: opt.NumClasses = None,
     image_size: opt.ImageSize = None,
     *,
@@ -45,6 +52,9 @@ def command(
     program counts, and as the network truly is; --recipe all does so for all rows, and explains the errors.
     """
     show = output.show()
+    if archs:
+        _list_archs(show)
+        return
     if recipe is not None:
         _refuse_beside_recipe(context)
         show_recipes(show, recipe)
@@ -68,6 +78,8 @@ def command(
     if wanted is not None:
         expected = forecast(network, wanted, traced)
         cost, ignored = expected.after, expected.selection.ignored
+        for line in expected.notes:
+            show.note(line)
         for line in expected.selection.notes:
             show.warning(line)
     show.json({**cost_facts(network.arch, cost, baseline), "ignored": ignored})
@@ -98,6 +110,17 @@ def command(
     note_ignored(show, ignored)
 
 
+def _list_archs(show: Out) -> None:
+    """The built-in networks, with what images and how many classes they are made for."""
+    from ..archs import registry
+
+    known = [registry.get(name) for name in registry.names()]
+    show.json({arch.name: {"classes": arch.num_classes, "input_size": arch.input_size} for arch in known})
+    columns: dict[str, Format] = {"arch": str, "classes": units.count, "images": units.shape}
+    show.table("", columns, [[arch.name, arch.num_classes, arch.input_size] for arch in known])
+    show.note("others are torchvision:NAME, or package.module:factory of your own")
+
+
 def _refuse_beside_recipe(context: typer.Context) -> None:
     """A recipe says everything itself.
 
@@ -106,4 +129,6 @@ def _refuse_beside_recipe(context: typer.Context) -> None:
     """
     for name in typed(context):
         if name not in ("recipe", "json"):
-            raise typer.BadParameter(f"{option(name)} has no effect with --recipe; leave it out", ctx=context)
+            raise typer.BadParameter(
+                f"{as_option(name)} has no effect with --recipe; leave it out", ctx=context
+            )

@@ -39,6 +39,9 @@ _RUNTIME_ERRORS = {
 }
 
 
+CLOSED_PIPE = 141  # 128 + SIGPIPE, as shells count it
+
+
 class LazyCommand(TyperCommand):
     """A name and a line of help that become the real command when it is asked for."""
 
@@ -48,7 +51,15 @@ class LazyCommand(TyperCommand):
         command = load(self.name)
         single = typer.Typer(add_completion=False)
         single.command(self.name, help=_unfolded(command.__doc__ or ""))(command)
-        return typer.main.get_command(single).make_context(*args, **kwargs)
+        return _with_bare_flags(typer.main.get_command(single)).make_context(*args, **kwargs)
+
+
+def _with_bare_flags(command: Any) -> Any:
+    """The same command, whose help says of no flag that it takes a value."""
+    for parameter in (*command.params, command.get_help_option(typer.Context(command))):
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return command
 
 
 def _unfolded(doc: str) -> str:
@@ -56,7 +67,7 @@ def _unfolded(doc: str) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in doc.split("\n\n"))
 
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer()
 
 
 def _show_version(wanted: bool) -> None:
@@ -90,8 +101,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: the words after `prune`; those of this process if not given.
     Returns:
-        The exit code: 0 done, 1 a fault of ours, 2 something the user can mend, 130 interrupted, or 143 and
-        129 by SIGTERM and SIGHUP.
+        The exit code: 0 done, 1 a fault of ours, 2 something the user can mend, 130 interrupted, 143 and 129
+        by SIGTERM and SIGHUP, 141 nobody reads on.
     """
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, for as long as this process
@@ -109,7 +120,7 @@ def _run(words: list[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file may have a name that no text can hold
     try:
-        group = typer.main.get_command(app)
+        group = _with_bare_flags(typer.main.get_command(app))
         several = partial(processes.launch, main, words)  # for --nproc
         with group.make_context("prune", list(words), obj=several) as context:
             group.invoke(context)
@@ -122,7 +133,11 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:
         # `prune inspect ... | head` is no error; what is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return CLOSED_PIPE
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # Rich met it, and has closed stdout
+            return CLOSED_PIPE
+        raise
     except KeyboardInterrupt as interrupt:
         # A training says where it stands; its command adds with `add_note` how to go on.
         if processes.speaks(interrupt):

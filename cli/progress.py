@@ -1,11 +1,16 @@
-"""Draws what the engine says while it works: a line per epoch, and on a terminal a live bar beneath."""
+"""Draws what the engine says while it works: a line per epoch, and a live bar beneath.
 
+Off a terminal the bar is a line every ten seconds, so that nobody has to wonder.
+"""
+
+import time
 from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskProgressColumn, TextColumn
+from rich.text import Text
 
 from ..engine.events import (
     BlockFitted,
@@ -21,10 +26,13 @@ from ..engine.events import (
     Scored,
     StepDone,
     Tested,
+    Working,
 )
 from . import units
 from .spelling import as_typed
 from .visible import visible
+
+SECONDS_OF_SILENCE = 10.0
 
 
 def draw(console: Console, events: Iterable[Event]) -> Any:
@@ -34,7 +42,7 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
         What the generator returns, or its last event if it returns nothing.
     """
     last: Event | None = None
-    masks = ""
+    masks, distilled = "", False
     result: Any = None
 
     def remembering() -> Generator[Event, None, None]:
@@ -47,7 +55,11 @@ def draw(console: Console, events: Iterable[Event]) -> Any:
             try:
                 if isinstance(last, MasksSet):
                     masks = f"  {units.count(last.masked)} masked, {units.percent(last.macs_share)} of MACs"
+                if isinstance(last, RunStarted):
+                    distilled = last.distilled
                 line = describe(last) + (masks if isinstance(last, EpochDone) else "")
+                if distilled and isinstance(last, EpochDone):
+                    line = line.replace("  loss ", "  distilled loss ")
                 if line:
                     console.print(visible(line))
                 bar.follow(last)
@@ -88,8 +100,16 @@ def describe(event: Event) -> str:
             return ""
 
 
+class _TimeLeft(ProgressColumn):
+    """How long it will take, once that is known."""
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return Text("" if left is None else units.duration(left), style="progress.remaining")
+
+
 class _Bar:
-    """A live bar over a training, an evaluation or the scoring of filters; none off a terminal."""
+    """A live bar over a training, an evaluation or the scoring of filters; a rare line off a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
@@ -97,13 +117,14 @@ class _Bar:
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[facts]}"),
-            TimeRemainingColumn(compact=True),
+            _TimeLeft(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
         self._task = self._progress.add_task("", total=None, facts="", visible=False)
         self._training: RunStarted | None = None
+        self._console, self._said = console, time.monotonic()
 
     def __enter__(self) -> "_Bar":
         self._progress.start()
@@ -126,6 +147,8 @@ class _Bar:
                     (event.epoch - 1) * event.steps + event.step,
                     f"loss {event.loss:.3f}  {units.count(round(event.images_per_s))} img/s",
                 )
+            case Working():
+                self._show(event.what, event.done, total=event.steps)
             case Scored():
                 self._show("scoring", event.done, total=event.batches)
             case LayerRefitted():
@@ -144,6 +167,16 @@ class _Bar:
     def _show(self, description: str, completed: int, facts: str = "", total: int | None = None) -> None:
         if self._training:
             total = self._training.epochs * self._training.steps_per_epoch
-        self._progress.update(
-            self._task, description=description, completed=completed, total=total, facts=facts, visible=True
-        )
+        if self._console.is_terminal:
+            self._progress.update(
+                self._task,
+                description=description,
+                completed=completed,
+                total=total,
+                facts=facts,
+                visible=True,
+            )
+        elif time.monotonic() - self._said >= SECONDS_OF_SILENCE:
+            self._said = time.monotonic()
+            of = f" of {units.count(total)}" if total else ""
+            self._console.print(f"{description}: {units.count(completed)}{of}  {facts}".rstrip())

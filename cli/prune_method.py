@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
     *("dataset", "data_dir", "download", "image_size", "batch_size", "eval_batch_size", "workers"),
+    "classes_by_position",
     *("device", "threads", "seed", "out", "resume", "force", "json", "quiet"),
 )
 SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) for field in fields(group))
 TRAINING = tuple(field.name for field in fields(opt.Training))
 SKETCH_AMOUNT = ("keep_rate", "residual", "skip")
 RESREP_AMOUNT = ("flops", "residual", "skip")
-RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "sync_bn")
+RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "layout", "sync_bn")
 IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
@@ -254,7 +255,7 @@ def emptying(asked: Asked, input_size: tuple[int, ...]) -> "tuple[Pruning, Train
         schedule=GradientResetting(**asked.masks.settings()),
         transfer=Fold(),
     )
-    heard = (*RESREP_TRAINING, "augment", "batch_size", "eval_batch_size")
+    heard = (*RESREP_TRAINING, "channels_last", "augment", "batch_size", "eval_batch_size")
     return pruning, replace(config, **_heard(asked.training.settings(), heard), **machines)
 
 

@@ -26,6 +26,12 @@ THIN_STAGES = {
 }
 
 
+INTERNAL = (
+    "internal: channels that are added into a residual stream, which later layers read from, all stay; "
+    "`residual` coupled or scatter takes some of them too"
+)
+
+
 def say_aim(show: Out, ready: "Prepared") -> None:
     """Say what a training works towards, where that is a number."""
     schedule = ready.schedule
@@ -44,13 +50,15 @@ def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
     if method == "sketch":
         how = f"sketched as {asdict(pruning.transfer)['procedure']}"
     if outcome.counts:
-        show_groups(show, f"{arch}, {how}", outcome.counts)
+        show_groups(show, f"{arch}, {how}", outcome.counts, _members(outcome))
     for line in outcome.shortfalls:
         show.warning(line)
     note_ignored(show, outcome.ignored)
     _note_pinned(show, method, outcome.pinned)
     words = {"pruned": "sketched"} if method == "sketch" else {}
     _show_stages(show, outcome, {**THIN_STAGES, **words})
+    if method == "select" and outcome.residual == "internal" and any(g.stream for g in outcome.map.groups):
+        show.footnote(INTERNAL)
     if method == "resrep":
         _show_folding(show, outcome)
     elif method == "sketch":
@@ -63,6 +71,17 @@ def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
     if pruning.schedule.trains and method == "select":
         _warn_of_change(show, outcome)
         show.note(f"train it further with `prune finetune {outcome.path}`")
+
+
+def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
+    """Per group whose channels several convolutions make, how many filters of each stay, and there were."""
+    return {
+        group.name: {
+            name: (len(outcome.kept[name]), len(outcome.map.layer(name).out_ids)) for name in group.producers
+        }
+        for group in outcome.map.groups
+        if group.name in outcome.counts and len(group.producers) > 1
+    }
 
 
 def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[str, Any]:
@@ -101,7 +120,7 @@ def _note_pinned(show: Out, method: str, pinned: Mapping[str, str]) -> None:
     """Say which layers could lose nothing, and why; of compactors, the reasons are many and known before."""
     if method == "select" and pinned:
         reasons = "; ".join(f"{name} ({reason})" for name, reason in pinned.items())
-        show.note(f"pinned: {reasons}")
+        show.note(f"pinned, which cannot leave: {reasons}")
     elif method == "sketch":
         names_of: dict[str, list[str]] = {}
         for name, reason in pinned.items():

@@ -26,9 +26,25 @@ SUMMARY_COLUMNS: dict[str, Format] = {
 }
 
 
-def show_groups(show: Out, title: str, counts: Mapping[str, tuple[int, int]]) -> None:
-    """A line per group of channels; `counts` says how many stay and how many there were."""
-    rows = [[name, full, kept, 1 - kept / full] for name, (kept, full) in counts.items()]
+Counts = Mapping[str, tuple[int, int]]  # name -> how many channels stay, and how many there were
+
+
+def show_groups(show: Out, title: str, counts: Counts, members: Mapping[str, Counts] | None = None) -> None:
+    """A line per group of channels, and one for each of its layers where there are several.
+
+    Args:
+        show: where to.
+        title: of the table.
+        counts: by group.
+        members: by group, those of its layers.
+    """
+    rows: list[list[object]] = []
+    for name, (kept, full) in counts.items():
+        layers = (members or {}).get(name, {})
+        several = f"{name} and {len(layers) - 1} more:" if len(layers) > 1 else name
+        rows.append([several, full, kept, 1 - kept / full])
+        if len(layers) > 1:
+            rows += [[f"  {layer}", wide, thin, 1 - thin / wide] for layer, (thin, wide) in layers.items()]
     show.table(title, GROUP_COLUMNS, rows)
 
 

@@ -59,6 +59,8 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     ready = prepare(job, source.network, traced)
     if ready.data is not None:
         note_images(show, ready.data)
+    elif ready.skipped:
+        show.note(f"nothing is measured and no batch norm re-estimated: {ready.skipped}")
     if folder.dry_run:
         _preview(asked, ready, path)
         return
@@ -127,7 +129,7 @@ def prune_in_training(context: typer.Context, asked: Asked) -> None:
         images=asked.images.images(),
         config=config,
         start=None if source is None else Path(source.network.origin),
-        arch=arch if scratch or asked.file is not None else None,
+        arch=arch,
         num_classes=asked.num_classes,
         pruning=pruning,
         recipe=asked.network.recipe,

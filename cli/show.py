@@ -1,6 +1,7 @@
 """What a command prints: results on stdout, everything about the work on stderr."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -57,7 +58,8 @@ class Out:
         left = [form is str for form in columns.values()]
         if self._stdout.is_terminal:
             for part in _parts_that_fit(list(columns), left, cells, self._stdout.width):
-                self._stdout.print(_folding_table(list(columns), left, cells, part))
+                table = _folding_table(list(columns), left, cells, part, self._stdout.width)
+                self._stdout.print(table)
                 self._stdout.print()
         else:
             print(_full_width_table(list(columns), left, cells), end="\n\n")
@@ -82,6 +84,11 @@ class Out:
             width = max(map(len, known), default=0)
             print(*(f"{label:<{width}}  {value}" for label, value in known.items()), sep="\n")
         self._stdout.print()
+
+    def footnote(self, text: str) -> None:
+        """Explain a word of the tables above."""
+        if not self.as_json:
+            self._stdout.print(as_typed(text), style="dim")
 
     def json(self, result: object) -> None:
         """Print the result for machines, if they are who asked."""
@@ -147,9 +154,19 @@ def _parts_that_fit(
 
 
 def _folding_table(
-    headings: list[str], left: list[bool], cells: list[list[str]], columns: list[int]
+    headings: list[str], left: list[bool], cells: list[list[str]], columns: list[int], room: int
 ) -> Table:
-    """A table of some of the columns, which folds its longest text where the terminal is narrow."""
+    """A table of some of the columns, which folds its longest text where the terminal is narrow.
+
+    Names are folded behind dots, slashes and the like, if there is only one column of them.
+    """
+    texts = [number for number in columns if left[number]]
+    if len(texts) == 1:
+        others = [
+            max(len(row[number]) for row in [headings, *cells]) for number in columns if not left[number]
+        ]
+        width = max(_NARROWEST_TEXT, room - sum(others) - len(columns))
+        cells = [[*row[: texts[0]], _folded(row[texts[0]], width), *row[texts[0] + 1 :]] for row in cells]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     for number in columns:
         if left[number]:
@@ -159,6 +176,16 @@ def _folding_table(
     for row in cells:
         table.add_row(*(row[number] for number in columns))
     return table
+
+
+def _folded(text: str, width: int) -> str:
+    """A text in lines of at most `width`, folded behind what stands between words."""
+    lines = [""]
+    for piece in re.split(r"(?<=[./:_ -])", text):
+        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _full_width_table(headings: list[str], left: list[bool], cells: list[list[str]]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import units
+from .common import note_order
 from .dry_run import folder_of, show_dry_run
 from .options import RunFolder
 from .show import Out
@@ -45,6 +46,7 @@ def train_and_show(
 
     check_folder(folder.out, [job.start, job.like, job.teacher], folder.force)
     ready = prepare(job, network)
+    note_order(out, ready.images)
     for note in notes:
         out.note(note)
     name = run_name(job.command, ready.network, ready.images)

@@ -29,7 +29,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """Training begins, or goes on after `done_epochs`."""
+    """Training begins, or goes on after `done_epochs`; `distilled` losses are partly a teacher's."""
 
     folder: Path
     epochs: int
@@ -38,6 +38,7 @@ class RunStarted:
     device: str
     precision: str
     channels_last: bool
+    distilled: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,15 @@ class ConvMasked:
     masked: int
     filters: int
     macs_share: float
+
+
+@dataclass(frozen=True)
+class Working:
+    """A call has come to `what`, with `done` of `steps` behind it."""
+
+    done: int
+    steps: int
+    what: str
 
 
 @dataclass(frozen=True)
@@ -177,6 +187,7 @@ Event = (
     | StepDone
     | MasksSet
     | ConvMasked
+    | Working
     | Scored
     | LayerRefitted
     | GroupMeasured

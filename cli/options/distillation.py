@@ -19,6 +19,15 @@ class Distillation(Group):
             "--distill", metavar="FILE", help="Learn the answers of this network too.", show_default=False
         ),
     ] = None
+    teacher_arch: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher-arch",
+            metavar="NAME",
+            help="Its arch, where its file does not say it. Default: that of FILE.",
+            show_default=False,
+        ),
+    ] = None
     distill_alpha: Annotated[
         float | None,
         typer.Option("--distill-alpha", metavar="SHARE", help="Its share of the loss. Default: 0.5."),
@@ -38,8 +47,9 @@ class Distillation(Group):
         teacher, alpha = said.pop("distill", None), said.get("distill_alpha")
         if teacher is None and said and alpha != 0:
             raise typer.BadParameter(
-                "--distill-alpha and --distill-temperature need a network: --distill FILE"
+                "--teacher-arch, --distill-alpha and --distill-temperature need a network: --distill FILE"
             )
+        said.pop("teacher_arch", None)
         if alpha is not None and not (0 < alpha <= 1 or (alpha == 0 and teacher is None)):
             raise typer.BadParameter(
                 f"{alpha:g} is no share above 0 and up to 1", param_hint="--distill-alpha"

@@ -31,6 +31,14 @@ class Images(Group):
     ] = None
     download: Annotated[bool, _data("--download", None, "Fetch the images if they are not there.")] = False
     image_size: ImageSize = None
+    classes_by_position: Annotated[
+        bool,
+        _data(
+            "--classes-by-position",
+            None,
+            "The first class is the first, even where images and file name their classes differently.",
+        ),
+    ] = False
     workers: Annotated[
         int | None,
         _data("--workers", "N", "Processes that load images. Default: by the data and the cores.", min=0),

@@ -1,10 +1,9 @@
 """Values that are more than a number or a word: budgets and lists of epochs, as people type them."""
 
-import math
-
 import typer
 
-_SUFFIXES = {"%": 0.01, "k": 1e3, "M": 1e6, "G": 1e9}
+from ...engine.errors import AllocationError
+from ...engine.selection import amounts
 
 
 def amount(text: str) -> float:
@@ -13,14 +12,10 @@ def amount(text: str) -> float:
     Raises:
         typer.BadParameter: it is neither, or not above zero.
     """
-    digits = text[:-1] if text[-1:] in _SUFFIXES else text
     try:
-        number = float(digits) * _SUFFIXES.get(text[-1:], 1.0)
-    except ValueError:
-        number = 0.0
-    if number <= 0 or not math.isfinite(number):
-        raise typer.BadParameter(f"'{text}' is no budget; write a share like 0.5 or an amount like 60M")
-    return number
+        return amounts.amount(text)
+    except AllocationError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def epochs(text: str) -> tuple[int, ...]:

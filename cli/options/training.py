@@ -72,7 +72,11 @@ class Training(Group):
     ] = None
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
-        _training("--precision", None, "Number format; auto takes the faster. Default: auto."),
+        _training("--precision", None, "Number format; auto: bf16 where it is native. Default: auto."),
+    ] = None
+    layout: Annotated[
+        Literal["auto", "plain", "channels-last"] | None,
+        _training("--layout", None, "Of images in memory; auto goes with the precision. Default: auto."),
     ] = None
     sync_bn: Annotated[
         bool | None,
@@ -82,6 +86,9 @@ class Training(Group):
     def settings(self) -> dict[str, Any]:
         """What was said, by the engine's names; milestones are those of `multistep`."""
         said = super().settings()
+        layout = said.pop("layout", "auto")
+        if layout != "auto":
+            said["channels_last"] = layout == "channels-last"
         said["augment"] = not said.pop("no_augment", False)
         if "milestones" in said:
             said.setdefault("lr_schedule", "multistep")

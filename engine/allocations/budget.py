@@ -7,6 +7,7 @@ from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Ids
 from ..graph.cost import Counter
 from ..selection.allocation import GroupAllocation, Prunable
+from ..selection.amounts import perhaps_meant
 from ..selection.least_loss import of_least_loss
 from ..selection.removal_order import Limits, Ranking, RemovalOrder, first_length
 from ..selection.selection import Scores, Selection, check_choice, equal_scores
@@ -137,4 +138,5 @@ def _out_of_reach(channel_map: ChannelMap, order: RemovalOrder, targets: _Target
     alone = sum(bool(group.producers) for group in channel_map.groups) - len(order.groups)
     if alone:
         limits.append(f"{alone} groups left alone (residual streams, skipped or pinned)")
-    return f"{'; '.join(missed)}; held by {', '.join(limits)}"
+    meant = "".join(perhaps_meant(most) for most in targets.most)
+    return f"{'; '.join(missed)}; held by {', '.join(limits)}{meant}"

@@ -72,7 +72,7 @@ class Planned(Allocation):
             AllocationError: a plan that cannot be read, or of another arch or residual mode.
         """
         plan = plans.given(self.plan)
-        if plan.arch != arch:
+        if plan.arch != arch and plan.arch and arch:  # a network in memory may have no name
             raise AllocationError(
                 f"plan '{self._name}' is for arch '{plan.arch}', this network is '{arch}'; "
                 "write its own with `plan_out`"

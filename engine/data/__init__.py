@@ -64,5 +64,6 @@ def open_data(
             raise DataError(
                 f"normalisation {key} {tuple(values)}; {channels} numbers, std above 0, are needed"
             )
-    data.info = replace(data.info, mean=tuple(chosen["mean"]), std=tuple(chosen["std"]))
+    folder = str(Path(data_dir).resolve()) if data_dir else None
+    data.info = replace(data.info, mean=tuple(chosen["mean"]), std=tuple(chosen["std"]), folder=folder)
     return data

@@ -1,9 +1,11 @@
 """One interface for labelled images, whatever they come from."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -24,6 +26,7 @@ class DataInfo:
         input_size: (channels, height, width) of the images as networks get them.
         mean: what is subtracted per channel, of values in [0, 1].
         std: what is divided by afterwards.
+        folder: where they lie, if somebody has said it; absolute.
     """
 
     name: str
@@ -32,6 +35,7 @@ class DataInfo:
     input_size: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    folder: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,27 @@ class ImageData(ABC):
     def __init__(self, info: DataInfo) -> None:
         """Sources call this with what they found out."""
         self.info = info
+        self._passes = 0
+        self._label_of_K: Tensor | None = None  # per class as the source counts them, its label
+
+    @property
+    def renumbered(self) -> bool:
+        """Do the classes have other numbers than in the source?"""
+        return self._label_of_K is not None
+
+    def with_classes(self, class_names: Sequence[str], label_of: Sequence[int]) -> Self:
+        """The same images, sharing their memory, with other labels.
+
+        Args:
+            class_names: in the order of the new labels.
+            label_of: per class as it is now, its new label.
+        """
+        changed = copy.copy(self)
+        changed.info = replace(self.info, class_names=tuple(class_names))
+        now_K, new_K = torch.arange(self.info.num_classes), torch.tensor(label_of)
+        label_of_K = new_K[now_K if self._label_of_K is None else self._label_of_K]
+        changed._label_of_K = None if torch.equal(label_of_K, now_K) else label_of_K
+        return changed
 
     @abstractmethod
     def size(self, split: str) -> int:
@@ -60,6 +85,11 @@ class ImageData(ABC):
     @abstractmethod
     def _read(self, split: str, requests: Sequence[Request], device: torch.device) -> Iterator[Batch]:
         """Yield uint8 images_NCHW, augmented where there are keys, and int64 labels_N, both on the device."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The training images once, as they are, in batches of 128: a new order each time."""
+        self._passes += 1
+        return self.batches("train", 128, shuffle_seed=0, epoch=self._passes - 1)
 
     def batches(
         self,
@@ -138,4 +168,6 @@ class ImageData(ABC):
             device = images_NCHW.device
             scale_C11, shift_C11 = scale_C11.to(device), shift_C11.to(device)
             floats_NCHW = images_NCHW.to(torch.float32, memory_format=memory_format)
+            if self._label_of_K is not None:
+                labels_N = self._label_of_K.to(device)[labels_N]
             yield floats_NCHW.mul_(scale_C11).add_(shift_C11), labels_N

@@ -25,7 +25,7 @@ from .walk import NodeRecord, Walk
 BATCH = 2  # one image is special to some networks and to torch.export
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """A network's channel map, and the graph it was read from.
 
@@ -38,6 +38,9 @@ class Trace:
     map: ChannelMap
     records: tuple[NodeRecord, ...]
     taps: Mapping[str, Tap]
+
+    def __repr__(self) -> str:
+        return f"Trace of {len(self.records)} tensors, {len(self.map.groups)} groups of channels"
 
 
 def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:

@@ -136,6 +136,7 @@ class Job:
         arch: needed for a file only if that does not say it.
         like: a file whose network is trained from random weights, with the widths it has there.
         teacher: a file whose answers are learnt too.
+        teacher_arch: its arch, where that is neither said by the file nor the one of the network.
         recalibration: training batches to re-estimate batch norms on; 0 leaves them.
         max_drop: points of accuracy that may be lost at once, where that and no budget says what leaves.
         pruning: what leaves, where something does.
@@ -150,6 +151,7 @@ class Job:
     num_classes: int | None = None
     like: Path | None = None
     teacher: Path | None = None
+    teacher_arch: str | None = None
     recalibration: int = 20
     max_drop: float | None = None
     pruning: Pruning | None = None
@@ -183,6 +185,7 @@ class Job:
             "start": plain(self.start),
             "like": plain(self.like),
             "teacher": plain(self.teacher),
+            "teacher_arch": self.teacher_arch,
             "num_classes": network.num_classes,
             "recalibration": self.recalibration,
             "recipe": self.recipe,
@@ -214,7 +217,9 @@ class Job:
                 pruning=Pruning.of_settings(known) if "method" in known else None,
                 **{name: known[name] for name in ("command", "arch", "num_classes")},
                 **{name: _path(known[name]) for name in ("start", "like", "teacher")},
-                **{name: known[name] for name in ("recalibration", "recipe") if name in known},
+                **{
+                    name: known[name] for name in ("recalibration", "recipe", "teacher_arch") if name in known
+                },
             )
         except (AttributeError, KeyError, TypeError, ValueError, schema.WrongValue) as error:
             raise TrainingError(f"{run.folder}/config.json describes no run of prune: {error}") from error

@@ -1,7 +1,9 @@
 """A job with everything at hand: found, opened and checked before anything is written."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from ...archs.errors import ArchError
 from ..data import ImageData
 from ..devices import resolve_device
 from ..errors import DataError, TrainingError
@@ -9,8 +11,9 @@ from ..graph.trace import Trace
 from ..narrowing.chooser import Chooser
 from ..narrowing.pruning import apart, wants_apart
 from ..network.fresh import fresh_like
+from ..network.matching import answering
 from ..network.network import Network, load_network
-from ..network.sources import check_match, random_network
+from ..network.sources import random_network
 from ..schedules import Ready
 from ..training.config import TrainConfig
 from .job import Job, Pruning
@@ -25,6 +28,7 @@ class Prepared:
             where they are to get unequal widths.
         data: the images; None where nothing is trained or measured.
         schedule: ready to act on this network, where something leaves.
+        skipped: why nothing is measured, where the network was measured once and its images are not there.
     """
 
     job: Job
@@ -32,6 +36,7 @@ class Prepared:
     data: ImageData | None
     teacher: Network | None = None
     schedule: Ready | None = None
+    skipped: str = ""
 
     @property
     def images(self) -> ImageData:
@@ -53,12 +58,12 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
         AllocationError: what is to leave cannot, or is nothing.
     """
     trains = isinstance(job.config, TrainConfig)
-    network, data = _start(job, network)
+    network, data, skipped = _start(job, network)
     teacher = None
     if job.teacher is not None:
-        teacher = load_network(job.teacher, input_size=job.images.image_size)
+        teacher = _teacher(job, job.teacher, network)
         assert data is not None
-        check_match(teacher, data)
+        teacher = answering(teacher, data, by_position=job.images.classes_by_position)
     for loaded in filter(None, (network, teacher)) if trains else ():
         _require_finite(loaded)
     if job.pruning is None:
@@ -66,7 +71,8 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
     network.model.to(resolve_device(job.config.device))
     chooser = _chooser(job, job.pruning, network, data, traced)
     config = job.config if isinstance(job.config, TrainConfig) else None
-    return Prepared(job, chooser.network, data, teacher, job.pruning.schedule.ready(chooser, config, data))
+    schedule = job.pruning.schedule.ready(chooser, config, data)
+    return Prepared(job, chooser.network, data, teacher, schedule, skipped)
 
 
 def _chooser(
@@ -87,11 +93,11 @@ def _chooser(
     return replace(chooser, network=apart(network), known=None)
 
 
-def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None]:
-    """The network, and the images that go with it."""
+def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None, str]:
+    """The network, and the images that go with it, or why there are none."""
     seed, size = job.config.seed, job.images.image_size
     if network is None and job.start is None and job.like is None:
-        return random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed)
+        return *random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed), ""
     if job.like is not None:
         network = load_network(job.like, job.arch, input_size=size)
         if job.num_classes not in (None, network.num_classes):
@@ -103,21 +109,38 @@ def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None
     if network is None:
         assert job.start is not None
         network = load_network(job.start, job.arch, input_size=size)
-    return network, job.images.open(network) if _needs_images(job, network) else None
+    if _needs_images(job, network) or job.images.named:
+        return network, job.images.open(network), ""
+    if not job.images.named_for(network):
+        return network, None, ""
+    try:
+        return network, job.images.open(network), ""
+    except DataError as error:  # where it was measured once is a hint, and nothing that is needed
+        return network, None, str(error)
+
+
+def _teacher(job: Job, path: Path, network: Network) -> Network:
+    """The network that teaches this one."""
+    try:
+        return load_network(path, job.teacher_arch, input_size=job.images.image_size, beside=network)
+    except ArchError as error:  # `arch` is the pupil's
+        raise ArchError(str(error).replace("`arch`", "`teacher_arch`")) from error
 
 
 def _needs_images(job: Job, network: Network) -> bool:
-    """Trains it, does somebody say what it can be measured on, or can nothing be chosen without?
+    """Does it train, or can nothing be chosen, or weights be solved for, without?
 
     Raises:
         DataError: weights are to be solved for on images, and nobody says which.
     """
-    if isinstance(job.config, TrainConfig) or job.images.named_for(network):
+    if isinstance(job.config, TrainConfig):
         return True
     assert job.pruning is not None
     if job.pruning.transfer.calibration or job.max_drop is not None:
-        who = "compensate" if job.max_drop is None else "max_drop"
-        raise DataError(f"`{who}` looks at training images; say which with `dataset` or `data_dir`")
+        if not job.images.named_for(network):
+            who = "compensate" if job.max_drop is None else "max_drop"
+            raise DataError(f"`{who}` looks at training images; say which with `dataset` or `data_dir`")
+        return True
     return job.pruning.allocation.needs_scores and job.pruning.scoring.needs_images
 
 

@@ -17,11 +17,11 @@ from .latency import Latency, measure
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One network: what it can do, what it costs; `latency` has one entry per batch size."""
+    """One network: what it can do, if that was measured, and what it costs; `latency`: one per batch size."""
 
     path: Path
     arch: str
-    accuracy: Accuracy
+    accuracy: Accuracy | None
     cost: Cost
     bytes: int
     latency: Sequence[Latency] = ()
@@ -39,13 +39,15 @@ def measure_networks(
 
     Args:
         networks: by the file they come from; the first is the base that speed-ups are relative to.
-        images: per file, what to test it on.
+        images: per file, what to test it on; empty where no accuracy is wanted.
         latency: batch sizes to time; none for no timing.
     """
     results: dict[Path, Measured] = {}
     for path, network in networks.items():
         model = network.model.to(device)
-        accuracy = yield from evaluating(model, images[path], batch_size=batch_size, device=device)
+        accuracy = None
+        if path in images:
+            accuracy = yield from evaluating(model, images[path], batch_size=batch_size, device=device)
         cost = count(trace(model, network.input_size).map)
         results[path] = Measured(path, network.arch, accuracy, cost, path.stat().st_size)
     if latency:

@@ -1,14 +1,14 @@
 """How well a network does on the images of a data set."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...weights.errors import first_line
-from ..data.base import DataInfo, ImageData
+from ..data.base import Batch, DataInfo, ImageData
 from ..errors import DataError
 from ..events import Accuracy, Tested, unwatched
 from ..modules.eval_mode import eval_mode
@@ -77,16 +77,53 @@ def evaluating(
             sums_4 += _batch_sums(model, images_NCHW, labels_N, precision == "bf16", with_top5)
             tested += len(labels_N)
             yield Tested(done=min(tested * processes(), total), images=total)
-    loss, top1, top5, images = add_up(sums_4).tolist()
+    none = f"data set '{data.info.name}' has no images in '{split}' to evaluate on"
+    return _accuracy(add_up(sums_4), with_top5, none, begin)
+
+
+def evaluating_on(
+    model: nn.Module, batches: Iterable[Batch], num_classes: int, *, total: int = 0
+) -> Generator[Tested, None, Accuracy]:
+    """As `evaluating`, on whatever batches there are, on the model's device.
+
+    Args:
+        batches: (images_NCHW, labels_N).
+        num_classes: that the model tells apart.
+        total: how many batches there are, if that is known.
+
+    Raises:
+        DataError: there are no images, or images without labels.
+    """
+    begin = time.perf_counter()
+    with_top5 = num_classes >= TOP5_FROM_CLASSES
+    sums_4 = torch.zeros(4, dtype=torch.float64)
+    with eval_mode(model):
+        for done, (images_NCHW, labels_N) in enumerate(batches, 1):
+            if len(labels_N) != len(images_NCHW):
+                raise DataError(
+                    f"a batch has {len(images_NCHW)} images and {len(labels_N)} labels; to evaluate, give "
+                    "(images_NCHW, labels_N)"
+                )
+            sums_4 += _batch_sums(model, images_NCHW, labels_N, False, with_top5).cpu()
+            yield Tested(done=done, images=total)
+    return _accuracy(sums_4, with_top5, "there are no images to evaluate on", begin)
+
+
+def _accuracy(sums_4: Tensor, with_top5: bool, without: str, begin: float) -> Accuracy:
+    """Means of summed loss, top-1 hits, top-5 hits and images.
+
+    Raises:
+        DataError: of no images.
+    """
+    loss, top1, top5, images = sums_4.tolist()
     if not images:
-        raise DataError(f"data set '{data.info.name}' has no images in '{split}' to evaluate on")
-    seconds = time.perf_counter() - begin
+        raise DataError(without)
     return Accuracy(
         top1=100 * top1 / images,
         top5=100 * top5 / images if with_top5 else None,
         loss=loss / images,
         images=int(images),
-        seconds=seconds,
+        seconds=time.perf_counter() - begin,
     )
 
 

@@ -106,7 +106,8 @@ def _set_widths(module: nn.Module, full: torch.Size) -> None:
 
 def _drop_folded(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]) -> None:
     """Replace each BN whose keys are all absent, and whose conv has a bias in the file, by nothing."""
-    pairs = {f"{name}.bn": f"{name}.conv" for name, m in model.named_modules() if _is_pair(m)} | dict(folded)
+    units = [f"{name}." if name else "" for name, module in model.named_modules() if _is_pair(module)]
+    pairs = {f"{unit}bn": f"{unit}conv" for unit in units} | dict(folded)
     for bn_name, conv_name in pairs.items():
         bn = model.get_submodule(bn_name)
         own = [*bn.named_parameters(recurse=False), *bn.named_buffers(recurse=False)]

@@ -76,7 +76,7 @@ class Chooser:
         Raises:
             AllocationError, CriterionError, WeightsError: as `check`.
         """
-        return forecast_on(self.network, self.wanted, self.seen.traced.map, self.before)
+        return forecast_on(self.network, self.wanted, self.seen, self.before)
 
     def check(self) -> None:
         """Refuse what cannot be met by any scores, before the scoring, which may take long.

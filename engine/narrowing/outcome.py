@@ -18,7 +18,7 @@ from .thin import Thin
 AIMS = ("target", "masked")  # facts that are MACs, and stand with them in a report
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Outcome:
     """A narrow network and how it was arrived at, whatever the method.
 
@@ -37,6 +37,7 @@ class Outcome:
         removed: the channel ids that left.
         accuracies: what was measured, stage by stage.
         facts: what this method alone knows, plain values only.
+        parameters: of the full network, by name, where an optimizer of it is to be carried over.
         path: where a run has written the network; None where it is yet to be saved.
     """
 
@@ -55,7 +56,17 @@ class Outcome:
     removed: frozenset[int]
     accuracies: Mapping[str, Accuracy] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
     path: Path | None = None
+
+    def __repr__(self) -> str:
+        before, after = self.before, self.after
+        macs, params = (1 - after.macs / before.macs, 1 - after.params / before.params)
+        return (
+            f"Outcome {self.network.arch or 'without arch'}, residual {self.residual}\n"
+            f"  MACs   {before.macs:,} -> {after.macs:,} ({-macs:+.1%})\n"
+            f"  params {before.params:,} -> {after.params:,} ({-params:+.1%})"
+        )
 
     @property
     def model(self) -> nn.Module:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
-from ..graph.residual import parted, passing_shortcuts, view
+from ..graph.residual import View, parted, passing_shortcuts, view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
 from ..selection.allocation import Allocation, Prunable
 from ..selection.selection import Scores, Selection, equal_scores
+from .narrowing import left_alone, narrow_as_planned
 from .outcome import Outcome, outcome_of
 from .thin import cut_proven
 
@@ -124,14 +125,16 @@ class Forecast:
 
     Attributes:
         selection: one choice of the right size.
-        map: of the network as it looks under the residual mode.
+        map: of the network as it looks under the residual mode, what its code holds on to pinned.
         before, after: what one image costs.
+        notes: what had to be pinned.
     """
 
     selection: Selection
     map: ChannelMap
     before: Cost
     after: Cost
+    notes: tuple[str, ...] = ()
 
 
 def forecast(network: Network, allocation: Allocation, traced: Trace | None = None) -> Forecast:
@@ -142,11 +145,20 @@ def forecast(network: Network, allocation: Allocation, traced: Trace | None = No
     """
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.input_size, allocation.residual).traced.map
+    seen = view(network.model, traced, network.input_size, allocation.residual)
     return forecast_on(network, allocation, seen, count(traced.map))
 
 
-def forecast_on(network: Network, allocation: Allocation, seen: ChannelMap, before: Cost) -> Forecast:
-    """As `forecast`, where the network's channels under the residual mode are known already."""
-    selection = allocation.select(prunable(network, seen), equal_scores(seen))
-    return Forecast(selection, seen, before, count(seen, selection.removed))
+def forecast_on(network: Network, allocation: Allocation, seen: View, before: Cost) -> Forecast:
+    """As `forecast`, where it is known already how the network looks under the residual mode.
+
+    As much is cut as will be: only then it shows where a network's code holds on to a number of channels.
+    """
+    channel_map = seen.traced.map
+    choice = choice_of(network, allocation, equal_scores(channel_map), channel_map)
+    if network.is_built_in:
+        removed = choice(channel_map)
+        return Forecast(choice.selection, channel_map, before, count(channel_map, removed))
+    cut = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)
+    selection = replace(choice.selection, removed=cut.removed)
+    return Forecast(selection, cut.map, before, count(cut.map, cut.removed), left_alone(cut.misfits))

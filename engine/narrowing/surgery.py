@@ -21,7 +21,7 @@ def narrow(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterab
         New tensors throughout, in the same order; index tensors that the removal touches are appended.
     """
     gone = channel_map.removal_mask(removed)
-    cut = {name: _cut(tensor, name, channel_map, gone) for name, tensor in state.items()}
+    cut = {name: cut_tensor(tensor, name, channel_map, gone) for name, tensor in state.items()}
     for index in channel_map.indices:
         if gone[index.own_ids].any() or gone[index.target_ids].any():
             cut[index.name] = torch.from_numpy(_renumbered(index, gone))
@@ -46,7 +46,8 @@ def mask(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterable
     return masked
 
 
-def _cut(tensor: Tensor, name: str, channel_map: ChannelMap, gone: np.ndarray) -> Tensor:
+def cut_tensor(tensor: Tensor, name: str, channel_map: ChannelMap, gone: np.ndarray) -> Tensor:
+    """A tensor of the shape of `name` without the channels that a removal mask says are gone; a copy."""
     for axis in channel_map.axes_of(name):
         kept = np.flatnonzero(~gone[axis.ids])
         if len(kept) < len(axis.ids):

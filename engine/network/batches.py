@@ -11,8 +11,8 @@ from ..data import ImageData
 from ..data.base import Batch
 from ..devices import first_weight
 from ..errors import DataError
+from .matching import matched
 from .network import Network
-from .sources import check_match
 
 Images = ImageData | Tensor | Iterable[Tensor | tuple[Tensor, Tensor]]
 
@@ -38,8 +38,8 @@ def batches_of(
     """
     like = first_weight(network.model)
     if isinstance(images, ImageData):
-        check_match(network, images)
-        batches = images.batches("train", batch_size, device=like.device, shuffle_seed=seed, limit=limit)
+        data = matched(network, images)
+        batches = data.batches("train", batch_size, device=like.device, shuffle_seed=seed, limit=limit)
     else:
         chunks = images.split(batch_size) if isinstance(images, Tensor) and images.dim() == 4 else images
         batches = (_batch(item, network) for item in islice(chunks, limit))

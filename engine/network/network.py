@@ -24,31 +24,13 @@ from ..modules.blank import without_initialisation
 from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
+from .normalization import NORMALIZATION_OF_STYLE
 from .recognition import recognise
 
-IMAGENET_NORMALIZATION = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-_HRANK_CIFAR = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.2010]}
-_FPGM_CIFAR = {
-    "mean": [125.3 / 255, 123.0 / 255, 113.9 / 255],
-    "std": [63.0 / 255, 62.1 / 255, 66.7 / 255],
-}
 LARGEST_BELIEVED = 1024  # pixels a side
-# Checkpoints in these styles carry no word on it, but were all trained with this normalisation.
-NORMALIZATION_OF_STYLE = {
-    "akamaster": IMAGENET_NORMALIZATION,
-    "torchvision": IMAGENET_NORMALIZATION,
-    "hrank-resnet": _HRANK_CIFAR,
-    "hrank-vgg": _HRANK_CIFAR,
-    "hrank-densenet": _HRANK_CIFAR,
-    "hrank-googlenet": _HRANK_CIFAR,
-    "hrank-mobilenet": IMAGENET_NORMALIZATION,
-    "hrank-mobilenet-v2": IMAGENET_NORMALIZATION,
-    "fpgm-resnet": _FPGM_CIFAR,
-    "fpgm-vgg": _HRANK_CIFAR,
-}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A model and the facts a file keeps about it.
 
@@ -58,7 +40,8 @@ class Network:
         normalization: `mean` and `std` per channel that its images are normalised with, or None when unknown.
         class_names: in the order of the logits, or empty.
         folded: BN name -> conv it was folded into.
-        accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, ...
+        accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, and `data_dir`, where
+            the images were then.
         history: how it came about, oldest step first.
         origin: in words, where the weights come from.
         sha256: of the file they were loaded from; the parent of the next step of the history.
@@ -86,8 +69,18 @@ class Network:
         return self._built_in.block_of(layer_name) if self._built_in else None
 
     @property
+    def is_built_in(self) -> bool:
+        """Is it of an arch of ours, whose code follows its channels wherever they go?"""
+        return self._built_in is not None
+
+    @property
     def _built_in(self) -> registry.Arch | None:
         return registry.get(self.arch) if self.arch and ":" not in self.arch else None
+
+    def __repr__(self) -> str:
+        from .words import described
+
+        return described(self)
 
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
@@ -121,24 +114,33 @@ def new_network(
 
 
 def load_network(
-    path: str | Path, arch_name: str | None = None, *, input_size: tuple[int, ...] | int | None = None
+    path: str | Path,
+    arch_name: str | None = None,
+    *,
+    input_size: tuple[int, ...] | int | None = None,
+    beside: Network | None = None,
 ) -> Network:
     """Rebuild the network in a weight file: `load_network(path)` alone is enough for files of ours.
 
     Args:
         arch_name: needed only for files that do not say it and whose names are not recognised.
         input_size: (C, H, W), or the side of its square images; needed for archs that do not say it.
+        beside: a network that this one will work with: its arch, trusted already, is taken where the file
+            names the same, or names none and is of no arch of ours; and the size of its images, likewise.
     Raises:
         WeightsError: the file cannot be read.
         FitError: it does not go with the arch.
         ArchError: no such arch.
     """
     weight_file = formats.read_any(path)
+    if arch_name is None and beside is not None and _is_of(weight_file, beside.arch):
+        arch_name = beside.arch
     weight_file, style = _in_our_names(weight_file, arch_name)
     arch = registry.get(_arch_name(weight_file, arch_name, path))
     meta, history = weight_file.meta, history_of(weight_file.meta, str(path))
     num_classes = meta.get("num_classes") or arch.num_classes or _widest_last(weight_file)
-    size = _input_size(arch, input_size or _believable(meta.get("input_size"), path))
+    size = input_size or _believable(meta.get("input_size"), path) or arch.input_size
+    size = _input_size(arch, beside.input_size if size is None and beside else size)
     folded = meta.get("folded") or {}
     with without_initialisation():
         model = arch.build(num_classes)
@@ -240,6 +242,15 @@ def _arch_name(weight_file: WeightFile, given: str | None, path: str | Path) -> 
     return found[0]
 
 
+def _is_of(weight_file: WeightFile, arch_name: str) -> bool:
+    """Does the file name this arch, or none where none of ours is recognised?"""
+    stored = weight_file.meta.get("arch")
+    if stored is not None:
+        return stored == arch_name
+    renamed, _ = _in_our_names(weight_file, None)
+    return len(recognise(renamed.tensors)) != 1
+
+
 def _deps(conv_order: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """The width of every convolution in ResRep's order, where that says what the network is.
 
@@ -270,7 +281,7 @@ def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tup
         return (channels, given, given)
     size = given or arch.input_size
     if size is None:
-        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give `image_size`")
+        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give `input_size`")
     return tuple(size)
 
 

@@ -1,6 +1,6 @@
 """Which network and which images a command works on, where the user left something unsaid."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from ..data import ImageData, open_data
 from ..errors import DataError, EngineError
 from ..processes.distributed import first_of_machine_goes_first
 from ..runs.runs import newest_base
+from .matching import matched
 from .network import Network, load_network, new_network
 
 DEFAULT_DATASET = "digits"
@@ -17,43 +18,73 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Images:
-    """How a user describes images; see `engine.data.open_data`."""
+    """How a user describes images; see `engine.data.open_data`, and `matching` for `classes_by_position`."""
 
     dataset: str | None = None
     data_dir: Path | None = None
     image_size: int | None = None
     download: bool = False
     workers: int = 0
+    classes_by_position: bool = False
 
     def name_for(self, network: Network | None = None) -> str:
         """The data set: the one named, a folder's, the one the network was last measured on, or `digits`."""
         measured_on = (network.accuracy or {}).get("dataset") if network else None
         return self.dataset or ("imagefolder" if self.data_dir else None) or measured_on or DEFAULT_DATASET
 
+    @property
+    def named(self) -> bool:
+        """Does the user say which images?"""
+        return bool(self.dataset or self.data_dir)
+
     def named_for(self, network: Network) -> bool:
         """Does the user, or else the network, say on which images it can be measured?"""
-        return bool(self.dataset or self.data_dir or (network.accuracy or {}).get("dataset"))
+        return self.named or bool((network.accuracy or {}).get("dataset"))
+
+    def remembered(self, network: Network) -> "Images":
+        """These images; what is left unsaid is as the network was last measured, as far as it is there."""
+        known = network.accuracy or {}
+        folder = known.get("data_dir")
+        if self.data_dir or self.dataset not in (None, known.get("dataset")) or not isinstance(folder, str):
+            return replace(self, dataset=self.name_for(network))
+        if not Path(folder).is_dir():
+            return replace(self, dataset=self.name_for(network))
+        size = self.image_size or network.input_size[-1]
+        return replace(self, dataset=self.name_for(network), data_dir=Path(folder), image_size=size)
 
     def open(self, network: Network | None = None) -> ImageData:
-        """Open the images, normalised as the network wants them, and check that the two go together.
+        """Open the images, normalised and with their classes in order as the network wants them.
 
         Raises:
-            DataError: no such images, or of another size or number of classes than the network's.
+            DataError: no such images, or of another size or other classes than the network's.
         """
-        wanted = (network.normalization or {}) if network else {}
+        if network is None:
+            return self._opened({})
+        if network.sha256 is not None and not self.named_for(network):
+            raise DataError(
+                f"nothing says which images '{network.origin}' is for; say so with `dataset` or `data_dir`"
+            )
+        try:
+            data = self.remembered(network)._opened(network.normalization or {})
+        except DataError as error:
+            folder = (network.accuracy or {}).get("data_dir")
+            if self.data_dir or not folder or Path(str(folder)).is_dir():
+                raise
+            last = f"'{network.origin}' was last measured in '{folder}', which is not there"
+            raise DataError(f"{error}; {last}") from error
+        return matched(network, data, by_position=self.classes_by_position)
+
+    def _opened(self, normalization: Mapping[str, list[float]]) -> ImageData:
         with first_of_machine_goes_first():
-            data = open_data(
-                self.name_for(network),
+            return open_data(
+                self.name_for(),
                 self.data_dir,
                 image_size=self.image_size,
-                mean=wanted.get("mean"),
-                std=wanted.get("std"),
+                mean=normalization.get("mean"),
+                std=normalization.get("std"),
                 download=self.download,
                 workers=self.workers,
             )
-        if network is not None:
-            check_match(network, data)
-        return data
 
     def open_for_all(self, networks: Sequence[Network]) -> list[ImageData]:
         """Open the same images for several networks, once per normalisation: those the first is meant for.
@@ -61,42 +92,16 @@ class Images:
         Raises:
             DataError: as `open`, for the first network that the images do not go with.
         """
-        shared = replace(self, dataset=self.name_for(networks[0]))
+        shared = self.remembered(networks[0]) if self.named_for(networks[0]) else self
         opened: dict[str, ImageData] = {}
         chosen: list[ImageData] = []
         for network in networks:
             normalization = repr(network.normalization)
             if normalization not in opened:
                 opened[normalization] = shared.open(network)
-            check_match(network, opened[normalization])
-            chosen.append(opened[normalization])
+            data = opened[normalization]
+            chosen.append(matched(network, data, by_position=self.classes_by_position))
         return chosen
-
-
-def check_match(network: Network, data: ImageData) -> None:
-    """Make sure that images and classes are those the network was made for.
-
-    Raises:
-        DataError: names both sizes, or both numbers of classes.
-    """
-    info = data.info
-    if tuple(info.input_size) != tuple(network.input_size):
-        have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))
-        bare = network.sha256 is not None and not network.history  # its arch's size was taken for its own
-        advice = (
-            f"say with `image_size` {info.input_size[-1]} that it is for these, or choose others"
-            if bare and info.input_size[0] == network.input_size[0]
-            else "choose other images"
-        )
-        raise DataError(
-            f"images of '{info.name}' are {have}, '{network.origin}' takes {want}; {advice} with `dataset` "
-            f"and `data_dir`, or resize a folder of images with `image_size` {network.input_size[-1]}"
-        )
-    if info.num_classes != network.num_classes:
-        raise DataError(
-            f"'{info.name}' has {info.num_classes} classes, '{network.origin}' tells {network.num_classes} "
-            "apart; choose the images it was made for with `dataset` and `data_dir`"
-        )
 
 
 def random_network(
@@ -110,7 +115,10 @@ def random_network(
         DataError: no such images, or of another number of classes or another size than asked for.
     """
     if arch is None:
-        raise EngineError("a network with random weights needs the name of its arch; give `arch`")
+        raise EngineError(
+            "a network with random weights needs the name of its arch; give `arch`, one of "
+            f"{', '.join(registry.names())}; or torchvision:NAME, or package.module:factory"
+        )
     data = images.open()
     info = data.info
     if num_classes not in (None, info.num_classes):
@@ -118,8 +126,7 @@ def random_network(
             f"`num_classes` {num_classes}, but '{info.name}' has {info.num_classes}; leave that out"
         )
     network = new_network(arch, num_classes=info.num_classes, input_size=info.input_size, seed=seed)
-    check_match(network, data)
-    return network, data
+    return network, matched(network, data)
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,9 @@ def find_network(
     base = newest_base(RUNS, name, images.name_for())
     if base is not None:
         return Source(
-            load_network(base), f"{base}, the newest base of {name} on {images.name_for()}", trained=True
+            load_network(base, name),
+            f"{base}, the newest base of {name} on {images.name_for()}",
+            trained=True,
         )
     info = images.open().info
     made_for = registry.get(arch).input_size

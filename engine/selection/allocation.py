@@ -162,8 +162,10 @@ class GroupAllocation(Allocation):
         """
         groups = prunable_groups(network.map, self.residual, self.skip)
         if not groups:
+            more = prunable_groups(network.map, "coupled", self.skip) if self.residual == "internal" else ()
             raise AllocationError(
                 "nothing may leave: every group is pinned, skipped, or part of a residual stream"
+                + (f"; with `residual` coupled, channels of {len(more)} groups may" if more else "")
             )
         return groups
 

@@ -17,7 +17,7 @@ from ..graph.channels import ChannelMap, Group
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Kept channels, by position within each group.
 
@@ -30,6 +30,13 @@ class Plan:
     arch: str
     residual: str
     groups: Mapping[str, tuple[int, ...]]
+
+    def __repr__(self) -> str:
+        kept = sum(map(len, self.groups.values()))
+        arch = self.arch or "a network without arch"
+        return (
+            f"Plan for {arch}, residual {self.residual}: {kept:,} channels of {len(self.groups)} groups stay"
+        )
 
 
 def plan_of(channel_map: ChannelMap, removed: Iterable[int], *, arch: str, residual: str) -> Plan:

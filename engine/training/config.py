@@ -22,8 +22,8 @@ class TrainConfig:
             training.
         label_smoothing: share of the target spread over all classes.
         decay_rule: `all` or `resrep`; see `optimizer.build_sgd`.
-        precision: `auto`, `fp32` or `bf16`; `auto` measures which is faster.
-        channels_last: memory layout; None measures which is faster.
+        precision: `auto`, `fp32` or `bf16`; `auto` takes bf16 where the device has instructions for it.
+        channels_last: memory layout; None takes channels last with bf16.
         augment: flip, crop and the like, as the data set does it.
         sync_bn: batch norms take their statistics over the batches of all processes.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

@@ -43,10 +43,10 @@ def train(
     """Train `model` in place, test it after every epoch, and keep the whole course in `run`'s folder.
 
     An epoch is a function of the state before it, the seed and its number. So the same seed gives the same
-    weights (on a CPU, with the same number of threads), and resuming ends with the very weights of a run that
-    was never interrupted. What `config` leaves to measurement, precision and memory layout, is measured once
-    and then kept; fix both where separate runs must agree. The global random state is seeded while this runs,
-    and restored when it ends or is closed.
+    weights (on the same device, on a CPU with the same number of threads), and resuming ends with the very
+    weights of a run that was never interrupted. What `config` leaves open, precision and memory layout, is
+    chosen by rule and then kept; fix both where runs on several machines are to agree. The global random
+    state is seeded while this runs, and restored when it ends or is closed.
 
     With several processes (see `engine.processes.distributed`) each calls this, with the same weights. Each
     trains on its share of every batch, the first writes the files, and all get the same events but for their

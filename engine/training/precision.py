@@ -1,21 +1,16 @@
-"""Number format and memory layout for training: chosen by timing the real network on a real batch."""
+"""Number format and memory layout for training: chosen by rule, so that the same run computes the same."""
 
 import copy
-import statistics
-import time
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..devices import synchronize
-
 PRECISIONS = ("auto", "fp32", "bf16")
 
-GAIN = 1.1  # a faster way must win by this factor, or timing noise would choose how a run computes
-ROUNDS = 3
-PROBE_IMAGES = 32  # enough to rank the ways on a CPU; a GPU is only honest at the full batch
+NATIVE_BF16 = 8  # major compute capability from which a GPU multiplies bfloat16 at full speed
+PROBE_IMAGES = 2  # a batch norm wants more than one
 
 
 @dataclass(frozen=True)
@@ -48,63 +43,40 @@ def choose_precision(
     precision: str = "auto",
     channels_last: bool | None = None,
 ) -> Precision:
-    """Settle what is left open (`auto`, None) by timing; with nothing open, nothing is run.
+    """Settle what is left open (`auto`, None): by the device and what the network can do, by no clock.
 
-    Runs copies of `model` side by side, forwards and backwards; parameters, buffers and random
-    state stay untouched. float32 in the ordinary layout stays unless something else is at least 10 % faster.
+    bfloat16 where the device multiplies it natively and the network runs in it, else float32; channels last
+    together with bfloat16, where it is faster for every network that was timed, else the plain layout.
     """
-    plainest_first = [
-        Precision(bf16, last)
-        for bf16 in ([False, True] if precision == "auto" else [precision == "bf16"])
-        for last in ([False, True] if channels_last is None else [channels_last])
-    ]
-    if len(plainest_first) == 1:
-        return plainest_first[0]
-    seconds = time_ways(model, images_NCHW, labels_N, plainest_first)
-    fastest = min(seconds, key=seconds.__getitem__)
-    plain = plainest_first[0]
-    return fastest if seconds[plain] > GAIN * seconds[fastest] else plain
+    bf16 = precision == "bf16"
+    if precision == "auto":
+        bf16 = multiplies_bf16(images_NCHW.device) and _runs(
+            model, images_NCHW, labels_N, Precision(bf16=True)
+        )
+    return Precision(bf16, bf16 if channels_last is None else channels_last)
 
 
-def time_ways(
-    model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, ways: list[Precision]
-) -> dict[Precision, float]:
-    """Median seconds of a forward and backward pass in each way; ways the network cannot run in are left out.
+def multiplies_bf16(device: torch.device) -> bool:
+    """Has the device instructions for matrices of bfloat16?"""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= NATIVE_BF16
+    has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # not in every version of torch
+    return device.type == "cpu" and has_tiles is not None and bool(has_tiles())
 
-    The rounds are interleaved, so that a change in the machine's load meets all of them.
-    """
+
+def _runs(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, way: Precision) -> bool:
+    """Can a copy of the network go forwards and backwards this way? Nothing of it stays."""
+    images_NCHW, labels_N = images_NCHW[:PROBE_IMAGES], labels_N[:PROBE_IMAGES]
     device = images_NCHW.device
-    if device.type == "cpu":
-        images_NCHW, labels_N = images_NCHW[:PROBE_IMAGES], labels_N[:PROBE_IMAGES]
-    timings: dict[Precision, list[float]] = {}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        copies = {}
-        for way in ways:
-            probe = copy.deepcopy(model).train().to(memory_format=way.memory_format)
-            try:
-                _pass(probe, images_NCHW, labels_N, way)  # warm-up, and the proof that it can
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
-                if way == ways[0]:
-                    raise
-                continue
-            copies[way] = probe
-        for _ in range(ROUNDS):
-            for way, probe in copies.items():
-                timings.setdefault(way, []).append(_pass(probe, images_NCHW, labels_N, way))
-    return {way: statistics.median(seconds) for way, seconds in timings.items()}
-
-
-def _pass(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor, way: Precision) -> float:
-    """Seconds of one forward and backward pass."""
-    device = images_NCHW.device
-    synchronize(device)
-    begin = time.perf_counter()
-    with way.autocast(device):
-        outputs = model(images_NCHW.contiguous(memory_format=way.memory_format))
-    logits_NK = outputs if isinstance(outputs, Tensor) else outputs[0]
-    F.cross_entropy(logits_NK.float(), labels_N).backward()
-    model.zero_grad(set_to_none=True)
-    synchronize(device)
-    return time.perf_counter() - begin
+        probe = copy.deepcopy(model).train().to(memory_format=way.memory_format)
+        try:
+            with way.autocast(device):
+                outputs = probe(images_NCHW.contiguous(memory_format=way.memory_format))
+            logits_NK = outputs if isinstance(outputs, Tensor) else outputs[0]
+            F.cross_entropy(logits_NK.float(), labels_N).backward()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            return False
+    return True

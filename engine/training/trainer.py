@@ -81,6 +81,7 @@ class Trainer:
             device=str(self.device),
             precision=self.precision.name,
             channels_last=self.precision.channels_last,
+            distilled=self.learner.teacher is not None,
         )
         if not resume:
             self.run.begin_log(started)

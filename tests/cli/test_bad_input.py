@@ -268,6 +268,20 @@ def test_images_that_do_not_go_with_the_network(command: str, refused, file: Pat
     assert line.endswith("--image-size 16")
 
 
+@pytest.mark.parametrize("command", ["rank", "prune", "finetune", "evaluate"])
+def test_images_of_other_classes(command: str, refused, prune, file: Path, tmp_path: Path):
+    foreign = images_in(tmp_path / "foreign", side=16, classes=10)
+    for split in ("train", "test"):
+        for digit in range(1, 10):
+            (foreign / split / f"class{digit}").rename(foreign / split / f"{digit}")
+    line = refused(command, file, "--data-dir", foreign)
+    assert f"'imagefolder' and '{file}' have other classes: only the images have 'class0'" in line
+    assert "only the network has '0'" in line
+    assert "--classes-by-position" in line
+    if command == "evaluate":
+        assert prune(command, file, "--data-dir", foreign, "--classes-by-position").code == 0
+
+
 def test_a_bare_file_of_an_unsaid_image_size(prune, refused, file: Path):
     assert prune("convert", file, "bare.pth").code == 0
     line = refused("evaluate", "bare.pth", "--dataset", "digits")

@@ -131,14 +131,6 @@ def folder(prune, file: Path) -> Callable[..., Any]:
     return prune
 
 
-@pytest.fixture
-def one_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no measurement decide how weights lie in memory: it may come out otherwise the next time."""
-    from prune.engine.training import precision
-
-    monkeypatch.setattr(precision, "time_ways", lambda *given: dict.fromkeys(given[-1], 1.0))
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_options(name: str):
     command = commands()[name]
@@ -176,7 +168,6 @@ def test_error_lines(folder, tmp_path: Path):
     hold("errors", found)
 
 
-@pytest.mark.usefixtures("one_layout")
 def test_settings_of_runs_and_same_numbers_from_the_same_seed(folder, tmp_path: Path):
     """Every kind of run writes down the same settings, and twice the same networks, bit by bit."""
     settings, results = {}, {}

@@ -1,6 +1,7 @@
 """The Python interface, as its users call it."""
 
 import json
+from dataclasses import replace
 
 import prune
 import pytest
@@ -89,8 +90,6 @@ def test_images_may_come_in_any_form(net, loader):
 
 
 def test_a_data_set_goes_wherever_images_go(resnet):
-    from dataclasses import replace
-
     net = replace(resnet, input_size=(3, 16, 16))
     data = prune.images("digits", network=net)
     thin = prune.prune(net, prune.plan(net, prune.rank(net, "taylor", images=data, limit=1), flops=0.5))
@@ -232,14 +231,114 @@ def test_scores_that_nothing_listens_to_are_refused(resnet):
 
 
 def test_a_plan_is_for_its_own_network(resnet, net):
-    with pytest.raises(AllocationError, match="plan 'in memory' is for arch 'resnet20'"):
+    with pytest.raises(
+        AllocationError, match=r"the plan names group 'stage1\.conv1\.conv'|which this network"
+    ):
         prune.prune(net, prune.plan(resnet, rate=0.5))
+    with pytest.raises(AllocationError, match="plan 'in memory' is for arch 'resnet20'"):
+        prune.prune(replace(resnet, arch="resnet32"), prune.plan(resnet, rate=0.5))
+
+
+def test_a_plan_of_a_module_goes_with_it_whatever_it_is_called(model, net):
+    plan = prune.plan(net, rate=0.5)
+    named = replace(net, arch="mynets.small:build")
+    assert prune.prune(named, plan).after == prune.prune(net, plan).after
+    assert prune.prune(net, prune.plan(named, rate=0.5)).after == prune.prune(net, plan).after
+
+
+def test_what_is_printed_fits_on_a_screen(net, resnet):
+    plan = prune.plan(resnet, rate=0.5)
+    thin = prune.prune(resnet, plan)
+    for thing, words in (
+        (resnet, ("resnet20", "10 classes", "3x32x32", "params", "MACs", "random weights, seed 0")),
+        (net, ("without arch", "a network in memory", "3x16x16")),
+        (thin, ("resnet20", f"{thin.before.macs:,} -> {thin.after.macs:,}", "%")),
+        (plan, ("resnet20", "groups")),
+        (prune.trace(resnet), ("tensors", "groups")),
+    ):
+        text = repr(thing)
+        assert text.count("\n") <= 2
+        assert max(map(len, text.splitlines())) <= 100
+        assert all(word in text for word in words), text
+
+
+def test_budgets_as_text_and_the_defaults_of_the_commands(resnet):
+    half = prune.plan(resnet, flops=0.5)
+    assert prune.plan(resnet, flops="50%") == prune.plan(resnet) == half
+    assert prune.plan(resnet, flops="20M") == prune.plan(resnet, flops=20_000_000)
+    wide = prune.plan(resnet, round_to=4)
+    assert all(len(kept) % 4 == 0 for kept in wide.groups.values())
+    with pytest.raises(CriterionError, match="'hrank' looks at images"):
+        prune.rank(resnet)
+    measured = replace(resnet, input_size=(3, 16, 16), accuracy={"dataset": "digits"})
+    assert prune.rank(measured, limit=1, batch_size=8).keys() == prune.rank(resnet, "l1").keys()
+
+
+def test_an_own_function_is_a_criterion(net, model):
+    seen = []
+    scores = prune.rank(
+        net, lambda weight_FCHW: seen.append(weight_FCHW.shape) or weight_FCHW.amax((1, 2, 3))
+    )
+    assert [tuple(shape) for shape in seen] == [(8, 3, 3, 3), (12, 8, 3, 3)]
+    assert torch.equal(scores["0"], model[0].weight.detach().amax((1, 2, 3)).double())
+    with pytest.raises(CriterionError, match=r"shape \(\) for '0'; 8 finite numbers, one per filter"):
+        prune.rank(net, lambda weight_FCHW: weight_FCHW.sum())
+
+
+def test_any_loader_is_evaluated_on(net, model, loader):
+    accuracy = prune.evaluate(net, loader)
+    with torch.no_grad():
+        hits = [(model.eval()(images).argmax(1) == labels).float() for images, labels in loader]
+    assert accuracy.images == 18
+    assert accuracy.top1 == pytest.approx(100 * float(torch.cat(hits).mean()))
+    dataset = torch.utils.data.TensorDataset(*map(torch.cat, zip(*loader, strict=True)))
+    again = prune.evaluate(net, torch.utils.data.DataLoader(dataset, batch_size=5))
+    assert (again.top1, again.images) == (accuracy.top1, 18)
+    assert again.loss == pytest.approx(accuracy.loss)
+    with pytest.raises(DataError, match="no images to evaluate on"):
+        prune.evaluate(net, [])
+    with pytest.raises(DataError, match="a batch has 6 images and 0 labels"):
+        prune.evaluate(net, [loader[0][0]])
+
+
+def test_images_are_iterated_over_as_they_are(resnet):
+    data = prune.images("digits")
+    first = [labels_N for images_NCHW, labels_N in data]
+    assert sum(map(len, first)) == data.size("train")
+    assert not torch.equal(torch.cat(first), torch.cat([labels_N for _, labels_N in data])), "a new order"
+
+
+def test_a_side_is_a_size_and_names_are_counted(model):
+    assert prune.wrap(model, 16).input_size == SIZE
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    assert prune.wrap(grey, 12).input_size == (1, 12, 12)
+    with pytest.raises(FitError, match="2 class names, and it tells 10 classes apart"):
+        prune.wrap(model, 16, class_names=["cat", "dog"])
+
+
+def test_keywords_are_named_with_the_nearest(net, model, tmp_path):
+    with pytest.raises(TypeError, match=r"prune\.prune takes no 'inplace'; did you mean 'in_place'"):
+        prune.prune(net, prune.plan(net, rate=0.5), inplace=True)
+    with pytest.raises(TypeError, match=r"prune\.rank takes no 'critrion'; did you mean 'criterion'"):
+        prune.rank(net, critrion="l1")
+    with pytest.raises(TypeError, match=r"prune\.wrap takes no 'class_name'; did you mean 'class_names'"):
+        prune.wrap(model, 16, class_name=())
+
+
+def test_progress_is_shown_to_those_who_ask(net, loader, capsys):
+    asked = {"progress": True}
+    scores = prune.rank(net, "hrank", images=loader, **asked)
+    thin = prune.prune(net, prune.plan(net, scores, rate=0.5, **asked), **asked)
+    assert prune.evaluate(thin, loader, **asked).images == 18
+    assert scores.keys() == prune.rank(net, "l1").keys()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({}, "nothing says how much is to leave; give one of `flops`, `params`, `rate`"),
+        ({"flops": 50}, r"flops target 50 is out of reach: .*; did you mean 0\.5 or 50%\?"),
+        ({"flops": "half"}, "'half' is no budget; write a share like 0.5"),
         ({"rate": 0.3, "round_to": 8}, "`round_to` has no effect with `rate`; leave out one of them"),
         ({"rate": 0.3, "flops": 0.5}, "`rate` and `flops`/`params` exclude each other; give one of `flops`"),
         ({"rates": 0.3}, "no setting 'rates' says what leaves; did you mean 'rate'"),

@@ -149,3 +149,25 @@ class Versioned(nn.Module):
 
 def test_a_plain_mapping_is_in_todays_form():
     assert torch.equal(fit(Versioned(), {"scale": torch.zeros(3)}).scale, torch.zeros(3))
+
+
+class TopPair(nn.Module):
+    """A convolution and its batch norm at the network's own top level, called as a unit calls them."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.fc(self.bn(self.conv(x)).relu().mean((2, 3)))
+
+
+def test_a_pair_at_the_top_level_is_a_pair_like_any_other():
+    state = {name: torch.rand_like(t.float()) for name, t in TopPair().state_dict().items()}
+    fitted = fit(TopPair(), {**state, "bn.num_batches_tracked": torch.tensor(0)})
+    assert torch.equal(fitted.bn.weight, state["bn.weight"])
+    folded = {name: tensor for name, tensor in state.items() if not name.startswith("bn.")}
+    assert isinstance(fit(TopPair(), folded).bn, nn.Identity)
+    del state["bn.running_var"]
+    with pytest.raises(FitError, match=r"^bn\.running_var is missing, but bn\.weight is there"):
+        fit(TopPair(), state)

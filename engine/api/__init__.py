@@ -1,0 +1,24 @@
+"""What `import prune` offers: from a network in memory over scores and a plan to a narrow network.
+
+Each function takes a `Network`, as `load` and `wrap` return, or an `Outcome`, as `prune` does.
+"""
+
+from .choosing import plan, rank
+from .cutting import carry_over, prune
+from .measuring import evaluate, recalibrate
+from .networks import count, images, load, save, trace, wrap
+
+__all__ = [
+    "carry_over",
+    "count",
+    "evaluate",
+    "images",
+    "load",
+    "plan",
+    "prune",
+    "rank",
+    "recalibrate",
+    "save",
+    "trace",
+    "wrap",
+]

@@ -1,0 +1,36 @@
+"""Which channels a network's own code holds on to: found out by trying to do without some."""
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from ..graph.channels import ChannelMap, Group
+from ..graph.trace import Trace
+from .narrowing import Cut, narrow_as_planned
+
+
+def try_without(model: nn.Module, traced: Trace, input_size: tuple[int, ...], groups: Iterable[Group]) -> Cut:
+    """Take one channel out of each of these groups; where the code does not follow, pin what is there.
+
+    Args:
+        model: left as it is.
+        traced: its trace for images of `input_size`.
+        groups: those of its map that are in question.
+
+    Returns:
+        `.map` with what is pinned, `.misfits` the reasons; nobody needs the network that comes of it.
+    """
+    spare = [channel for group in groups for channel in _spare(group)]
+    return narrow_as_planned(model, traced, input_size, lambda _: spare)
+
+
+def in_question(channel_map: ChannelMap) -> list[Group]:
+    """The groups whose channels may leave, as far as the graph says."""
+    return [group for group in channel_map.groups if group.producers and _spare(group)]
+
+
+def _spare(group: Group) -> list[int]:
+    """The last channel that may leave without emptying the group, or a layer that makes a part of it."""
+    alone = {int(part[0]) for part in group.parts if len(part) == 1}
+    free = [channel for channel in group.channels[group.free].tolist() if channel not in alone]
+    return free[-1:] if len(group.channels) > 1 else []

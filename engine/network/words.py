@@ -1,0 +1,27 @@
+"""A network in three lines."""
+
+from typing import TYPE_CHECKING
+
+from ..errors import TraceError
+from ..graph.cost import count
+from ..graph.known import known_trace
+
+if TYPE_CHECKING:
+    from .network import Network
+
+
+def described(network: "Network") -> str:
+    """What it is, what it costs and where it comes from."""
+    size = "x".join(map(str, network.input_size))
+    params = sum(parameter.numel() for parameter in network.model.parameters())
+    try:
+        macs = f"{count(known_trace(network.model, network.input_size).map).macs:,} MACs, "
+    except TraceError:
+        macs = ""
+    known = network.accuracy or {}
+    good = f"; {known['top1']:.2f} % on {known.get('dataset')}" if "top1" in known else ""
+    return (
+        f"Network {network.arch or 'without arch'}, {network.num_classes} classes, images {size}\n"
+        f"  {macs}{params:,} params\n"
+        f"  from {network.origin or 'nowhere'}{good}"
+    )
