@@ -157,7 +157,7 @@ def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Prun
 
     if asked.method != "select" or not _is_open(asked, pruning.allocation):
         return pruning, None
-    if not source.trained or not asked.images.images().named_for(source.network):
+    if not source.trained or not asked.images.images().at_hand(source.network):
         if asked.compensation.details and not asked.compensation.compensate:
             told = option(next(iter(asked.compensation.details)))
             raise typer.BadParameter(f"{told} has no effect without images; say which with --data-dir")

@@ -41,6 +41,16 @@ class Images:
         """Does the user, or else the network, say on which images it can be measured?"""
         return self.named or bool((network.accuracy or {}).get("dataset"))
 
+    def at_hand(self, network: Network) -> bool:
+        """Are there images that go with the network: those named, or those it was last measured on?"""
+        if self.named or not self.named_for(network):
+            return self.named
+        try:
+            self.open(network)
+        except DataError:  # where it was measured once is a hint
+            return False
+        return True
+
     def remembered(self, network: Network) -> "Images":
         """These images; what is left unsaid is as the network was last measured, as far as it is there."""
         known = network.accuracy or {}
