@@ -1,6 +1,7 @@
 """`prune rank`: score every filter of a network."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -8,6 +9,7 @@ from . import options as opt
 from . import units
 from .common import find, open_images
 from .grouped import grouped
+from .widths_shown import check_criterion, show_widths, widths_of
 
 COLUMNS = {
     "conv": str,
@@ -25,6 +27,7 @@ def command(
     arch: opt.Arch = None,
     *,
     scoring: opt.Scoring,
+    sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
     images: opt.Images,
     num_classes: opt.NumClasses = None,
     batch_size: opt.BatchSize = None,
@@ -38,6 +41,10 @@ def command(
     Small scores leave first. Without a file, the newest base run of --arch on the same images is taken, else
     seeded random weights. The default criterion is hrank: the mean rank of each filter's feature maps over
     --limit batches of training images. The scores are saved for `prune prune --scores`.
+
+    --sensitivity measures what every width of every layer costs the network's answers (criterion
+    obs-measured; --criterion obs estimates it, which takes no further passes), and shows it; such scores are
+    losses, and go with `prune prune --scores FILE --ranking loss`.
     """
     show = output.show()
     from ..engine import criteria
@@ -49,7 +56,9 @@ def command(
     from ..engine.scores.scoring import scoring_on
     from ..weights.files import check_distinct, check_output
 
-    criterion = scoring.criterion or "hrank"
+    criterion = scoring.criterion or ("obs-measured" if sensitivity else "hrank")
+    if sensitivity:
+        check_criterion(criterion)
     needs_images = criteria.get(criterion).NEEDS == "images"
     if out is not None:
         check_distinct([out], [file])
@@ -62,11 +71,12 @@ def command(
     network = source.network
     network.model.to(where)
     data = open_images(show, wanted, source) if needs_images else None
+    traced = trace(network.model, network.input_size)
     work = scoring_on(
         data,
         criterion,
         network.model,
-        trace(network.model, network.input_size),
+        traced,
         batch_size=batch_size or 128,
         limit=scoring.limit,
         seed=machines.seed,
@@ -84,8 +94,13 @@ def command(
         "seed": machines.seed,
     }
     save_scores(path, scores, meta, force=force)
-    rows = [[name, len(s), s.min().item(), s.mean().item(), s.max().item()] for name, s in scores.items()]
-    show.table(f"{criterion} scores of {network.arch}", COLUMNS, rows)
+    shown = {}
+    if sensitivity:
+        show_widths(show, f"what widths of {network.arch} cost", traced.map, scores)
+        shown = {"losses": widths_of(traced.map, scores)}
+    else:
+        rows = [[name, len(s), s.min().item(), s.mean().item(), s.max().item()] for name, s in scores.items()]
+        show.table(f"{criterion} scores of {network.arch}", COLUMNS, rows)
     show.json(
         {
             "arch": network.arch,
@@ -93,6 +108,7 @@ def command(
             "weights_source": source.weights,
             "path": path,
             "scores": {name: scores_F.tolist() for name, scores_F in scores.items()},
+            **shown,
         }
     )
     show.saved(path)

@@ -15,6 +15,6 @@ from .masks import Masks
 from .network import Arch, CountedRecipe, File, Files, ImageSize, Network, NumClasses, OptionalFile
 from .output import FileOrRunFolder, Force, OutFile, PlanOut, Results, RunFolder, Work
 from .schedule import Method, Schedule
-from .scoring import Scoring, ScoringOrScores
+from .scoring import Scoring, ScoringOrScores, Sensitivity
 from .sketching import Sketching
 from .training import Finetune, Recalibrate, Training

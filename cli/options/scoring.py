@@ -9,6 +9,9 @@ from ...engine import criteria
 from .group import After, Group, option
 
 _scores = partial(option, "Scores")
+Sensitivity = Annotated[
+    bool, _scores("--sensitivity", None, "Measure and show what every width of every layer costs.")
+]
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,22 @@ def of_least_loss(
     return Selection(removed, group_counts(groups, removed))
 
 
-def _choices(channel_map: ChannelMap, group: Group, scores: Scores, limits: Limits) -> _Choices:
+def losses_of(
+    channel_map: ChannelMap, group: Group, scores: Scores
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The channels that may leave a group, first to leave first, and the loss with 0, 1, 2, ... gone."""
     scores_C = channel_scores(channel_map, group, scores)
     order = removal_order(group, scores_C)
+    losses = np.concatenate([[0.0], np.maximum.accumulate(np.maximum(scores_C[order], 0))])
+    return group.channels[order], losses
+
+
+def _choices(channel_map: ChannelMap, group: Group, scores: Scores, limits: Limits) -> _Choices:
+    order, losses = losses_of(channel_map, group, scores)
     n = len(group.channels)
     most = max(0, min(len(order), n - limits.min_channels, int(limits.max_rate * n)))
     gone = np.array([k for k in range(most + 1) if k == 0 or (n - k) % limits.round_to == 0])
-    losses = np.concatenate([[0.0], np.maximum.accumulate(np.maximum(scores_C[order], 0))])
-    return _Choices(group.channels[order], gone, losses[gone])
+    return _Choices(order, gone, losses[gone])
 
 
 def _leaving(choices: Sequence[_Choices], chosen: Sequence[int]) -> NDArray[np.int64]:

@@ -103,3 +103,26 @@ def test_max_drop_needs_images(prune, file: Path):
     done = prune("prune", bare(file), "--max-drop", 1)
     assert done.code == 2
     assert "--max-drop looks at training images; say which with --dataset or --data-dir" in done.err
+
+
+def test_sensitivity_shows_what_widths_cost(prune, file: Path):
+    few = ("--sensitivity", "--criterion", "obs", "--limit", 1, "--threads", 1)
+    done = prune("rank", file, *few, "--out", "scores.hdf5")
+    assert done.code == 0, done.err
+    title, heading, _, *rows = done.out.rstrip().splitlines()
+    assert title == "what widths of resnet20 cost"
+    assert heading.split()[:5] == ["layer", "channels", "-25%", "-50%", "-75%"]
+    facts = json.loads(prune("rank", file, *few, "--out", "again.hdf5", "--json").out)
+    assert len(rows) == len(facts["losses"]) == 12
+    for row in rows:
+        name, channels, quarter, half, most, curve = row.split()
+        losses = facts["losses"][name]
+        assert losses[0] == 0
+        assert losses == sorted(losses)
+        assert float(half) == pytest.approx(losses[int(channels) // 2], rel=0.01)
+        assert float(quarter) <= float(half) <= float(most)
+        assert len(curve) == 8
+        assert list(curve) == sorted(curve)
+    refused = prune("rank", file, "--sensitivity", "--criterion", "l1")
+    assert refused.code == 2
+    assert "criterion l1 gives none; use obs or obs-measured" in " ".join(refused.err.split())
