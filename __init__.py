@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine.api import (
         carry_over,
+        compensate,
         count,
         evaluate,
         images,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "carry_over",
+    "compensate",
     "count",
     "evaluate",
     "images",

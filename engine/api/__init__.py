@@ -6,10 +6,12 @@ Each function takes a `Network`, as `load` and `wrap` return, or an `Outcome`, a
 from .choosing import plan, rank
 from .cutting import carry_over, prune
 from .measuring import evaluate, recalibrate
+from .mending import compensate
 from .networks import count, images, load, save, trace, wrap
 
 __all__ = [
     "carry_over",
+    "compensate",
     "count",
     "evaluate",
     "images",
