@@ -136,7 +136,7 @@ def test_a_setting_that_there_is_not_is_named():
             {"rate": 0.5, "residual": "all"},
             "no residual mode 'all'; choose one of internal, coupled, scatter",
         ),
-        ({"flops": 0.5, "ranking": "best"}, "no ranking 'best'; choose one of local, global"),
+        ({"flops": 0.5, "ranking": "best"}, "no ranking 'best'; choose one of local, global, loss"),
     ],
 )
 def test_an_unknown_word_is_refused_with_those_there_are(settings, message):
