@@ -6,7 +6,9 @@ that of PyTorch before 1.6 is four pickles, and then the storages one after the 
 
 import io
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,62 +156,69 @@ def read_torch(path: str | Path) -> TorchFile:
 
 
 def _archive(path: Path) -> TorchFile:
-    sizes = _entries(path)
-    pickles = [name for name in sizes if name.endswith("/data.pkl") and name.count("/") == 1]
+    entries = _entries(path)
+    pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
         raise Damaged("it has no data.pkl")
     folder = pickles[0].removesuffix("/data.pkl")
-    if f"{folder}/constants.pkl" in sizes:
+    if f"{folder}/constants.pkl" in entries:
         raise HoldsMore("a TorchScript program")
-    if sizes[pickles[0]] > _LARGEST_PICKLE:
-        raise Damaged(f"its pickle has {sizes[pickles[0]]} bytes")
-    order = f"{folder}/byteorder"
-    if order in sizes and (sizes[order] > 6 or _entry(path, order) != b"little"):
+    if entries[pickles[0]].file_size > _LARGEST_PICKLE:
+        raise Damaged(f"its pickle has {entries[pickles[0]].file_size} bytes")
+    order = entries.get(f"{folder}/byteorder")
+    if order is not None and _content(path, order) != b"little":
         raise Damaged("its numbers are not little endian")
-    content = plain_values(io.BytesIO(_entry(path, pickles[0])), _call, _storage_of)
+    content = plain_values(io.BytesIO(_content(path, entries[pickles[0]])), _call, _storage_of)
 
     def storage(wanted: Storage) -> bytes:
-        name = f"{folder}/data/{wanted.key}"
-        if sizes.get(name, -1) < wanted.count * wanted.itemsize:
-            raise BadWeightFile(
-                f"'{path}' cannot be read as a PyTorch checkpoint: storage {wanted.key!r} claims "
-                f"{wanted.count * wanted.itemsize} bytes, and has {sizes.get(name, 0)}"
-            )
+        entry = entries.get(f"{folder}/data/{wanted.key}")
+        present, claimed = entry.file_size if entry else 0, wanted.count * wanted.itemsize
         try:
-            return _entry(path, name)
+            if entry is None or present < claimed:
+                raise Damaged(f"storage {wanted.key!r} claims {claimed} bytes, and has {present}")
+            return _content(path, entry)
         except Damaged as error:
             raise BadWeightFile(f"'{path}' cannot be read as a PyTorch checkpoint: {error}") from error
 
     return TorchFile(path, content, _once(storage), Memory(path.stat().st_size), summed=True)
 
 
-def _entries(path: Path) -> dict[str, int]:
-    """The files in an archive, and their sizes, which together are no larger than the archive.
+def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The files in an archive, which together are no larger than the archive.
 
     Raises:
         Damaged: they are, or one is compressed, which PyTorch never does.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            found = archive.infolist()
     except Exception as error:  # a damaged archive can fail anywhere in zipfile
         raise Damaged(first_line(error)) from error
-    sizes = {entry.filename: entry.file_size for entry in entries}
-    packed = next((e.filename for e in entries if e.compress_type or e.file_size != e.compress_size), None)
+    packed = next((e.filename for e in found if e.compress_type or e.file_size != e.compress_size), None)
     if packed is not None:
         raise Damaged(f"{packed!r} is compressed; unpack the archive and pack it without compression")
-    if len(sizes) < len(entries) or sum(sizes.values()) > path.stat().st_size:
+    entries = {entry.filename: entry for entry in found}
+    if len(entries) < len(found) or sum(entry.file_size for entry in found) > path.stat().st_size:
         raise Damaged("its entries overlap")
-    return sizes
+    return entries
 
 
-def _entry(path: Path, name: str) -> bytes:
-    """One file of an archive, its CRC-32 compared."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except Exception as error:  # a damaged archive can fail anywhere in zipfile
-        raise Damaged(first_line(error)) from error
+def _content(path: Path, entry: zipfile.ZipInfo) -> bytes:
+    """One file of an archive; `ZipFile.read` would go through the whole list of files for each.
+
+    Raises:
+        Damaged: it is not there, or not what was written, as its CRC-32 tells.
+    """
+    with path.open("rb") as file:
+        file.seek(entry.header_offset)
+        head = file.read(30)
+        if head[:4] != b"PK\3\4" or len(head) < 30:
+            raise Damaged(f"there is no {entry.filename!r} where it should be")
+        file.seek(sum(struct.unpack_from("<HH", head, 26)), io.SEEK_CUR)  # its name, and notes
+        content = file.read(entry.file_size)
+    if len(content) < entry.file_size or zlib.crc32(content) != entry.CRC:
+        raise Damaged(f"Bad CRC-32 for file {entry.filename!r}: it is not what was written; copy it again")
+    return content
 
 
 def _legacy(path: Path, file: BinaryIO) -> TorchFile:
@@ -285,9 +294,13 @@ def _storage_of(words: Any) -> Storage:
     if not isinstance(words, tuple) or len(words) < 5 or words[0] != "storage":
         raise Damaged("it refers to what is no storage")
     kind, key, count = getattr(words[1], "name", "").rpartition(".")[2], words[2], words[4]
-    if kind not in _NUMPY or not isinstance(key, str) or type(count) is not int or count < 0:
+    if kind not in _NUMPY or not isinstance(key, str) or not _is_size(count):
         raise Damaged(f"it has a storage of kind {kind or words[1]!r}")
     return Storage(key, _NUMPY[kind], count)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**62
 
 
 def _call(name: str, arguments: tuple[Any, ...]) -> Any:
@@ -316,7 +329,7 @@ def _call(name: str, arguments: tuple[Any, ...]) -> Any:
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Stored:
     numbers = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
+    if not isinstance(storage, Storage) or not all(map(_is_size, numbers)):
         raise Damaged("it has a tensor of no storage, or of a negative size")
     if len(shape) != len(strides) or len(shape) > 32:
         raise Damaged(f"it has a tensor of {len(shape)} dimensions and {len(strides)} strides")

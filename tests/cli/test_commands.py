@@ -88,7 +88,7 @@ def test_rank_an_arch_as_typed_without_a_base(prune):
         "warning: no base run of resnet56 on digits in runs/: using random weights, seed 0; "
         "train one with `prune train-base`, or name a file",
         "images: digits, 1,437 to train on and 360 to test on, 3x16x16",
-        "saved runs/rank-resnet56-hrank-001/scores.hdf5 (35.7 kB)",
+        "saved runs/rank-resnet56-hrank-001/scores.hdf5 (35.8 kB)",
     ]
     title, heading, _, *rows = out.rstrip().splitlines()
     assert (title, heading.split()) == (

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import time
 import tracemalloc
 import zipfile
 
@@ -136,3 +137,20 @@ def test_reading_a_checkpoint_needs_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_numbers_without_end_are_no_sizes(tmp_path, digits):
+    size = pickle.dumps(10**digits, 2)[2:-1]
+    program = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+    program += b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+    program += size + b"tQK\x00M\xe8\x03\x85K\x01\x85\x89}tRs."
+    archive(tmp_path / "x.pth", program, {"0": bytes(4000)})
+    refused(tmp_path / "x.pth", "cannot be read as a PyTorch checkpoint")
+
+
+def test_a_thousand_tensors_are_read_in_no_time(tmp_path):
+    torch.save({f"w{number}": torch.zeros(2) for number in range(3000)}, tmp_path / "x.pth")
+    began = time.monotonic()
+    assert len(read_any(tmp_path / "x.pth").tensors) == 3000
+    assert time.monotonic() - began < 4

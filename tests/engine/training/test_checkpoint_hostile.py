@@ -120,3 +120,19 @@ def test_a_compressed_one_is_not_unpacked(tmp_path: Path, checkpoint: Checkpoint
             packed.writestr(name, whole.read(name))
     with pytest.raises(TrainingError, match="is compressed"):
         read_checkpoint(tmp_path / "z.pt")
+
+
+@pytest.mark.parametrize("where", ["hooks", "progress"])
+def test_lists_that_hold_one_list_many_times_do_not_multiply(tmp_path, checkpoint, where):
+    nested: object = 0
+    for _ in range(60):
+        nested = [nested, nested]
+    contents = {"format": 1, **{name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}}
+    contents["progress"], contents["precision"] = asdict(checkpoint.progress), asdict(checkpoint.precision)
+    contents[where] = {"a": nested} if where == "hooks" else nested
+    torch.save(contents, tmp_path / "c.pt")
+    if where == "hooks":
+        assert read_checkpoint(tmp_path / "c.pt").hooks["a"][0] is not None
+    else:
+        with pytest.raises(TrainingError, match="progress is"):
+            read_checkpoint(tmp_path / "c.pt")
