@@ -97,7 +97,7 @@ def record(required: Mapping[str, Kind], optional: Mapping[str, Kind], *, others
         inside = f"{where}." if where else ""
         for name in required:
             if name not in value:
-                raise WrongValue(f"there is no {inside}{name}")
+                raise WrongValue(f"'{inside}{name}' is missing")
         for name, item in value.items():
             if name in known:
                 known[name](item, f"{inside}{name}")

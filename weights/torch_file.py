@@ -16,10 +16,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import schema
 from .errors import BadWeightFile, first_line
 from .files import require_file
 from .memory import Memory
-from .pickles import BadPickle, plain_values
+from .pickles import BadPickle, pairs, plain_values
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_PICKLE = 2**26  # bytes
@@ -245,8 +246,8 @@ def _legacy(path: Path, file: BinaryIO) -> TorchFile:
     content = plain_values(file, _call, stored)
     places: dict[str, int] = {}
     for key in _value(file):
-        if key not in storages:
-            raise Damaged(f"storage {key!r} is of no tensor")
+        if not isinstance(key, str) or key not in storages:
+            raise Damaged(f"storage {schema.shown(key)!r} is of no tensor")
         count = int.from_bytes(file.read(8), "little", signed=True)
         length = count * storages[key].itemsize
         if count != storages[key].count or not 0 <= length <= size - file.tell() or key in places:
@@ -295,7 +296,7 @@ def _storage_of(words: Any) -> Storage:
         raise Damaged("it refers to what is no storage")
     kind, key, count = getattr(words[1], "name", "").rpartition(".")[2], words[2], words[4]
     if kind not in _NUMPY or not isinstance(key, str) or not _is_size(count):
-        raise Damaged(f"it has a storage of kind {kind or words[1]!r}")
+        raise Damaged(f"it has a storage of kind {schema.shown(kind or words[1])}")
     return Storage(key, _NUMPY[kind], count)
 
 
@@ -311,7 +312,7 @@ def _call(name: str, arguments: tuple[Any, ...]) -> Any:
     """
     function = name.removeprefix("torch._utils.")
     if name == "collections.OrderedDict":
-        return dict(*arguments)
+        return pairs([item for pair in arguments[0] for item in pair]) if arguments else {}
     if function in ("_rebuild_tensor", "_rebuild_tensor_v2"):
         return _tensor(*arguments[:4])
     if function == "_rebuild_tensor_v3":

@@ -183,7 +183,7 @@ def check_same_settings(checkpoint: Checkpoint, path: Path, config: Mapping[str,
         before, now = checkpoint.config.get(name), config.get(name)
         if before != now:
             raise TrainingError(
-                f"{path} was made with {name} = {before}, not {now}; "
+                f"{path} was made with {name} = {schema.shown(before)}, not {schema.shown(now)}; "
                 "resume with the same settings or start anew"
             )
 

@@ -154,3 +154,32 @@ def test_a_thousand_tensors_are_read_in_no_time(tmp_path):
     began = time.monotonic()
     assert len(read_any(tmp_path / "x.pth").tensors) == 3000
     assert time.monotonic() - began < 4
+
+
+def nested(kind: type) -> object:
+    """One value in itself so often that nobody could go through it: 2 to the power of 60 of them."""
+    value: object = kind()
+    for _ in range(60):
+        value = kind((value, value))
+    return value
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps({nested(tuple).__class__: 1}, 2),
+        b"\x80\x02" + pickle.dumps(nested(list), 2)[2:-1] + b"X\x01\x00\x00\x00a\x93.",
+        b"\x80\x02}" + pickle.dumps(nested(tuple), 2)[2:-1] + b"Ns.",
+        b"\x80\x02X\x07\x00\x00\x00storage" + pickle.dumps(nested(list), 2)[2:-1] + b"\x87Q.",
+        b"\x80\x02]q\x00("
+        + b"K\x01" * 9999
+        + b"e0"
+        + b"ccollections\nOrderedDict\nh\x00\x85R0" * 40_000
+        + b"].",
+    ],
+)
+def test_no_program_takes_for_ever(tmp_path, content):
+    archive(tmp_path / "x.pth", content, {})
+    began = time.monotonic()
+    refused(tmp_path / "x.pth", "cannot be read|no state dict|holds more")
+    assert time.monotonic() - began < 4

@@ -68,7 +68,7 @@ def test_all_of_it_comes_back(tmp_path: Path, checkpoint: Checkpoint, model: nn.
         ("progress", None, "progress is None"),
         ("progress.epoch", -1, "progress.epoch is -1"),
         ("progress.epoch", "3", "progress.epoch is '3'"),
-        ("progress.best", {"top1": 1.0}, "there is no progress.best"),
+        ("progress.best", {"top1": 1.0}, "'progress.best.* is missing"),
         ("progress.extra", 1, "there is a key 'extra'"),
         ("precision.bf16", 1, "precision.bf16 is 1; it must be true or false"),
         ("config", [1], "config is"),
