@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 MOST_STEPS = 500_000  # of the program; a network of 5000 tensors takes 300,000
 
+# What a broken program raises, among it what Python warns of (odd escapes), where warnings are errors.
+_BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, DeprecationWarning)
 _MARK = object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {
@@ -50,9 +52,9 @@ def plain_values(
             if number > MOST_STEPS:
                 raise BadPickle(f"its pickle has more than {MOST_STEPS} steps")
             machine.step(opcode.name, argument)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        return machine.stack.pop()
+    except _BROKEN as error:
         raise BadPickle(f"its pickle is broken: {error or type(error).__name__}") from error
-    return machine.stack.pop()
 
 
 class _Machine:

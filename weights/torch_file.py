@@ -119,7 +119,8 @@ class TorchFile:
         used = 1 + sum((side - 1) * step for side, step in zip(tensor.shape, tensor.strides, strict=True))
         wanted = int(np.prod(tensor.shape, dtype=object))
         # A stride of 0 lets a few bytes pose as a tensor of any size.
-        if wanted and (wanted > storage.count or tensor.offset + used > storage.count):
+        fits = wanted <= storage.count and tensor.offset + used <= storage.count
+        if not (fits if wanted else max(tensor.shape) < 2**31):
             raise BadWeightFile(
                 f"{where} declares shape {tensor.shape}, more than the file holds; save a copy of it"
             )

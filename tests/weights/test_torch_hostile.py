@@ -102,6 +102,7 @@ def test_a_bytearray_of_two_gigabytes_is_not_made(tmp_path):
         b"\x80\x02",
         b"\x80\x02t.",
         b"\x80\x02]N.",
+        b"\x80\x02.",
         b"\x80\x02R.",
         b"\x80\x02NQ.",
         b"\x80\x02h\x05.",
