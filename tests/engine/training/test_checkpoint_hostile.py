@@ -17,6 +17,7 @@ from prune.engine.training.checkpoint import (
     write_checkpoint,
 )
 from prune.engine.training.precision import Precision
+from prune.weights.errors import UnwritableOutput
 from torch import nn
 
 
@@ -136,3 +137,16 @@ def test_lists_that_hold_one_list_many_times_do_not_multiply(tmp_path, checkpoin
     else:
         with pytest.raises(TrainingError, match="progress is"):
             read_checkpoint(tmp_path / "c.pt")
+
+
+def test_a_full_disk_is_told_as_such_and_the_last_checkpoint_stays(tmp_path, checkpoint, monkeypatch):
+    write_checkpoint(tmp_path / "c.pt", checkpoint)
+    before = (tmp_path / "c.pt").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UnwritableOutput, match="No space left on device"):
+        write_checkpoint(tmp_path / "c.pt", checkpoint)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"c.pt": before}

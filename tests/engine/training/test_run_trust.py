@@ -224,3 +224,19 @@ def test_what_a_run_reads_is_compared_when_it_goes_on(own: Path):
     require_same(Run(own, {}), now())  # of an earlier version
     with pytest.raises(TrainingError, match="inputs is 3"):
         require_same(Run(own, {"inputs": 3}), now())
+
+
+def test_what_a_killed_process_leaves_behind_is_waited_for(tmp_path):
+    """A loader's workers inherit the lock, and outlive by seconds the process that holds it."""
+    program = (
+        "import os, time; from pathlib import Path; from prune.engine.runs import lock; "
+        f"lock.hold(Path({str(tmp_path)!r})); "
+        "os.fork() or (print('held', flush=True), time.sleep(1), os._exit(0)); os._exit(0)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    holder.wait()
+    Run(tmp_path, {}).lock()
+    lock.let_go(tmp_path)
+    holder.stdout.close()
