@@ -57,6 +57,28 @@ def test_storages_of_a_legacy_file_are_all_there(tmp_path, keys, data, message):
     refused(tmp_path / "x.pth", message)
 
 
+@pytest.mark.parametrize("keys", [3, "0", None, {"0": 1}, [["0"]]])
+def test_keys_of_a_legacy_file_are_a_list_of_texts(tmp_path, keys):
+    legacy(tmp_path / "x.pth", keys, struct.pack("<q", 1000) + bytes(4000))
+    refused(tmp_path / "x.pth", "no list of storages|is of no tensor")
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "there"),
+    [((0, 2**61), (1, 1), False), ((2**20, 2**20, 0), (0, 1, 1), False), ((1, 3), (2**61, 1), True)],
+)
+def test_odd_shapes_and_strides_of_few_numbers(tmp_path, shape, strides, there):
+    sizes = [pickle.dumps(numbers, 2)[2:-1].rpartition(b"q")[0] for numbers in (shape, strides)]
+    program = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+    program += b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+    program += b"M\xe8\x03tQK\x00" + sizes[0] + sizes[1] + b"\x89}tRs."
+    archive(tmp_path / "x.pth", program, {"0": bytes(4000)})
+    if there:
+        assert read_any(tmp_path / "x.pth").tensors["w"].shape == shape
+    else:
+        refused(tmp_path / "x.pth", "declares shape")
+
+
 def archive(path, pickled: bytes, storages: dict[str, bytes], compression=zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr("x/data.pkl", pickled)
