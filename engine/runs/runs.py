@@ -130,6 +130,10 @@ class Run:
         except OSError as error:
             raise TrainingError(f"{self.folder} cannot be written: {error.strerror}") from error
 
+    def unlock(self) -> None:
+        """Leave the folder to other processes."""
+        lock.let_go(self.folder)
+
     def begin_log(self, event: Event) -> None:
         """Begin `log.jsonl` with an event; what a start has left that came to nothing goes."""
         self._log.unlink(missing_ok=True)
@@ -178,7 +182,7 @@ class Run:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `report.json`, which says that the run is complete: nothing may be written after it."""
         _write_json(self.report, {"finished_at": self._now().isoformat(), **result})
-        lock.let_go(self.folder)
+        self.unlock()
 
     def _now(self) -> datetime:
         """The time, but later than any run beside this one has ended: a clock may have been set back."""
