@@ -17,6 +17,7 @@ from .commands import COMMANDS, load
 from .spelling import as_typed
 from .visible import visible_on_one_line
 
+_LONGEST_LINE = 2000  # characters: a file may hold names of any length
 _PACKAGE = __name__.removesuffix(".cli.main")
 
 # Known errors by module and name, so that telling one apart imports nothing; and what to do about each where
@@ -186,7 +187,8 @@ def _drop_unwritten_output() -> None:
 
 
 def _one_line_of(message: str) -> str:
-    return " ".join(message.split())
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}..."
 
 
 def _say(text: str) -> None:

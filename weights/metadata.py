@@ -12,6 +12,7 @@ from .errors import BadWeightFile
 
 FORMAT = 1
 _CHECKSUMS = "checksums"
+_LONGEST_TEXT = 2**23
 
 _ACCURACY = {"top1": schema.number, "top5": schema.maybe(schema.number), "loss": schema.maybe(schema.number)}
 _STEP = {"command": schema.text, "parent": schema.maybe(schema.text)}
@@ -78,6 +79,8 @@ def parse_meta(
             f"the metadata of '{where}' is not what was written: its checksum is {checksum_of_text(text)}, "
             f"not {expected!r}; copy the file again"
         )
+    if len(text) > _LONGEST_TEXT:
+        raise BadWeightFile(f"the metadata of '{where}' has {len(text)} characters; no network needs as many")
     try:
         meta = json.loads(text)
     except (ValueError, RecursionError) as error:

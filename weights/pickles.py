@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 MOST_STEPS = 500_000  # of the program; a network of 5000 tensors takes 300,000
 
+# What a broken program raises, among it what Python warns of (odd escapes), where warnings are errors.
+_BROKEN = (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, DeprecationWarning)
 _MARK = object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {
@@ -50,9 +52,9 @@ def plain_values(
             if number > MOST_STEPS:
                 raise BadPickle(f"its pickle has more than {MOST_STEPS} steps")
             machine.step(opcode.name, argument)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        return machine.stack.pop()
+    except _BROKEN as error:
         raise BadPickle(f"its pickle is broken: {error or type(error).__name__}") from error
-    return machine.stack.pop()
 
 
 class _Machine:
@@ -60,6 +62,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.call, self.stored = call, stored
+        self.given = 0
 
     def step(self, name: str, argument: Any) -> None:
         stack, memo = self.stack, self.memo
@@ -83,17 +86,19 @@ class _Machine:
             stack.append(tuple(reversed([stack.pop() for _ in range(int(name[-1]))])))
         elif name in ("TUPLE", "LIST", "DICT"):
             items = self._since_mark()
-            stack.append(tuple(items) if name == "TUPLE" else items if name == "LIST" else _pairs(items))
+            stack.append(tuple(items) if name == "TUPLE" else items if name == "LIST" else pairs(items))
         elif name in ("APPEND", "APPENDS", "ADDITEMS", "SETITEM", "SETITEMS"):
             self._add(name)
         elif name == "GLOBAL":
             stack.append(Named(argument.replace(" ", ".", 1)))
         elif name == "STACK_GLOBAL":
             last, module = stack.pop(), stack.pop()
+            if not (isinstance(module, str) and isinstance(last, str)):
+                raise BadPickle("its pickle names what is no text")
             stack.append(Named(f"{module}.{last}"))
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = stack.pop(), stack.pop()
-            stack.append(self.call(_name(function), tuple(arguments)))
+            stack.append(self.call(_name(function), self._counted(tuple(arguments))))
         elif name == "BUILD":
             stack.pop()  # attributes of an object, of which only its items matter here
         elif name == "BINPERSID":
@@ -104,6 +109,13 @@ class _Machine:
             self._since_mark()
         elif name not in ("PROTO", "FRAME", "STOP"):
             raise BadPickle(f"its pickle uses {name}, which plain values do not need")
+
+    def _counted(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Arguments of a call, which goes through them: one long list may be given to any number of calls."""
+        self.given += sum(len(given) for given in arguments if isinstance(given, list | tuple | dict))
+        if self.given > MOST_STEPS:
+            raise BadPickle(f"its pickle gives functions more than {MOST_STEPS} values")
+        return arguments
 
     def _since_mark(self) -> list[Any]:
         place = len(self.stack) - 1
@@ -123,12 +135,19 @@ class _Machine:
         target = self.stack[-1]
         if name.startswith("SETITEM"):
             if isinstance(target, dict):
-                target.update(_pairs(items))
+                target.update(pairs(items))
         elif isinstance(target, list):
             target.extend(items)
 
 
-def _pairs(items: list[Any]) -> dict[Any, Any]:
+def pairs(items: list[Any]) -> dict[Any, Any]:
+    """A dictionary of keys and values that follow each other.
+
+    Raises:
+        BadPickle: a key is neither a text nor a number: a nested one may take for ever to compare.
+    """
+    if not all(key is None or isinstance(key, str | bytes | int | float) for key in items[::2]):
+        raise BadPickle("its pickle has a key that is no text and no number")
     return dict(zip(items[::2], items[1::2], strict=True))
 
 

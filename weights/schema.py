@@ -4,12 +4,15 @@ A kind is a function of a value and of its place, which raises `WrongValue` wher
 """
 
 import math
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Kind = Callable[[Any, str], None]
 
 _LONGEST_SHOWN = 60  # characters
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
 
 
 class WrongValue(Exception):
@@ -32,8 +35,8 @@ def flag(value: Any, where: str) -> None:
 
 def number(value: Any, where: str) -> None:
     """A finite number."""
-    finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    _require(finite, value, where, "a finite number")
+    finite = type(value) is float and math.isfinite(value)
+    _require(finite or (type(value) is int and abs(value) < 2**63), value, where, "a finite number")
 
 
 def above_zero(value: Any, where: str) -> None:
@@ -94,7 +97,7 @@ def record(required: Mapping[str, Kind], optional: Mapping[str, Kind], *, others
         inside = f"{where}." if where else ""
         for name in required:
             if name not in value:
-                raise WrongValue(f"there is no {inside}{name}")
+                raise WrongValue(f"'{inside}{name}' is missing")
         for name, item in value.items():
             if name in known:
                 known[name](item, f"{inside}{name}")
@@ -106,11 +109,19 @@ def record(required: Mapping[str, Kind], optional: Mapping[str, Kind], *, others
 
 def shown(value: Any) -> str:
     """A value for a message: on one line, and cut where it is long."""
-    words = value if isinstance(value, str) else repr(value)
+    words = value if isinstance(value, str) else _short(value)
     return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}..."
+
+
+def _short(value: Any) -> str:
+    """A value's beginning: what comes out of a pickle may hold itself, or one list a million times."""
+    try:
+        return repr(value) if isinstance(value, str) else _REPR.repr(value)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
 
 
 def _require(fits: bool, value: Any, where: str, allowed: str) -> None:
     if not fits:
-        said = shown(repr(value) if isinstance(value, str) else value)
+        said = shown(_short(value))
         raise WrongValue(f"{where or 'the whole'} is {said}; it must be {allowed}")

@@ -120,11 +120,7 @@ def _attribute(source: Source, root: list[objects.Message], name: str, path: Pat
         text = values.attribute(source, root, name)
     except NotPlain as error:
         raise BadWeightFile(f"metadata '{name}' of '{path}' {error}") from error
-    try:
-        # Names of files may be bytes that are no text; h5py writes them as Python keeps them.
-        return None if text is None else text.decode("utf-8", "surrogateescape")
-    except UnicodeDecodeError as error:
-        raise BadWeightFile(f"metadata '{name}' of '{path}' is not JSON: {error}") from error
+    return None if text is None else text.decode("utf-8", "surrogateescape")
 
 
 def _dataset(source: Source, link: groups.Link, where: str) -> values.Dataset:

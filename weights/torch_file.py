@@ -5,8 +5,11 @@ that of PyTorch before 1.6 is four pickles, and then the storages one after the 
 """
 
 import io
+import math
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,78 +17,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import schema
 from .errors import BadWeightFile, first_line
 from .files import require_file
 from .memory import Memory
 from .pickles import BadPickle, plain_values
+from .stored import RAW, Damaged, HoldsMore, Storage, Stored, call, storage_of, widened
+
+__all__ = ["Stored", "TorchFile", "read_torch"]
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LARGEST_PICKLE = 2**26  # bytes
-
-# Storage class or dtype -> what NumPy calls it, or where NumPy has no such numbers, PyTorch.
-_NUMPY = {
-    **{"FloatStorage": "f4", "DoubleStorage": "f8", "HalfStorage": "f2", "BFloat16Storage": "bfloat16"},
-    **{"LongStorage": "i8", "IntStorage": "i4", "ShortStorage": "i2", "CharStorage": "i1"},
-    **{"ByteStorage": "u1", "BoolStorage": "?", "UntypedStorage": "u1"},
-    **{"ComplexFloatStorage": "c8", "ComplexDoubleStorage": "c16"},
-    **{"float32": "f4", "float64": "f8", "float16": "f2", "bfloat16": "bfloat16", "bool": "?"},
-    **{f"{sign}int{8 * size}": f"{sign or 'i'}{size}" for size in (1, 2, 4, 8) for sign in ("", "u")},
-    **{"complex64": "c8", "complex128": "c16"},
-    **{f"float8_{kind}": f"float8_{kind}" for kind in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0fnu")},
-}
-_RAW = {kind: "u2" if kind == "bfloat16" else "u1" for kind in _NUMPY.values() if "float" in kind}
-_TORCH_NAMES = {"c8": "complex64", "c16": "complex128"}
-_SPARSE = {"_rebuild_sparse_tensor": "torch.sparse_coo"}
-_NOT_DENSE = ("_rebuild_qtensor", "_rebuild_meta_tensor_no_storage", "_rebuild_wrapper_subclass")
-# What programs keep beside the weights, and of which nothing is taken in: FPGM's record of a training,
-# numbers of NumPy's, PyTorch's own small things.
-_SET_ASIDE = {
-    "utils.RecorderMeter",
-    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("_reconstruct", "scalar")),
-    *("numpy.ndarray", "numpy.dtype", "_codecs.encode", "collections.Counter"),
-    *("builtins.set", "__builtin__.set", "builtins.complex", "__builtin__.complex"),
-    *("torch.Size", "torch.device", "torch.serialization._get_layout"),
-}
-
-
-class Damaged(Exception):
-    """The file contradicts itself; says how."""
-
-
-class HoldsMore(Exception):
-    """The file names code to make an object with."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """Numbers in a file, of `count` times the NumPy type `kind`, or one of PyTorch's own."""
-
-    key: str
-    kind: str
-    count: int
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one number."""
-        return np.dtype(_RAW.get(self.kind, self.kind)).itemsize
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A tensor in a file: a view of a storage, or in `odd` why it is none that a network's file has."""
-
-    storage: Storage | None
-    offset: int = 0
-    shape: tuple[int, ...] = ()
-    strides: tuple[int, ...] = ()
-    odd: str = ""
-
-
-@dataclass(frozen=True)
-class Aside:
-    """Stands for an object of which nothing is taken in."""
-
-    name: str
 
 
 @dataclass(frozen=True)
@@ -114,18 +56,22 @@ class TorchFile:
             raise BadWeightFile(f"{where} is {tensor.odd}; save plain dense floats")
         storage = tensor.storage
         used = 1 + sum((side - 1) * step for side, step in zip(tensor.shape, tensor.strides, strict=True))
-        wanted = int(np.prod(tensor.shape, dtype=object))
+        wanted = math.prod(tensor.shape)
         # A stride of 0 lets a few bytes pose as a tensor of any size.
-        if wanted and (wanted > storage.count or tensor.offset + used > storage.count):
+        fits = wanted <= storage.count and tensor.offset + used <= storage.count
+        if not (fits if wanted else math.prod(filter(None, tensor.shape)) < 2**31):
             raise BadWeightFile(
                 f"{where} declares shape {tensor.shape}, more than the file holds; save a copy of it"
             )
-        kept = np.dtype(_RAW.get(storage.kind, storage.kind)).newbyteorder("<")
-        self.memory.claim(np.dtype(np.float32) if storage.kind in _RAW else kept, tensor.shape, where)
+        kept = np.dtype(RAW.get(storage.kind, storage.kind)).newbyteorder("<")
+        self.memory.claim(np.dtype(np.float32) if storage.kind in RAW else kept, tensor.shape, where)
+        if not wanted:
+            return np.zeros(tensor.shape, np.float32 if storage.kind in RAW else kept)
         flat = np.frombuffer(self.storage(storage), kept, storage.count)[tensor.offset :]
-        strides = tuple(step * kept.itemsize for step in tensor.strides)
+        steps = zip(tensor.shape, tensor.strides, strict=True)  # of a single one, the stride may be anything
+        strides = tuple(step * kept.itemsize if side > 1 else 0 for side, step in steps)
         seen = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
-        return _widened(seen, storage.kind)
+        return widened(seen, storage.kind)
 
 
 def read_torch(path: str | Path) -> TorchFile:
@@ -154,62 +100,69 @@ def read_torch(path: str | Path) -> TorchFile:
 
 
 def _archive(path: Path) -> TorchFile:
-    sizes = _entries(path)
-    pickles = [name for name in sizes if name.endswith("/data.pkl") and name.count("/") == 1]
+    entries = _entries(path)
+    pickles = [name for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(pickles) != 1:
         raise Damaged("it has no data.pkl")
     folder = pickles[0].removesuffix("/data.pkl")
-    if f"{folder}/constants.pkl" in sizes:
+    if f"{folder}/constants.pkl" in entries:
         raise HoldsMore("a TorchScript program")
-    if sizes[pickles[0]] > _LARGEST_PICKLE:
-        raise Damaged(f"its pickle has {sizes[pickles[0]]} bytes")
-    order = f"{folder}/byteorder"
-    if order in sizes and (sizes[order] > 6 or _entry(path, order) != b"little"):
+    if entries[pickles[0]].file_size > _LARGEST_PICKLE:
+        raise Damaged(f"its pickle has {entries[pickles[0]].file_size} bytes")
+    order = entries.get(f"{folder}/byteorder")
+    if order is not None and _content(path, order) != b"little":
         raise Damaged("its numbers are not little endian")
-    content = plain_values(io.BytesIO(_entry(path, pickles[0])), _call, _storage_of)
+    content = plain_values(io.BytesIO(_content(path, entries[pickles[0]])), call, storage_of)
 
     def storage(wanted: Storage) -> bytes:
-        name = f"{folder}/data/{wanted.key}"
-        if sizes.get(name, -1) < wanted.count * wanted.itemsize:
-            raise BadWeightFile(
-                f"'{path}' cannot be read as a PyTorch checkpoint: storage {wanted.key!r} claims "
-                f"{wanted.count * wanted.itemsize} bytes, and has {sizes.get(name, 0)}"
-            )
+        entry = entries.get(f"{folder}/data/{wanted.key}")
+        present, claimed = entry.file_size if entry else 0, wanted.count * wanted.itemsize
         try:
-            return _entry(path, name)
+            if entry is None or present < claimed:
+                raise Damaged(f"storage {wanted.key!r} claims {claimed} bytes, and has {present}")
+            return _content(path, entry)
         except Damaged as error:
             raise BadWeightFile(f"'{path}' cannot be read as a PyTorch checkpoint: {error}") from error
 
     return TorchFile(path, content, _once(storage), Memory(path.stat().st_size), summed=True)
 
 
-def _entries(path: Path) -> dict[str, int]:
-    """The files in an archive, and their sizes, which together are no larger than the archive.
+def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The files in an archive, which together are no larger than the archive.
 
     Raises:
         Damaged: they are, or one is compressed, which PyTorch never does.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            found = archive.infolist()
     except Exception as error:  # a damaged archive can fail anywhere in zipfile
         raise Damaged(first_line(error)) from error
-    sizes = {entry.filename: entry.file_size for entry in entries}
-    packed = next((e.filename for e in entries if e.compress_type or e.file_size != e.compress_size), None)
+    packed = next((e.filename for e in found if e.compress_type or e.file_size != e.compress_size), None)
     if packed is not None:
         raise Damaged(f"{packed!r} is compressed; unpack the archive and pack it without compression")
-    if len(sizes) < len(entries) or sum(sizes.values()) > path.stat().st_size:
+    entries = {entry.filename: entry for entry in found}
+    if len(entries) < len(found) or sum(entry.file_size for entry in found) > path.stat().st_size:
         raise Damaged("its entries overlap")
-    return sizes
+    return entries
 
 
-def _entry(path: Path, name: str) -> bytes:
-    """One file of an archive, its CRC-32 compared."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except Exception as error:  # a damaged archive can fail anywhere in zipfile
-        raise Damaged(first_line(error)) from error
+def _content(path: Path, entry: zipfile.ZipInfo) -> bytes:
+    """One file of an archive; `ZipFile.read` would go through the whole list of files for each.
+
+    Raises:
+        Damaged: it is not there, or not what was written, as its CRC-32 tells.
+    """
+    with path.open("rb") as file:
+        file.seek(entry.header_offset)
+        head = file.read(30)
+        if head[:4] != b"PK\3\4" or len(head) < 30:
+            raise Damaged(f"there is no {entry.filename!r} where it should be")
+        file.seek(sum(struct.unpack_from("<HH", head, 26)), io.SEEK_CUR)  # its name, and notes
+        content = file.read(entry.file_size)
+    if len(content) < entry.file_size or zlib.crc32(content) != entry.CRC:
+        raise Damaged(f"Bad CRC-32 for file {entry.filename!r}: it is not what was written; copy it again")
+    return content
 
 
 def _legacy(path: Path, file: BinaryIO) -> TorchFile:
@@ -228,16 +181,19 @@ def _legacy(path: Path, file: BinaryIO) -> TorchFile:
     def stored(words: Any) -> Storage:
         if len(words) > 5 and words[5] is not None:
             raise Damaged("it has views of storages; save a copy of it")
-        storage = _storage_of(words)
+        storage = storage_of(words)
         if storages.setdefault(storage.key, storage) != storage:
             raise Damaged(f"storage {storage.key!r} is declared twice")
         return storage
 
-    content = plain_values(file, _call, stored)
+    content = plain_values(file, call, stored)
     places: dict[str, int] = {}
-    for key in _value(file):
-        if key not in storages:
-            raise Damaged(f"storage {key!r} is of no tensor")
+    keys = _value(file)
+    if not isinstance(keys, list):
+        raise Damaged("it has no list of storages")
+    for key in keys:
+        if not isinstance(key, str) or key not in storages:
+            raise Damaged(f"storage {schema.shown(key)!r} is of no tensor")
         count = int.from_bytes(file.read(8), "little", signed=True)
         length = count * storages[key].itemsize
         if count != storages[key].count or not 0 <= length <= size - file.tell() or key in places:
@@ -277,70 +233,4 @@ class _Bounded(io.BufferedReader):
 
 
 def _value(file: BinaryIO) -> Any:
-    return plain_values(file, _call, _storage_of)
-
-
-def _storage_of(words: Any) -> Storage:
-    """What a pickle says of a storage: ("storage", its class, key, place, number of elements)."""
-    if not isinstance(words, tuple) or len(words) < 5 or words[0] != "storage":
-        raise Damaged("it refers to what is no storage")
-    kind, key, count = getattr(words[1], "name", "").rpartition(".")[2], words[2], words[4]
-    if kind not in _NUMPY or not isinstance(key, str) or type(count) is not int or count < 0:
-        raise Damaged(f"it has a storage of kind {kind or words[1]!r}")
-    return Storage(key, _NUMPY[kind], count)
-
-
-def _call(name: str, arguments: tuple[Any, ...]) -> Any:
-    """What stands for the result of a call.
-
-    Raises:
-        HoldsMore: of a function that no checkpoint of plain values needs.
-    """
-    function = name.removeprefix("torch._utils.")
-    if name == "collections.OrderedDict":
-        return dict(*arguments)
-    if function in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-        return _tensor(*arguments[:4])
-    if function == "_rebuild_tensor_v3":
-        return _retyped(_tensor(*arguments[:4]), getattr(arguments[6], "name", ""))
-    if function in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
-        return arguments[0]
-    if function in _SPARSE:
-        return Stored(None, odd=f"a tensor of layout {_SPARSE[function]}")
-    if function in _NOT_DENSE:
-        return Stored(None, odd=f"a tensor of another layout ({function})")
-    if name in _SET_ASIDE:
-        return Aside(name)
-    raise HoldsMore(name)
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Stored:
-    numbers = (offset, *shape, *strides)
-    if not isinstance(storage, Storage) or any(type(n) is not int or n < 0 for n in numbers):
-        raise Damaged("it has a tensor of no storage, or of a negative size")
-    if len(shape) != len(strides) or len(shape) > 32:
-        raise Damaged(f"it has a tensor of {len(shape)} dimensions and {len(strides)} strides")
-    if storage.kind in _TORCH_NAMES:
-        return Stored(None, odd=f"a torch.{_TORCH_NAMES[storage.kind]} tensor")
-    return Stored(storage, offset, tuple(shape), tuple(strides))
-
-
-def _retyped(tensor: Stored, name: str) -> Stored:
-    """A tensor whose storage is bytes, as numbers of a type; offset and strides count numbers."""
-    kind = _NUMPY.get(name.removeprefix("torch."))
-    if kind is None or kind in _TORCH_NAMES or tensor.storage is None:
-        return Stored(None, odd=f"a {name} tensor")
-    whole = Storage(tensor.storage.key, kind, 1)
-    storage = Storage(whole.key, kind, tensor.storage.count // whole.itemsize)
-    return Stored(storage, tensor.offset, tensor.shape, tensor.strides)
-
-
-def _widened(array: np.ndarray, kind: str) -> np.ndarray:
-    """Numbers that NumPy does not have, as float32; others as they are."""
-    if kind == "bfloat16":
-        return (array.astype(np.uint32) << 16).view(np.float32)
-    if kind in _RAW:
-        import torch
-
-        return torch.from_numpy(array.copy()).view(getattr(torch, kind)).float().numpy()
-    return array
+    return plain_values(file, call, storage_of)

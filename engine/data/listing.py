@@ -100,9 +100,7 @@ def _list(folder: Path) -> Listing:
 
 def _images_below(folder: Path, class_name: str) -> list[str]:
     found: list[str] = []
-    above: dict[
-        str, frozenset[tuple[int, int]]
-    ] = {}  # folders that a folder lies in: links may lead in circles
+    above: dict[str, frozenset[tuple[int, int]]] = {}  # what each lies in: links may lead in circles
     for here, subfolders, files in os.walk(folder / class_name, followlinks=True):
         status = os.stat(here)
         own, parents = (status.st_dev, status.st_ino), above.get(os.path.dirname(here), frozenset())

@@ -27,9 +27,9 @@ from .stored import own, plain, restored
 
 _SETTINGS = schema.record(
     {
+        "images": schema.mapping(schema.anything),
         "command": schema.text,
         "arch": schema.maybe(schema.text),
-        "images": schema.mapping(schema.anything),
         "training": schema.mapping(schema.anything),
     },
     {

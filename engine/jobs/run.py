@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,17 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
     Raises:
         TrainingError: see `train`.
     """
-    # A run that was interrupted before its first step begins now.
-    resume = _taken(ready, run, resume)
-    job, data, config = ready.job, ready.images, ready.job.training
-    device = resolve_device(config.device)
-    model = ready.network.model.to(device)
-    teacher = ready.teacher.model.to(device) if ready.teacher else None
-    if job.start is not None and job.recalibration and not resume:
-        norms = recalibrate(model, _training_batches(ready, job.recalibration))
-        yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
-    trained = ready.network.after(job.command, job.said(), accuracy=None)
-    save = _saving(trained, data.info)
-    return (yield from train(model, data, config, run, save, teacher=teacher, resume=resume))
+    with _at_work(ready, run, resume) as goes_on:
+        job, data, config = ready.job, ready.images, ready.job.training
+        device = resolve_device(config.device)
+        model = ready.network.model.to(device)
+        teacher = ready.teacher.model.to(device) if ready.teacher else None
+        if job.start is not None and job.recalibration and not goes_on:
+            norms = recalibrate(model, _training_batches(ready, job.recalibration))
+            yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
+        trained = ready.network.after(job.command, job.said(), accuracy=None)
+        save = _saving(trained, data.info)
+        return (yield from train(model, data, config, run, save, teacher=teacher, resume=goes_on))
 
 
 def run_pruning(
@@ -77,7 +77,8 @@ def run_pruning(
     if run is None:
         return (yield from _at_once(ready, pruning, ready.schedule.chooser, before))
     marked = network.after(job.command, job.said(ready.schedule.chooser.wanted), accuracy=None)
-    return (yield from _in_training(ready, pruning, ready.schedule, marked, before, run, resume))
+    with _at_work(ready, run, resume) as goes_on:
+        return (yield from _in_training(ready, pruning, ready.schedule, marked, before, run, goes_on))
 
 
 def _at_once(
@@ -125,7 +126,6 @@ def _in_training(
     resume: bool,
 ) -> Generator[Event, None, Outcome]:
     """Train as the schedule steers, then cut out what it has emptied."""
-    resume = _taken(ready, run, resume)
     data, model = ready.images, ready.network.model
     steering = yield from schedule.begin()
     for note in (*steering.selection.notes, *steering.notes):
@@ -178,8 +178,11 @@ def _cut_out(
     return replace(outcome, accuracies=accuracies, facts={**facts, **thin.facts}, path=path)
 
 
-def _taken(ready: Prepared, run: Run, resume: bool) -> bool:
-    """Lock the folder of a run; is there something in it to go on from?
+@contextmanager
+def _at_work(ready: Prepared, run: Run, resume: bool) -> Iterator[bool]:
+    """Hold the folder of a run; yield whether there is something in it to go on from.
+
+    A run that was interrupted before its first checkpoint begins now.
 
     Raises:
         TrainingError: another process works there, or what the run goes on with is not what it began with.
@@ -191,7 +194,10 @@ def _taken(ready: Prepared, run: Run, resume: bool) -> bool:
             require_same(run, ready.job.inputs(ready.network, ready.images))
         return resume and run.begun
 
-    return distributed.from_first(take)
+    try:
+        yield distributed.from_first(take)
+    finally:
+        run.unlock()
 
 
 def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]:

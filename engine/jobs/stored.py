@@ -28,7 +28,7 @@ def restored(kind: type[T], stored: Mapping[str, Any]) -> T:
         TypeError: a field is missing, there is none of that name, or a value is of another type.
     """
     if not isinstance(stored, Mapping):
-        raise TypeError(f"{schema.shown(repr(stored))} are no settings")
+        raise TypeError(f"{schema.shown(stored)} are no settings")
     hints = get_type_hints(kind)
     unknown = next((name for name in stored if name not in hints), None)
     if unknown is not None:
@@ -64,7 +64,7 @@ def _restored(hint: Any, value: Any, name: str) -> Any:
     elif hint is Path:
         if isinstance(value, str):
             return Path(value)
-    elif type(value) is hint or (hint is float and type(value) is int) or hint is Any:
+    elif (hint is float and type(value) is int and abs(value) < 2**63) or type(value) is hint or hint is Any:
         return value
-    said, wanted = schema.shown(repr(value)), getattr(hint, "__name__", hint)
+    said, wanted = schema.shown(value), getattr(hint, "__name__", hint)
     raise TypeError(f"{name} is {said}; it must be {'a path' if hint is Path else f'of type {wanted}'}")

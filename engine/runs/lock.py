@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import re
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import TrainingError
 
 NAME = ".lock"
+PATIENCE = 10.0  # seconds: the processes that decode images end a little later than the one they do it for
 
 _held: dict[Path, int] = {}  # folder -> descriptor; the lock lasts as long as it is open
 
@@ -22,7 +25,7 @@ def hold(folder: Path) -> None:
     Raises:
         TrainingError: another process holds it.
     """
-    key = Path(os.path.realpath(folder))
+    key, deadline = Path(os.path.realpath(folder)), time.monotonic() + PATIENCE
     while key not in _held:
         descriptor = os.open(key / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
@@ -30,6 +33,9 @@ def hold(folder: Path) -> None:
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
             os.close(descriptor)
+            if _has_ended(holder) and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
             raise TrainingError(
                 f"{folder} is in use by {holder}; wait until it ends, or choose another folder"
             ) from None
@@ -52,6 +58,20 @@ def let_go(folder: Path) -> None:
         with suppress(OSError):
             os.unlink(key / NAME)
         os.close(descriptor)
+
+
+def _has_ended(holder: str) -> bool:
+    """Has the process of this machine ended that a lock names? Its own processes may outlive it a little."""
+    named = re.fullmatch(r"process (\d+) on (.+)", holder)
+    if named is None or named[2] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(named[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _is_there(descriptor: int, path: Path) -> bool:

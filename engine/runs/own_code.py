@@ -3,6 +3,7 @@
 A run folder may come from anybody, and so may what lies beside it. So it is not the folder that says which
 code is trusted, but this user's own record: whenever a run is begun with `arch` package.module:factory, the
 digest of that source is kept in the cache folder. Where a run names code of any other, the user is asked.
+The digest is of the factory's module and its packages; modules that these import in turn are not looked at.
 """
 
 import hashlib

@@ -19,7 +19,7 @@ from . import lock
 from .environment import environment
 from .plain import plain
 
-_OF_A_START = ("config.json", "environment.json", "log.jsonl", lock.NAME)
+_OF_A_START = {"config.json", "environment.json", "log.jsonl"}
 _OBJECT = schema.mapping(schema.anything)
 _LOGGED = schema.record({"event": schema.text}, {"epoch": schema.integer(0, 10**9)}, others=True)
 
@@ -87,7 +87,7 @@ class Run:
         """
         if folder.exists() and not folder.is_dir():
             raise TrainingError(f"{folder} is a file; a run needs a folder: choose another `out`")
-        if not force and folder.is_dir() and not all(map(_is_of_a_start, folder.iterdir())):
+        if not force and folder.is_dir() and not _is_cut_start(folder):
             raise TrainingError(
                 f"{folder} is not empty; resume it with `resume`, choose another folder, or use `force`"
             )
@@ -100,11 +100,13 @@ class Run:
             TrainingError: the folder holds no run.
         """
         path = Path(folder) / "config.json"
+        if path.exists() and not path.is_file():
+            raise TrainingError(f"{path} is not a regular file")
         try:
             config = json.loads(path.read_text(encoding="utf-8"))
             _OBJECT(config, "")
         except (FileNotFoundError, NotADirectoryError) as error:
-            cut = Path(folder).is_dir() and all(map(_is_of_a_start, Path(folder).iterdir()))
+            cut = Path(folder).is_dir() and _is_cut_start(Path(folder))
             way_out = "; if it was cut short there, type the command again that began it" if cut else ""
             raise TrainingError(f"{folder} holds no run: there is no {path.name} in it{way_out}") from error
         except (OSError, ValueError, RecursionError, schema.WrongValue) as error:
@@ -128,6 +130,10 @@ class Run:
         except OSError as error:
             raise TrainingError(f"{self.folder} cannot be written: {error.strerror}") from error
 
+    def unlock(self) -> None:
+        """Leave the folder to other processes."""
+        lock.let_go(self.folder)
+
     def begin_log(self, event: Event) -> None:
         """Begin `log.jsonl` with an event; what a start has left that came to nothing goes."""
         self._log.unlink(missing_ok=True)
@@ -142,22 +148,19 @@ class Run:
         record = {"event": type(event).__name__, **dataclasses.asdict(event)}
         line = json.dumps(plain(record), allow_nan=False) + "\n"
         try:
-            descriptor = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            try:
-                os.write(descriptor, line.encode())
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            with open(self._log, "a", encoding="utf-8", opener=_following_no_link) as stream:
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
         except OSError as error:
             raise TrainingError(f"{self._log} cannot be written: {error.strerror}") from error
 
     def read_log(self) -> list[dict[str, Any]]:
         """The logged events, oldest first, up to the first line that was cut off while it was written."""
         records = []
-        lines = (
-            self._log.read_text(encoding="utf-8", errors="replace").splitlines() if self._log.exists() else []
-        )
-        for line in lines:
+        there = _is_plain_file(self._log)
+        text = self._log.read_text(encoding="utf-8", errors="replace") if there else ""
+        for line in text.splitlines():
             try:
                 record = json.loads(line)
                 _LOGGED(record, "")
@@ -179,16 +182,16 @@ class Run:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write `report.json`, which says that the run is complete: nothing may be written after it."""
         _write_json(self.report, {"finished_at": self._now().isoformat(), **result})
-        lock.let_go(self.folder)
+        self.unlock()
 
     def _now(self) -> datetime:
         """The time, but later than any run beside this one has ended: a clock may have been set back."""
         times = [datetime.now(UTC)]
-        for report in self.folder.resolve().parent.glob("*/report.json"):
+        for report in filter(Path.is_file, self.folder.absolute().parent.glob("*/report.json")):
             with suppress(OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
                 ended = datetime.fromisoformat(json.loads(report.read_text(encoding="utf-8"))["finished_at"])
-                times.append(ended + timedelta(microseconds=1))
-        return max(times, key=lambda time: time.timestamp())
+                times.append(ended.astimezone(UTC) + timedelta(microseconds=1))
+        return max(times)
 
 
 def check_runs(root: Path) -> None:
@@ -249,7 +252,7 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
     """
     wanted = {"command": "train-base", "arch": arch, "dataset": dataset}
     finished: list[tuple[str, Path]] = []
-    for report in Path(root).glob("*/report.json"):
+    for report in filter(Path.is_file, Path(root).glob("*/report.json")):
         try:
             run = Run.open(report.parent)
             when = json.loads(report.read_text(encoding="utf-8"))["finished_at"]
@@ -263,9 +266,22 @@ def newest_base(root: Path, arch: str, dataset: str) -> Path | None:
     return max(finished)[1] if finished else None
 
 
-def _is_of_a_start(path: Path) -> bool:
-    """Is this what a run leaves that is cut short before its first checkpoint?"""
-    return path.name in _OF_A_START or is_leftover(path.name)
+def _following_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
+def _is_plain_file(path: Path) -> bool:
+    """Is it a file that ends, and lies where it seems to?"""
+    return path.is_file() and not path.is_symlink()
+
+
+def _is_cut_start(folder: Path) -> bool:
+    """Is there nothing in a folder but what a run leaves that is cut short before its first checkpoint?
+
+    `environment.json` comes first; without it, what is there may be somebody else's.
+    """
+    names = {path.name for path in folder.iterdir() if not is_leftover(path.name)} - {lock.NAME}
+    return not names or ("environment.json" in names and names <= _OF_A_START)
 
 
 def _write_json(path: Path, contents: Mapping[str, Any]) -> None:

@@ -118,7 +118,7 @@ def read(path: str | Path) -> Plan:
     for key, kind in expected.items():
         if type(content[key]) is not kind:
             raise AllocationError(
-                f"'{key}' in plan '{path}' is {schema.shown(repr(content[key]))}, not of type {kind.__name__}"
+                f"'{key}' in plan '{path}' is {schema.shown(content[key])}, not of type {kind.__name__}"
             )
     if content["format"] != FORMAT:
         raise AllocationError(f"plan '{path}' has format {content['format']}; this prune reads {FORMAT}")

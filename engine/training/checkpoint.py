@@ -117,7 +117,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise TrainingError(f"there is no checkpoint {path}; start the run anew, without `resume`")
     try:
         file = read_torch(path)
-        contents = _with_tensors(file.content, file)
+        contents = _with_tensors(file.content, file, {})
         _CONTENTS(contents, "")
     except (WeightsError, schema.WrongValue, RecursionError) as error:
         raise _unreadable(path, error) from error
@@ -155,15 +155,22 @@ def _unreadable(path: Path, error: Exception) -> TrainingError:
     return TrainingError(f"{path} is not a readable checkpoint of this tool: {first_line(error)}")
 
 
-def _with_tensors(content: Any, file: TorchFile) -> Any:
-    """What a file holds, with its tensors."""
+def _with_tensors(content: Any, file: TorchFile, made: dict[int, Any]) -> Any:
+    """What a file holds, with its tensors; what it holds several times is made once.
+
+    Args:
+        made: what has been made so far, by the identity of what the file has for it.
+    """
+    if id(content) in made or not isinstance(content, Stored | dict | list | tuple):
+        return made.get(id(content), content)
     if isinstance(content, Stored):
-        return torch.from_numpy(file.array(content, f"a tensor of '{file.path}'").copy())
-    if isinstance(content, dict):
-        return {name: _with_tensors(item, file) for name, item in content.items()}
-    if isinstance(content, list | tuple):
-        return type(content)(_with_tensors(item, file) for item in content)
-    return content
+        result: Any = torch.from_numpy(file.array(content, f"a tensor of '{file.path}'").copy())
+    elif isinstance(content, dict):
+        result = {name: _with_tensors(item, file, made) for name, item in content.items()}
+    else:
+        result = type(content)(_with_tensors(item, file, made) for item in content)
+    made[id(content)] = result
+    return result
 
 
 def check_same_settings(checkpoint: Checkpoint, path: Path, config: Mapping[str, Any]) -> None:
@@ -176,7 +183,7 @@ def check_same_settings(checkpoint: Checkpoint, path: Path, config: Mapping[str,
         before, now = checkpoint.config.get(name), config.get(name)
         if before != now:
             raise TrainingError(
-                f"{path} was made with {name} = {before}, not {now}; "
+                f"{path} was made with {name} = {schema.shown(before)}, not {schema.shown(now)}; "
                 "resume with the same settings or start anew"
             )
 

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from prune.weights import store
-from prune.weights.errors import WeightsError
+from prune.weights.errors import BadWeightFile, WeightsError
 from prune.weights.store import WeightFile
 
 KINDS = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", ">f4", ">i8", "?"]
@@ -39,6 +39,19 @@ def test_thousands_of_tensors_are_found(tmp_path, tracked):
         for name in names:
             file.create_dataset(name, data=np.float32(1))
     assert list(store.read(tmp_path / "x.hdf5").tensors) == (names if tracked else sorted(names))
+
+
+def test_metadata_that_lies_elsewhere_is_not_passed_over(tmp_path):
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}, {"arch": "x"}))
+    with h5py.File(tmp_path / "x.hdf5", "a") as file:
+        for number in range(3):
+            file.attrs[f"note {number}"] = "mine"
+    assert store.read(tmp_path / "x.hdf5").meta == {"arch": "x"}
+    with h5py.File(tmp_path / "x.hdf5", "a") as file:
+        for number in range(20):
+            file.attrs[f"note {number}"] = "mine"
+    with pytest.raises(BadWeightFile, match="more attributes than fit into its header"):
+        store.read(tmp_path / "x.hdf5")
 
 
 def test_a_flipped_bit_anywhere_ends_at_once(tmp_path):

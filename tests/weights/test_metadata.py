@@ -25,7 +25,7 @@ from prune.weights.store import read
         ({"input_size": [3, 0, 32]}, r"input_size\[1\] is 0"),
         ({"input_size": {"C": 3}}, "input_size is"),
         ({"normalization": [0.5]}, "normalization is"),
-        ({"normalization": {"mean": [0.5]}}, "there is no normalization.std"),
+        ({"normalization": {"mean": [0.5]}}, "'normalization.std' is missing"),
         ({"normalization": {"mean": [0.5], "std": [0]}}, r"normalization.std\[0\] is 0; it must be a number"),
         ({"normalization": {"mean": [float("nan")], "std": [1]}}, r"normalization.mean\[0\] is nan"),
         ({"class_names": "cat"}, "class_names is 'cat'"),

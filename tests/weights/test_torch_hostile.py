@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import time
 import tracemalloc
 import zipfile
 
@@ -56,6 +57,28 @@ def test_storages_of_a_legacy_file_are_all_there(tmp_path, keys, data, message):
     refused(tmp_path / "x.pth", message)
 
 
+@pytest.mark.parametrize("keys", [3, "0", None, {"0": 1}, [["0"]]])
+def test_keys_of_a_legacy_file_are_a_list_of_texts(tmp_path, keys):
+    legacy(tmp_path / "x.pth", keys, struct.pack("<q", 1000) + bytes(4000))
+    refused(tmp_path / "x.pth", "no list of storages|is of no tensor")
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "there"),
+    [((0, 2**61), (1, 1), False), ((2**20, 2**20, 0), (0, 1, 1), False), ((1, 3), (2**61, 1), True)],
+)
+def test_odd_shapes_and_strides_of_few_numbers(tmp_path, shape, strides, there):
+    sizes = [pickle.dumps(numbers, 2)[2:-1].rpartition(b"q")[0] for numbers in (shape, strides)]
+    program = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+    program += b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+    program += b"M\xe8\x03tQK\x00" + sizes[0] + sizes[1] + b"\x89}tRs."
+    archive(tmp_path / "x.pth", program, {"0": bytes(4000)})
+    if there:
+        assert read_any(tmp_path / "x.pth").tensors["w"].shape == shape
+    else:
+        refused(tmp_path / "x.pth", "declares shape")
+
+
 def archive(path, pickled: bytes, storages: dict[str, bytes], compression=zipfile.ZIP_STORED) -> None:
     with zipfile.ZipFile(path, "w", compression) as file:
         file.writestr("x/data.pkl", pickled)
@@ -101,6 +124,7 @@ def test_a_bytearray_of_two_gigabytes_is_not_made(tmp_path):
         b"\x80\x02",
         b"\x80\x02t.",
         b"\x80\x02]N.",
+        b"\x80\x02.",
         b"\x80\x02R.",
         b"\x80\x02NQ.",
         b"\x80\x02h\x05.",
@@ -136,3 +160,49 @@ def test_reading_a_checkpoint_needs_no_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_numbers_without_end_are_no_sizes(tmp_path, digits):
+    size = pickle.dumps(10**digits, 2)[2:-1]
+    program = b"\x80\x02}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n"
+    program += b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+    program += size + b"tQK\x00M\xe8\x03\x85K\x01\x85\x89}tRs."
+    archive(tmp_path / "x.pth", program, {"0": bytes(4000)})
+    refused(tmp_path / "x.pth", "cannot be read as a PyTorch checkpoint")
+
+
+def test_a_thousand_tensors_are_read_in_no_time(tmp_path):
+    torch.save({f"w{number}": torch.zeros(2) for number in range(3000)}, tmp_path / "x.pth")
+    began = time.monotonic()
+    assert len(read_any(tmp_path / "x.pth").tensors) == 3000
+    assert time.monotonic() - began < 4
+
+
+def nested(kind: type) -> object:
+    """One value in itself so often that nobody could go through it: 2 to the power of 60 of them."""
+    value: object = kind()
+    for _ in range(60):
+        value = kind((value, value))
+    return value
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps({nested(tuple).__class__: 1}, 2),
+        b"\x80\x02" + pickle.dumps(nested(list), 2)[2:-1] + b"X\x01\x00\x00\x00a\x93.",
+        b"\x80\x02}" + pickle.dumps(nested(tuple), 2)[2:-1] + b"Ns.",
+        b"\x80\x02X\x07\x00\x00\x00storage" + pickle.dumps(nested(list), 2)[2:-1] + b"\x87Q.",
+        b"\x80\x02]q\x00("
+        + b"K\x01" * 9999
+        + b"e0"
+        + b"ccollections\nOrderedDict\nh\x00\x85R0" * 40_000
+        + b"].",
+    ],
+)
+def test_no_program_takes_for_ever(tmp_path, content):
+    archive(tmp_path / "x.pth", content, {})
+    began = time.monotonic()
+    refused(tmp_path / "x.pth", "cannot be read|no state dict|holds more")
+    assert time.monotonic() - began < 4

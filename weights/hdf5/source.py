@@ -8,7 +8,7 @@ import numpy as np
 
 UNDEFINED = 2**64 - 1  # the address of what is not there
 
-_MOST_DESCRIPTION = 2**25  # bytes: enough for 50,000 tensors
+_MOST_DESCRIPTION = 2**23  # bytes: enough for 10,000 tensors
 
 
 class Damaged(Exception):

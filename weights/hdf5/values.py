@@ -7,7 +7,17 @@ import numpy as np
 
 from . import chunks
 from .heaps import global_heap_object
-from .objects import ATTRIBUTE, DATASPACE, DATATYPE, EXTERNAL_FILES, FILTERS, LAYOUT, Message, of_kind
+from .objects import (
+    ATTRIBUTE,
+    ATTRIBUTE_INFO,
+    DATASPACE,
+    DATATYPE,
+    EXTERNAL_FILES,
+    FILTERS,
+    LAYOUT,
+    Message,
+    of_kind,
+)
 from .source import UNDEFINED, Cursor, NotPlain, Source, Unsupported
 
 _INTEGER, _FLOAT, _TEXT, _ENUM, _VARIABLE = 0, 1, 3, 8, 9
@@ -102,7 +112,15 @@ def attribute(source: Source, found: list[Message], name: str) -> bytes | None:
 
     Raises:
         NotPlain: it is not one text.
+        Unsupported: there are so many attributes that it may lie elsewhere.
     """
+    info = of_kind(found, ATTRIBUTE_INFO)
+    if info is not None:
+        at = info.cursor("attribute info")
+        at.version(0)
+        at.take(2 if at.uint(1) & 1 else 0)
+        if at.uint(8) != UNDEFINED:
+            raise Unsupported("more attributes than fit into its header")
     for message in found:
         if message.kind != ATTRIBUTE:
             continue

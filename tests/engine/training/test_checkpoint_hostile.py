@@ -17,6 +17,7 @@ from prune.engine.training.checkpoint import (
     write_checkpoint,
 )
 from prune.engine.training.precision import Precision
+from prune.weights.errors import UnwritableOutput
 from torch import nn
 
 
@@ -68,7 +69,7 @@ def test_all_of_it_comes_back(tmp_path: Path, checkpoint: Checkpoint, model: nn.
         ("progress", None, "progress is None"),
         ("progress.epoch", -1, "progress.epoch is -1"),
         ("progress.epoch", "3", "progress.epoch is '3'"),
-        ("progress.best", {"top1": 1.0}, "there is no progress.best"),
+        ("progress.best", {"top1": 1.0}, "'progress.best.* is missing"),
         ("progress.extra", 1, "there is a key 'extra'"),
         ("precision.bf16", 1, "precision.bf16 is 1; it must be true or false"),
         ("config", [1], "config is"),
@@ -120,3 +121,32 @@ def test_a_compressed_one_is_not_unpacked(tmp_path: Path, checkpoint: Checkpoint
             packed.writestr(name, whole.read(name))
     with pytest.raises(TrainingError, match="is compressed"):
         read_checkpoint(tmp_path / "z.pt")
+
+
+@pytest.mark.parametrize("where", ["hooks", "progress"])
+def test_lists_that_hold_one_list_many_times_do_not_multiply(tmp_path, checkpoint, where):
+    nested: object = 0
+    for _ in range(60):
+        nested = [nested, nested]
+    contents = {"format": 1, **{name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}}
+    contents["progress"], contents["precision"] = asdict(checkpoint.progress), asdict(checkpoint.precision)
+    contents[where] = {"a": nested} if where == "hooks" else nested
+    torch.save(contents, tmp_path / "c.pt")
+    if where == "hooks":
+        assert read_checkpoint(tmp_path / "c.pt").hooks["a"][0] is not None
+    else:
+        with pytest.raises(TrainingError, match="progress is"):
+            read_checkpoint(tmp_path / "c.pt")
+
+
+def test_a_full_disk_is_told_as_such_and_the_last_checkpoint_stays(tmp_path, checkpoint, monkeypatch):
+    write_checkpoint(tmp_path / "c.pt", checkpoint)
+    before = (tmp_path / "c.pt").read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UnwritableOutput, match="No space left on device"):
+        write_checkpoint(tmp_path / "c.pt", checkpoint)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"c.pt": before}

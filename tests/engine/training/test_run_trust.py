@@ -21,10 +21,11 @@ BASE = {"command": "train-base", "arch": "resnet20", "dataset": "digits"}
 
 
 @pytest.mark.parametrize(
-    "left", [[], [".prune-0123456789abcdef.tmp"], ["environment.json"], ["config.json", "log.jsonl"]]
+    "left",
+    ["", ".prune-0123456789abcdef.tmp", "environment.json", "environment.json config.json log.jsonl .lock"],
 )
 def test_a_start_that_was_cut_short_is_no_obstacle(tmp_path, left):
-    for name in left:
+    for name in left.split():
         (tmp_path / name).write_text("{}")
     run = Run.create(tmp_path, BASE)
     assert not list(tmp_path.glob(".prune-*"))
@@ -32,6 +33,20 @@ def test_a_start_that_was_cut_short_is_no_obstacle(tmp_path, left):
     assert [record["text"] for record in run.read_log()] == ["anew"]
     assert not Run.open(tmp_path).begun
     lock.let_go(tmp_path)
+
+
+def test_what_may_be_somebody_elses_is_no_cut_start(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(TrainingError, match="is not empty"):
+        Run.create(tmp_path, BASE)
+
+
+def test_files_without_end_are_not_read(tmp_path):
+    (tmp_path / "log.jsonl").symlink_to("/dev/zero")
+    (tmp_path / "config.json").symlink_to("/dev/zero")
+    assert Run(tmp_path, {}).read_log() == []
+    with pytest.raises(TrainingError, match=r"config\.json is not a regular file"):
+        Run.open(tmp_path)
 
 
 def test_a_start_that_was_cut_short_says_what_to_do(tmp_path):
@@ -209,3 +224,19 @@ def test_what_a_run_reads_is_compared_when_it_goes_on(own: Path):
     require_same(Run(own, {}), now())  # of an earlier version
     with pytest.raises(TrainingError, match="inputs is 3"):
         require_same(Run(own, {"inputs": 3}), now())
+
+
+def test_what_a_killed_process_leaves_behind_is_waited_for(tmp_path):
+    """A loader's workers inherit the lock, and outlive by seconds the process that holds it."""
+    program = (
+        "import os, time; from pathlib import Path; from prune.engine.runs import lock; "
+        f"lock.hold(Path({str(tmp_path)!r})); "
+        "os.fork() or (print('held', flush=True), time.sleep(1), os._exit(0)); os._exit(0)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    holder.wait()
+    Run(tmp_path, {}).lock()
+    lock.let_go(tmp_path)
+    holder.stdout.close()
