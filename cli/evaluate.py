@@ -55,11 +55,11 @@ def command(
     show = output.show()
     from ..engine.errors import DataError
     from ..engine.measure.comparison import measure_networks
-    from ..engine.network.network import load_network
+    from ..engine.network.sources import load_for
 
     wanted = images.images()
     where = machine.start()
-    networks = {file: load_network(file, arch, input_size=images.image_size) for file in files}
+    networks = {file: load_for(wanted, file, arch) for file in files}
     try:
         opened = dict(zip(networks, wanted.open_for_all(list(networks.values())), strict=True))
     except DataError as error:

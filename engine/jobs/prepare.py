@@ -13,7 +13,7 @@ from ..narrowing.pruning import apart, wants_apart
 from ..network.fresh import fresh_like
 from ..network.matching import answering
 from ..network.network import Network, load_network
-from ..network.sources import random_network
+from ..network.sources import load_for, random_network
 from ..schedules import Ready
 from ..training.config import TrainConfig
 from .job import Job, Pruning
@@ -108,7 +108,7 @@ def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None
         network = fresh_like(network, seed)
     if network is None:
         assert job.start is not None
-        network = load_network(job.start, job.arch, input_size=size)
+        network = load_for(job.images, job.start, job.arch)
     if _needs_images(job, network) or job.images.named:
         return network, job.images.open(network), ""
     if not job.images.named_for(network):

@@ -33,8 +33,9 @@ def moved_into(model: nn.Module, outcome: Outcome) -> Outcome:
     thin = outcome.model
     held = dict(model.named_parameters(remove_duplicate=False))
     for name, module in thin.named_modules():
-        merge = model.get_submodule(name) if isinstance(module, Merge) else None
-        if isinstance(merge, Merge) and isinstance(module, Merge) and module.index is None:
+        if isinstance(module, Merge) and module.index is None:
+            merge = model.get_submodule(name)
+            assert isinstance(merge, Merge)
             merge.index = None
     EXPANSIONS.take_away(model, EXPANSIONS.placed(model).keys() - EXPANSIONS.placed(thin).keys())
     state = thin.state_dict()
@@ -97,6 +98,9 @@ def warn_when_left_behind(outcome: Outcome) -> None:
     full = {id(parameter): parameter for parameter in outcome.parameters.values()}
     for optimizer in _optimizers():
         if any(id(parameter) in full for parameter in _parameters(optimizer)):
+            for before in list(optimizer._optimizer_step_pre_hooks.values()):
+                if isinstance(before, _LeftBehind):
+                    before.handle.remove()
             hook = _LeftBehind(full, {id(parameter) for parameter in outcome.model.parameters()})
             hook.handle = optimizer.register_step_pre_hook(hook)
 

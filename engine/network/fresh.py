@@ -43,6 +43,7 @@ def fresh_like(network: Network, seed: int) -> Network:
             module.reset_running_stats()
     return replace(
         network,
+        class_names=(),
         accuracy=None,
         history=(),
         origin=f"random weights, seed {seed}, widths of {network.origin}",

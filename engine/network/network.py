@@ -30,6 +30,10 @@ from .recognition import recognise
 LARGEST_BELIEVED = 1024  # pixels a side
 
 
+class UnsaidSize(ArchError):
+    """Neither file nor arch nor user says how large a network's images are."""
+
+
 @dataclass(frozen=True, repr=False)
 class Network:
     """A model and the facts a file keeps about it.
@@ -281,7 +285,7 @@ def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tup
         return (channels, given, given)
     size = given or arch.input_size
     if size is None:
-        raise ArchError(f"arch '{arch.name}' does not say the size of its images; give `input_size`")
+        raise UnsaidSize(f"arch '{arch.name}' does not say the size of its images; give `input_size`")
     return tuple(size)
 
 

@@ -10,7 +10,7 @@ from ..errors import DataError, EngineError
 from ..processes.distributed import first_of_machine_goes_first
 from ..runs.runs import newest_base
 from .matching import matched
-from .network import Network, load_network, new_network
+from .network import Network, UnsaidSize, load_network, new_network
 
 DEFAULT_DATASET = "digits"
 RUNS = Path("runs")
@@ -59,7 +59,8 @@ class Images:
             return replace(self, dataset=self.name_for(network))
         if not Path(folder).is_dir():
             return replace(self, dataset=self.name_for(network))
-        size = self.image_size or network.input_size[-1]
+        *_, height, width = network.input_size
+        size = self.image_size or (width if width == height else None)
         return replace(self, dataset=self.name_for(network), data_dir=Path(folder), image_size=size)
 
     def open(self, network: Network | None = None) -> ImageData:
@@ -114,6 +115,21 @@ class Images:
         return chosen
 
 
+def load_for(images: Images, path: Path, arch: str | None) -> Network:
+    """The network of a file; where nothing else says the size of its images, they are as large as these.
+
+    Raises:
+        WeightsError, FitError, ArchError: see `load_network`.
+        DataError: the images are looked at, and are not there.
+    """
+    try:
+        return load_network(path, arch, input_size=images.image_size)
+    except UnsaidSize:
+        if not images.named:
+            raise
+        return load_network(path, arch, input_size=images.open().info.input_size)
+
+
 def random_network(
     arch: str | None, images: Images, *, num_classes: int | None, seed: int
 ) -> tuple[Network, ImageData]:
@@ -157,7 +173,7 @@ def find_network(
         EngineError: neither a file nor an arch was given, or the file has another number of classes.
     """
     if path is not None:
-        network = load_network(path, arch, input_size=images.image_size)
+        network = load_for(images, path, arch)
         if num_classes not in (None, network.num_classes):
             raise EngineError(
                 f"'{path}' tells {network.num_classes} classes apart, "

@@ -130,6 +130,14 @@ def _do_without(prune, photos: Path) -> None:
     assert named.code == 2, "what was asked for is not skipped"
 
 
+def test_a_bare_file_takes_the_size_of_the_images(prune, there):
+    assert prune("convert", "build.hdf5", "bare.pth", *ARCH).code == 0
+    for words in (("evaluate",), ("prune", "--rate", "0.5", "--out", "narrow.hdf5")):
+        done = prune(words[0], "bare.pth", *words[1:], *ARCH, "--data-dir", "photos")
+        assert done.code == 0, done.err
+    assert "--image-size" in prune("evaluate", "bare.pth", *ARCH).err
+
+
 def test_flops_and_prune_say_the_same(prune, there):
     forecast = json.loads(prune("flops", "build.hdf5", *ARCH, "--rate", "0.5", "--json").out)
     done = prune("prune", "build.hdf5", *ARCH, "--rate", "0.5", "--out", "narrow.hdf5", "--json")
