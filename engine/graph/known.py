@@ -7,7 +7,8 @@ from torch import nn
 
 from .trace import Trace, trace
 
-_PLAIN = (bool, int, float, str, type(None), tuple)
+_PLAIN = (bool, int, float, str, type(None), tuple, list, dict, set, frozenset)
+_EVERY_MODULES = frozenset(vars(nn.Module())) - {"forward"}
 _known: WeakKeyDictionary[nn.Module, tuple[Hashable, Trace]] = WeakKeyDictionary()
 
 
@@ -40,7 +41,7 @@ def _looks(model: nn.Module, input_size: tuple[int, ...]) -> Hashable:
 
 
 def _settings(module: nn.Module) -> Hashable:
-    own = ((name, value) for name, value in vars(module).items() if name != "training")
+    own = ((name, value) for name, value in vars(module).items() if name not in _EVERY_MODULES)
     plain = tuple((name, repr(value)) for name, value in own if isinstance(value, _PLAIN))
     return plain, id(vars(module).get("forward"))
 
