@@ -7,7 +7,7 @@ import typer
 from . import options as opt
 from .grouped import grouped
 from .recipe_option import check_recipe
-from .training import resume_and_show, train_and_show
+from .training import check_folder, resume_and_show, train_and_show
 from .typed import typed
 
 
@@ -47,7 +47,6 @@ def command(
     if file is None:
         raise typer.BadParameter("name the weight file to train", param_hint="FILE")
     check_recipe(context, file, network.arch)
-    loaded = load_network(file, network.arch, input_size=images.image_size)
     job = Job(
         command="finetune",
         config=training.config(
@@ -61,6 +60,8 @@ def command(
         teacher_arch=distillation.teacher_arch,
         recalibration=recalibrate,
     )
+    check_folder(folder.out, [file, distillation.distill], folder.force)  # before anything is loaded
+    loaded = load_network(file, network.arch, input_size=images.image_size)
     names = {"recalibrate": "recalibration"}
     job, notes = gently(job, loaded, [names.get(name, name) for name in typed(context)])
     train_and_show(show, job, folder, loaded, notes=notes)

@@ -142,11 +142,21 @@ def selecting(asked: Asked) -> "Pruning":
     )
 
 
-def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Pruning, Trace | None]":
-    """Where a budget is all that was said, and there are images: the network itself says what leaves it.
+@dataclass(frozen=True)
+class Chosen:
+    """A method for a network, and what is to be said of it once it is clear that it can be done.
 
-    Returns:
-        The method, and the trace of the network where that was needed.
+    Attributes:
+        traced: the network's trace, where that was needed.
+    """
+
+    pruning: "Pruning"
+    traced: "Trace | None" = None
+    note: str = ""
+
+
+def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> Chosen:
+    """Where a budget is all that was said, and there are images: the network itself says what leaves it.
 
     Raises:
         typer.BadParameter: images for a compensation that nobody will do.
@@ -156,26 +166,26 @@ def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Prun
     from ..engine.jobs.measured import measured
 
     if asked.method != "select" or not _is_open(asked, pruning.allocation):
-        return pruning, None
+        return Chosen(pruning)
     if not source.trained or not asked.images.images().at_hand(source.network):
         if asked.compensation.details and not asked.compensation.compensate:
             told = option(next(iter(asked.compensation.details)))
             raise typer.BadParameter(f"{told} has no effect without images; say which with --data-dir")
-        asked.show.note(
+        note = (
             "filters leave by l1, which looks at weights alone; a trained network and images (--data-dir or "
             "--dataset) keep much more of the accuracy"
         )
-        return pruning, None
+        return Chosen(pruning, None, note)
     traced = trace(source.network.model, source.network.input_size)
     batch_size = asked.training.batch_size or Untrained.batch_size
     found = measured(pruning, asked.compensation.transfer(), source.network, traced, batch_size)
     how = "estimated" if found.estimated else "measured"
-    asked.show.note(
+    note = (
         f"no --criterion: what every width costs is {how} on {found.images[0]} training images, and what "
         f"stays is compensated on {found.images[1]}: about {units.duration(found.seconds)}; --criterion l1 "
         "leaves that out"
     )
-    return found.pruning, traced
+    return Chosen(found.pruning, traced, note)
 
 
 def _is_open(asked: Asked, allocation: "Allocation") -> bool:

@@ -43,7 +43,8 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     images = asked.images.images()
     source = _found(asked, machines.seed)
     source.network.model.to(device)
-    pruning, traced = measuring(asked, pruning, source)
+    chosen = measuring(asked, pruning, source)
+    pruning = chosen.pruning
     job = Job(
         command="prune",
         images=images,
@@ -56,7 +57,9 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
         pruning=pruning,
         recipe=asked.network.recipe,
     )
-    ready = prepare(job, source.network, traced)
+    ready = prepare(job, source.network, chosen.traced)
+    if chosen.note:
+        show.note(chosen.note)
     if ready.data is not None:
         note_images(show, ready.data)
     elif ready.skipped:

@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from ..algebra.elimination import Course, LooseReader, Reader, eliminate, loose_reader, reader
 from ..algebra.least_squares import RIDGE
+from ..errors import CriterionError
 from ..graph.channels import ChannelMap, Group
 from ..graph.filters import filters_of
 from .fitting import LARGEST_GRAM
@@ -68,6 +69,9 @@ def courses(
         ridge: see `engine.algebra.least_squares`.
         seed: of the labels that the importance is found with.
         weights: are the weights wanted that make up for what is gone at the `SHARES`?
+
+    Raises:
+        CriterionError: activations that are not finite.
     """
     found = readings(model, program, channel_map, tuple(groups))
     every = {one.call.node: one for listed in found.values() for one in listed}
@@ -161,6 +165,10 @@ def _moments(program: Program, found: Sequence[Reading], batches: Sequence[Tenso
 def _seen(one: Reading, gathered: Gathering) -> _Seen:
     whole = one.layer.read()
     mine = gathered.add_up().moments(whole.intercept is not None)
+    if not mine.gram.isfinite().all():
+        raise CriterionError(
+            f"what '{one.call.layer}' reads is not finite on some image: check the weights ahead of it"
+        )
     if not _is_large(one):
         return _Seen(mine.gram, None if whole.intercept is None else mine.mean_a)
     groups, channels = whole.weight.shape[0], len(one.inputs)

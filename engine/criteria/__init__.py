@@ -166,6 +166,9 @@ def scoring_groups(
     given = list(images)
     if not given:
         raise CriterionError(f"criterion '{name}' looks at images, and none were given")
+    state = model.state_dict()
+    producers = {layer for group in groups for layer in group.producers}
+    _finite(name, {layer: state[channel_map.layer(layer).weight] for layer in sorted(producers)})
     return _finite(name, (yield from criterion.score_groups(model, channel_map, groups, given, seed)))
 
 

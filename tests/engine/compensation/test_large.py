@@ -5,6 +5,7 @@ import torch
 from mending import images
 from prune.engine.compensation import courses as module
 from prune.engine.compensation.sensitivity import sensitivities
+from prune.engine.errors import CriterionError
 from prune.engine.events import unwatched
 from prune.engine.graph.trace import trace
 from prune.engine.selection.selection import prunable_groups
@@ -52,3 +53,13 @@ def test_second_moments_are_gathered_in_passes_that_fit(monkeypatch: pytest.Monk
     at_once = unwatched(sensitivities(model, traced.map, groups, [images(64, SIZE)]))
     monkeypatch.setattr(module, "AT_ONCE", 1)
     assert unwatched(sensitivities(model, traced.map, groups, [images(64, SIZE)])) == at_once
+
+
+def test_activations_that_overflow_are_refused_by_the_layer_that_reads_them():
+    model = flattening()
+    with torch.no_grad():
+        model[0].weight.mul_(torch.inf).nan_to_num_(posinf=3e38, neginf=-3e38)
+    traced = trace(model, SIZE)
+    groups = prunable_groups(traced.map, "internal")
+    with pytest.raises(CriterionError, match="what '2' reads is not finite"):
+        unwatched(sensitivities(model, traced.map, groups, [images(64, SIZE)]))
