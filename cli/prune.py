@@ -19,7 +19,8 @@ def command(context: typer.Context, *, asked: Asked) -> None:
     With a budget (--flops, --params), images (--dataset, --data-dir, or a network that says what it was
     measured on) and nothing else, the network says what leaves it: on training images, without labels, it is
     measured what every width of every layer costs its answers (--criterion obs-measured --ranking loss), and
-    what stays is solved again to make up for what left (--compensate). No training, a minute or two.
+    what stays is solved again to make up for what left (--compensate). No training, a minute or two;
+    --finetune trains after that. --max-drop finds the least budget that accuracy allows.
 
     Else filters leave by --criterion (default: l1) or --scores, batch norms are re-estimated where there are
     images, and --compensate does more than that.
