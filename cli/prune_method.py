@@ -23,7 +23,7 @@ EVERYWHERE = (
     *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
     *("dataset", "data_dir", "download", "image_size", "batch_size", "eval_batch_size", "workers"),
     "classes_by_position",
-    *("device", "threads", "seed", "out", "resume", "force", "json", "quiet"),
+    *("device", "threads", "seed", "out", "resume", "anyway", "force", "json", "quiet"),
 )
 SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) for field in fields(group))
 TRAINING = tuple(field.name for field in fields(opt.Training))

@@ -238,20 +238,25 @@ def test_a_training_that_is_ended_says_how_to_go_on(tmp_path, kind):
     words = (
         "train-base --arch resnet20 --dataset digits --epochs 500 --batch-size 512 --precision fp32 --out run"
     )
+    heeding = f"import signal; signal.signal({int(kind)}, signal.SIG_DFL)"  # these tests may run under nohup
     process = subprocess.Popen(
-        [sys.executable, "-m", "prune", *words.split()],
+        [sys.executable, "-c", f"{heeding}; from prune.cli.main import main; exit(main())", *words.split()],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr
-    for line in process.stderr:
-        if line.startswith("epoch   1/500"):
-            break
-    process.send_signal(kind)
-    _, err = process.communicate(timeout=60)
+    with process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith("epoch   1/500"):
+                break
+        process.send_signal(kind)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 128 + kind
     last = err.splitlines()[-1]
     assert last.startswith("interrupted after epoch")
