@@ -16,7 +16,7 @@ from ..network.network import Network
 from ..transfers.compensate import Compensate
 from .job import Pruning
 
-LONGEST = 2e13  # multiply-accumulates that are measured unasked, ten minutes or so of a processor core
+LONGEST = 5e12  # multiply-accumulates that are measured unasked, some minutes of a processor core
 TIMED = 32  # images
 
 
