@@ -126,3 +126,10 @@ def test_sensitivity_shows_what_widths_cost(prune, file: Path):
     refused = prune("rank", file, "--sensitivity", "--criterion", "l1")
     assert refused.code == 2
     assert "criterion l1 gives none; use obs or obs-measured" in " ".join(refused.err.split())
+
+
+def test_what_would_take_too_long_is_estimated(prune, file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("prune.engine.jobs.measured.LONGEST", 0)
+    done = prune("prune", file, "--flops", 0.5, "--limit", 1, "--calibration", 64, "--out", "narrow.hdf5")
+    assert "is estimated on 128 training images" in done.err
+    assert load_network("narrow.hdf5").history[-1]["options"]["criterion"] == "obs"
