@@ -13,13 +13,14 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
+from .places import lines_kept
 from .rules import rule_for
 from .taps import Tap, find_taps
+from .untraceable import what_stopped
 from .walk import NodeRecord, Walk
 
 BATCH = 2  # one image is special to some networks and to torch.export
@@ -69,13 +70,13 @@ def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
 
 
 def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) -> ExportedProgram:
-    with _mode(model, training), _silence(), torch.no_grad():
+    with _mode(model, training), _silence(), lines_kept(__file__), torch.no_grad():
         try:
             return export(model, (blank_images(model, input_size),), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
             size = "x".join(map(str, input_size))
             raise TraceError(
-                f"the network cannot be followed on {BATCH} images of {size}: {first_line(error)}"
+                f"the network cannot be followed on {BATCH} images of {size}: {what_stopped(error, model)}"
             ) from error
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...weights.errors import first_line
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
+from ..graph.places import Reason
 from ..graph.trace import BATCH, Trace, blank_images, trace
+from ..graph.untraceable import what_stopped
 from ..modules.fit import fit, load
 from .checks import TOLERANCE, Misfit, structure_misfit, value_difference
 from .surgery import mask, narrow
@@ -113,11 +114,11 @@ def narrow_proven(
 
 
 def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module | str:
-    """The narrow network, or the first line of what is raised instead."""
+    """The narrow network, or one line on what is raised instead."""
     try:
         return fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed)).eval()
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, model)
 
 
 def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
@@ -145,7 +146,9 @@ def _misfits(
             raise TraceError(thin)
         misfit = structure_misfit(traced, trace(thin, input_size), removed)
     except TraceError as error:
-        return _crashing_groups(model, channel_map, input_size, removed) or [Misfit(everything, str(error))]
+        return _crashing_groups(model, channel_map, input_size, removed) or [
+            Misfit(everything, Reason(str(error)))
+        ]
     if misfit is None:
         return []
     if not np.isin(misfit.ids, everything).any():  # the ids there are not to blame: whatever left is
@@ -172,7 +175,8 @@ def _crashing_groups(
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
         crashes.append(
             Misfit(
-                touched[low].channels, f"without channels of {touched[low].name} the network fails: {error}"
+                touched[low].channels,
+                Reason(f"without channels of {touched[low].name} the network fails: {error}"),
             )
         )
         accepted, start = accepted.union(*parts[start:low]), low + 1
@@ -190,7 +194,7 @@ def _not_itself(reason: str) -> ProofError:
 def _crash(
     model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
 ) -> str | None:
-    """The first line of what the narrow network raises, or None when it runs."""
+    """One line on what the narrow network raises, or None when it runs."""
     thin = _cut(model, channel_map, removed)
     if isinstance(thin, str):
         return thin
@@ -198,7 +202,7 @@ def _crash(
         with torch.no_grad():
             thin(blank_images(thin, input_size))
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, thin)
     return None
 
 
