@@ -7,7 +7,7 @@ from .choosing import plan, rank
 from .cutting import carry_over, prune
 from .measuring import evaluate, recalibrate
 from .mending import compensate
-from .networks import count, images, load, save, trace, wrap
+from .networks import count, images, load, reach, save, trace, wrap
 
 __all__ = [
     "carry_over",
@@ -19,6 +19,7 @@ __all__ = [
     "plan",
     "prune",
     "rank",
+    "reach",
     "recalibrate",
     "save",
     "trace",
