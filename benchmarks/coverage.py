@@ -9,17 +9,21 @@ FOLDER/coverage.jsonl, networks that are in there are not run again, and FOLDER/
 import argparse
 import fnmatch
 import json
+import multiprocessing
 import os
 import platform
-import subprocess
-import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import coverage_one
 import torch
+from coverage_networks import cases
 
+CONTEXT = multiprocessing.get_context("forkserver")
+NEEDED = ["torch", "torchvision", "timm", "torch_pruning", "prune.engine.api", "coverage_one"]
 HERE = Path(__file__).parent
 LONGEST = 300  # seconds of a clock, for everything that is done with one network
 TOLERANCE = 1e-6
@@ -33,9 +37,8 @@ def main() -> None:
     parser.add_argument("--tool", choices=TOOLS, action="append")
     parser.add_argument("--out", type=Path, default=HERE)
     asked = parser.parse_args()
-    sys.path.insert(0, str(HERE))
-    from coverage_networks import cases
-
+    os.environ["OMP_NUM_THREADS"] = "1"
+    CONTEXT.set_forkserver_preload(NEEDED)
     log = asked.out / "coverage.jsonl"
     done = {(row["tool"], row["name"]) for row in _rows(log)}
     for tool in asked.tool or TOOLS:
@@ -49,17 +52,29 @@ def main() -> None:
 
 
 def _run(tool: str, name: str) -> dict[str, Any]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}:{os.environ.get('PYTHONPATH', '')}"}
-    command = [sys.executable, str(HERE / "coverage_one.py"), tool, name]
-    try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, env=env, cwd=HERE)
-    except subprocess.TimeoutExpired:
-        return {"tool": tool, "name": name, "failed": f"not done in {LONGEST} s"}
-    lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]
-    if lines:
-        return json.loads(lines[-1])
-    last = ended.stderr.strip().splitlines()[-1:] or [f"exit {ended.returncode}"]
-    return {"tool": tool, "name": name, "failed": last[0][:300]}
+    with tempfile.TemporaryDirectory() as folder:
+        ended = _in_a_process(coverage_one.prune_one, tool, name, folder)
+        facts = Path(folder) / "facts.json"
+        if not facts.exists():
+            return {"tool": tool, "name": name, "failed": ended}
+        row = json.loads(facts.read_text())
+        if (Path(folder) / coverage_one.NARROW).exists():
+            ended = _in_a_process(coverage_one.load_one, name, folder)
+            loads = Path(folder) / "loads.json"
+            row |= json.loads(loads.read_text()) if loads.exists() else {"loads": False, "failed": ended}
+    return row
+
+
+def _in_a_process(work: Callable[..., None], *args: str) -> str:
+    """Do it in a new process, which has imported what all of them need, and nothing else."""
+    process = CONTEXT.Process(target=work, args=args)
+    process.start()
+    process.join(LONGEST)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return f"not done in {LONGEST} s"
+    return f"exit {process.exitcode}"
 
 
 def _rows(log: Path) -> list[dict[str, Any]]:

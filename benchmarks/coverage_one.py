@@ -1,11 +1,7 @@
-"""One network of `make coverage`, in a process of its own: one line of JSON."""
+"""One network of `make coverage`, pruned in a process of its own and loaded in another."""
 
 import json
-import os
 import resource
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -19,10 +15,11 @@ from torch.utils import _pytree as pytree
 
 HALF = 0.5
 MODES = ("internal", "coupled", "scatter")
+NARROW, ANSWERS = "narrow.hdf5", "answers.pt"
 
 
-def main(tool: str, name: str) -> None:
-    """Prune a network to half its MACs, check it, and say how it went."""
+def prune_one(tool: str, name: str, folder: str) -> None:
+    """Prune a network to half its MACs, check it, and write down how it went."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     case = next(case for case in cases() if case.name == name)
@@ -31,17 +28,28 @@ def main(tool: str, name: str) -> None:
     _forget_peak()
     start, memory = time.process_time(), _memory()
     try:
-        facts |= {"ours": _ours, "torch-pruning": _torch_pruning}[tool](case, model, start)
+        facts |= _ours(case, model, start, Path(folder)) if tool == "ours" else _theirs(case, model, start)
     except Exception as error:
-        facts |= {
-            "failed": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
-        }
+        said = str(error).splitlines()[0] if str(error) else ""
+        facts |= {"failed": f"{type(error).__name__}: {said}"[:300]}
         facts.setdefault("seconds", round(time.process_time() - start, 1))
     facts["megabytes"] = round((_peak() - memory) / 2**20)
-    print(json.dumps(facts), flush=True)
+    (Path(folder) / "facts.json").write_text(json.dumps(facts))
 
 
-def _ours(case: Case, model: nn.Module, start: float) -> dict[str, Any]:
+def load_one(name: str, folder: str) -> None:
+    """Load the narrow network in a process that has not seen it, and compare what it returns."""
+    import prune
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    case = next(case for case in cases() if case.name == name)
+    theirs = answers(prune.load(Path(folder) / NARROW, case.arch).model, case)
+    same = all(torch.equal(a, b) for a, b in zip(theirs, torch.load(Path(folder) / ANSWERS), strict=True))
+    (Path(folder) / "loads.json").write_text(json.dumps({"loads": same}))
+
+
+def _ours(case: Case, model: nn.Module, start: float, folder: Path) -> dict[str, Any]:
     import prune
     from prune.engine.errors import AllocationError
     from prune.engine.modules.inputs import Inputs
@@ -69,8 +77,9 @@ def _ours(case: Case, model: nn.Module, start: float) -> dict[str, Any]:
         "difference": difference_to_masked(part, narrow, case.args, case.kwargs),
         "reason": next(iter(outcome.pinned.values()), ""),
     }
-    found["trains"] = _trains(outcome.network.model, case)
-    found["loads"] = _loads(prune, outcome, case)
+    prune.save(folder / NARROW, outcome)
+    torch.save(answers(narrow, case), folder / ANSWERS)
+    found["trains"] = _trains(narrow, case)
     return found
 
 
@@ -85,30 +94,9 @@ def _trains(model: nn.Module, case: Case) -> bool:
     return any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-def _loads(prune: Any, outcome: Any, case: Case) -> bool:
-    """Saved, loaded by a fresh process: the same outputs."""
-    with tempfile.TemporaryDirectory() as folder:
-        path, made = Path(folder) / "narrow.hdf5", Path(folder) / "made.pt"
-        prune.save(path, outcome)
-        command = [sys.executable, __file__, "load", str(path), case.arch, case.name, str(made)]
-        subprocess.run(command, check=True, capture_output=True, env=dict(os.environ))
-        theirs, ours = torch.load(made), answers(outcome.network.model, case.name)
-    return all(torch.equal(a, b) for a, b in zip(theirs, ours, strict=True))
-
-
-def load(path: str, arch: str, name: str, made: str) -> None:
-    """Load a narrow network, and keep what it returns."""
-    import prune
-
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    torch.save(answers(prune.load(path, arch).model, name), made)
-
-
 @torch.no_grad()
-def answers(model: nn.Module, name: str) -> list[Tensor]:
-    """What a network of that name returns for the same numbers, always."""
-    case = next(case for case in cases() if case.name == name)
+def answers(model: nn.Module, case: Case) -> list[Tensor]:
+    """What a network returns for the same numbers, always."""
     draws = torch.Generator().manual_seed(1)
     args, kwargs = pytree.tree_map_only(
         Tensor,
@@ -119,7 +107,7 @@ def answers(model: nn.Module, name: str) -> list[Tensor]:
     return [t for t in pytree.tree_leaves(model.eval()(*args, **kwargs)) if isinstance(t, Tensor)]
 
 
-def _torch_pruning(case: Case, model: nn.Module, start: float) -> dict[str, Any]:
+def _theirs(case: Case, model: nn.Module, start: float) -> dict[str, Any]:
     """As its README does it: L1 magnitudes, uniform, outputs ignored, in steps until half the MACs stay."""
     import copy
 
@@ -193,7 +181,3 @@ def _peak() -> int:
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
     )
     return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    {"load": load}.get(sys.argv[1], lambda *rest: main(sys.argv[1], *rest))(*sys.argv[2:])
