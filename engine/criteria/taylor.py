@@ -14,6 +14,7 @@ from ..graph.trace import Trace
 
 NEEDS = "images"
 
+_LINEAR = frozenset({nn.functional.linear})
 _CONVOLUTIONS = frozenset(
     {
         torch.conv1d,
@@ -51,9 +52,9 @@ class _Gates(TorchFunctionMode):
     output is linear in the filter. One backward pass of the batch thus serves every image.
     """
 
-    def __init__(self, layers: dict[int, Layer]):
+    def __init__(self, layers: dict[int, Layer], images: int):
         super().__init__()
-        self._layers = layers
+        self._layers, self._images = layers, images
         self.gates: dict[str, Tensor] = {}
 
     def __torch_function__(
@@ -64,26 +65,33 @@ class _Gates(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in _CONVOLUTIONS:
+        if func not in _CONVOLUTIONS and func not in _LINEAR:
             return func(*args, **kwargs)
         images, weight, bias, rest = _arguments(args, kwargs)
         layer = self._layers.get(id(weight))
         if layer is None:
             return func(*args, **kwargs)
         output = func(images, weight, None, *args[3:], **rest)
-        gate_NF = self.gates.get(layer.name)
-        if gate_NF is None:
-            gate_NF = output.new_ones(output.shape[:2]).requires_grad_()
-            self.gates[layer.name] = gate_NF
         per_pixel = (1,) * (output.dim() - 2)
+        if func in _LINEAR:
+            gate_NF = self._gate(layer, output, self._images, output.shape[-1])
+            output = output * gate_NF.reshape(len(gate_NF), *per_pixel, -1)
+            return output if bias is None else output + bias
+        gate_NF = self._gate(layer, output, *output.shape[:2])
         output = output * gate_NF.reshape(*gate_NF.shape, *per_pixel)
         return output if bias is None else output + bias.reshape(-1, *per_pixel)
+
+    def _gate(self, layer: Layer, like: Tensor, images: int, filters: int) -> Tensor:
+        """The layer's gates, made at its first use."""
+        if layer.name not in self.gates:
+            self.gates[layer.name] = like.new_ones(images, filters).requires_grad_()
+        return self.gates[layer.name]
 
 
 def _arguments(
     args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Tensor, Tensor, Tensor | None, dict[str, Any]]:
-    """A convolution call's input, weight, bias, and its other keywords."""
+    """The input, weight and bias of a call, and its other keywords."""
     named = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
     rest = {name: value for name, value in kwargs.items() if name not in ("input", "weight", "bias")}
     return named["input"], named["weight"], named.get("bias"), rest
@@ -91,13 +99,14 @@ def _arguments(
 
 @torch.enable_grad()
 def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
-    """First-order Taylor scores of every convolution's filters, for the cross-entropy loss.
+    """First-order Taylor scores of every layer's filters, for the cross-entropy loss.
 
     See `taylor_scores`; here summed over a batch. Batch normalisation uses its running statistics, so images
-    do not mix.
+    do not mix. Where linear layers read many tokens of an image, images go one by one: tokens may stand on
+    any axis, and only so it is sure whose they are.
 
     Raises:
-        CriterionError: images without labels, or a convolution whose weight is not used as it is stored.
+        CriterionError: images without labels, or a layer whose weight is not used as it is stored.
     """
     if len(labels_N) != len(images_NCHW):
         raise CriterionError(
@@ -105,22 +114,25 @@ def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Te
         )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     layers = {id(parameters[layer.weight]): layer for layer in scored_layers(trace.map)}
-    contributions = _contributions(model, layers, images_NCHW, labels_N)
-    return {
-        name: taylor_scores(contributions_NF) * len(images_NCHW)
-        for name, contributions_NF in contributions.items()
-    }
+    tokens = any(layer.kind == "linear" and layer.positions > 1 for layer in layers.values())
+    at_once = 1 if tokens else len(images_NCHW)
+    sums: dict[str, Tensor] = {}
+    for images, labels in zip(images_NCHW.split(at_once), labels_N.split(at_once), strict=True):
+        for name, contributions_NF in _contributions(model, layers, images, labels).items():
+            sums_F = taylor_scores(contributions_NF) * len(images)
+            sums[name] = sums[name] + sums_F if name in sums else sums_F
+    return sums
 
 
 def _contributions(
     model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor, labels_N: Tensor
 ) -> dict[str, Tensor]:
-    with _Gates(layers) as mode:
+    with _Gates(layers, len(images_NCHW)) as mode:
         logits_NK = model(images_NCHW)
     unseen = [layer.name for layer in layers.values() if layer.name not in mode.gates]
     if unseen:
         raise CriterionError(
-            f"taylor needs convolutions that use their weight as stored; not so: {', '.join(unseen)}"
+            f"taylor needs layers that use their weight as stored; not so: {', '.join(unseen)}"
         )
     loss = nn.functional.cross_entropy(logits_NK, labels_N, reduction="sum")
     gradients = torch.autograd.grad(loss, list(mode.gates.values()), allow_unused=True)

@@ -23,6 +23,8 @@ UNTAGGED = frozenset(
     {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
 )
 
+OUTPUT = "network output"  # the reason why what a network answers stays
+
 
 @dataclass(frozen=True, eq=False)
 class NodeRecord:
@@ -46,6 +48,7 @@ class Walk:
     model: nn.Module
     canonical: dict[str, str]
     rule_for: Callable[[fx.Node], Rule]
+    batch: int = 2
     pool: IdPool = field(default_factory=IdPool)
     axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -54,6 +57,8 @@ class Walk:
     pins: dict[int, str] = field(default_factory=dict)
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
+    _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
+    _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
 
     def run(self, program: ExportedProgram) -> None:
@@ -74,9 +79,11 @@ class Walk:
             elif node.op == "call_function":
                 values[node] = self.rule_for(node)(self, node, self._arguments(node, values))
                 self._note_write(node, values)
+                self._note_other_uses(node, values)
             else:
                 values[node] = None
             self._record(node, values.get(node))
+        self._pin_other_uses()
 
     # What rules ask for.
 
@@ -87,6 +94,7 @@ class Walk:
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
+        self._labelled.add((self._here, name))
         if (name, dim) not in self.axes:
             self.axes[name, dim] = Axis(dim, self.pool.new(count), role)
         self._produce_if(role, name, dim)
@@ -94,6 +102,7 @@ class Walk:
 
     def label(self, name: str, dim: int, ids: Ids, role: Role) -> None:
         """Say which ids index an axis; an axis that has ids already is tied to the new ones."""
+        self._labelled.add((self._here, name))
         if (name, dim) in self.axes:
             self.unite(self.axes[name, dim].ids, ids)
         else:
@@ -139,6 +148,24 @@ class Walk:
         if role is Role.PRODUCES and self.axes[name, dim].role is not Role.PRODUCES:
             self.axes[name, dim] = replace(self.axes[name, dim], role=role)
 
+    @property
+    def _here(self) -> str:
+        assert self._node is not None
+        return self._node.name
+
+    def _note_other_uses(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """A parameter that an op reads without saying by which channels, as a tied weight's transpose."""
+        for source in node.all_input_nodes:
+            value = values.get(source)
+            name = value.name if source.op == "placeholder" and isinstance(value, Value) else None
+            if name is not None and (node.name, name) not in self._labelled:
+                self._other_uses.setdefault(name, self.where())
+
+    def _pin_other_uses(self) -> None:
+        for (name, _), axis in self.axes.items():
+            if name in self._other_uses:
+                self.pin(axis.ids, f"{name} is also read at {self._other_uses[name]}")
+
     def _note_write(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
         """After an in-place op, whatever shares memory with its target holds what was written."""
         made = values[node]
@@ -162,7 +189,7 @@ class Walk:
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
         for made in node.all_input_nodes:
             if made.name in user_outputs and isinstance(values.get(made), Value):
-                self.pin(values[made].ids, "network output")
+                self.pin(values[made].ids, OUTPUT)
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
