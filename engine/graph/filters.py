@@ -25,6 +25,9 @@ def filters_of(layer: Layer, weight: Tensor) -> Tensor:
         weight: its weight, (F, C/groups, ...) or, transposed, (C, F, ...).
 
     Returns:
-        weight_FCHW, a view, in the order of the layer's output channels.
+        weight_FCHW, in the order of the layer's output channels.
     """
-    return weight.transpose(0, 1) if layer.kind == "transposed" else weight
+    if layer.kind != "transposed":
+        return weight
+    by_group = weight.unflatten(0, (layer.groups, -1))  # (G, C/G, F/G, ...)
+    return by_group.transpose(1, 2).flatten(0, 1)

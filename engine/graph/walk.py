@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
-from .ids import IdPool, Value, along, no_ids
+from .ids import IdPool, Value, along, no_ids, several_classes
 
 Arguments = dict[str, Any]
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
@@ -28,7 +28,7 @@ UNTAGGED = frozenset(
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
-    `numbers` are the constants of a pointwise op: no width may be among them.
+    `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Walk:
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
     _node: fx.Node | None = None
+    _fixed: tuple[float, ...] = ()
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
@@ -63,7 +64,7 @@ class Walk:
         values: dict[fx.Node, Any] = {}
         self.records = []
         for node in program.graph.nodes:
-            self._node = node
+            self._node, self._fixed = node, ()
             if node.op == "placeholder":
                 values[node] = self._placeholder(node, tensors.get(node.name))
             elif node.op == "output":
@@ -118,6 +119,34 @@ class Walk:
         """A consumer may only lose channels that read as zero when masked."""
         if not value.reads_zero:
             self.pin(value.ids, f"a removed channel would not read as zero at {self.where()}")
+
+    def line(self, value: Value, axis: int) -> Ids | None:
+        """One id per position of `axis`; what varies along other axes too leaves together.
+
+        None where nothing varies along `axis` alone: then everything would leave together.
+        """
+        line = value.line(axis)
+        axis %= len(value.shape)
+        others = [other for other in value.varying_axes() if other != axis]
+        if line is not None or axis not in value.varying_axes():
+            return line
+        rows = np.moveaxis(value.ids, axis, 0).reshape(value.shape[axis], -1)
+        if not several_classes(self.pool.roots(rows)):
+            return None
+        return self.tied_along(value.ids, others).reshape(-1)
+
+    def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
+        """Tie the ids of a pattern along some of its axes, which keep one position each."""
+        first = ids
+        for axis in axes:
+            first = first.take([0], axis)
+        if first.size < ids.size:
+            self.unite(first, ids)
+        return first
+
+    def fix(self, *numbers: float) -> None:
+        """Note what the op being walked computes with that must be the same in the narrow network."""
+        self._fixed = numbers
 
     def give_up(self, node: fx.Node, arguments: Iterable[Any], why: str) -> Any:
         """Pin everything that comes in; what goes out has no identity."""
@@ -174,7 +203,7 @@ class Walk:
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
-            numbers = _numbers(node) if is_pointwise(node.target) else ()
+            numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
             self.records.append(
                 NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
             )
