@@ -12,6 +12,7 @@ from ..algebra.matrix_rank import feature_map_ranks
 from ..errors import CriterionError
 from ..graph.filters import scored_layers
 from ..graph.trace import Tap, Trace
+from ..modules.inputs import Call, answer
 
 NEEDS = "images"
 
@@ -66,7 +67,9 @@ def _rank_sums(name: str, maps: Tensor, tap: Tap) -> Tensor:
 
 
 @torch.no_grad()  # not inference mode: it hides the decomposition of composite ops, and with it some taps
-def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
+def score_sums(
+    model: nn.Module, trace: Trace, images_NCHW: Tensor | Call, labels_N: Any
+) -> dict[str, Tensor]:
     """Score each filter by the matrix rank of its feature map, summed over a batch of images.
 
     Lin et al., CVPR 2020, arXiv 2002.10179, Eq. 5; the feature map is the first activation that carries the
@@ -79,7 +82,7 @@ def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Te
     """
     taps = {layer.name: trace.taps[layer.name] for layer in scored_layers(trace.map)}
     with _TapReader(taps) as reader:
-        model(images_NCHW)
+        answer(model, images_NCHW)
     missed = taps.keys() - reader.rank_sums.keys()
     if missed:
         raise CriterionError(

@@ -11,8 +11,11 @@ from ..errors import CriterionError
 from ..graph.channels import Layer
 from ..graph.filters import scored_layers
 from ..graph.trace import Trace
+from ..modules.inputs import Call, answer
 
 NEEDS = "images"
+
+Loss = Callable[[Any, Any], Tensor]
 
 _CONVOLUTIONS = frozenset(
     {
@@ -90,40 +93,53 @@ def _arguments(
 
 
 @torch.enable_grad()
-def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
-    """First-order Taylor scores of every convolution's filters, for the cross-entropy loss.
+def score_sums(
+    model: nn.Module, trace: Trace, images_NCHW: Tensor | Call, labels_N: Any, loss: Loss | None = None
+) -> dict[str, Tensor]:
+    """First-order Taylor scores of every convolution's filters, for the cross-entropy loss or another.
 
     See `taylor_scores`; here summed over a batch. Batch normalisation uses its running statistics, so images
     do not mix.
 
+    Args:
+        loss: from what the network returns, and what came with the images, to one number, summed over them.
+
     Raises:
         CriterionError: images without labels, or a convolution whose weight is not used as it is stored.
     """
-    if len(labels_N) != len(images_NCHW):
+    if loss is None and len(labels_N) != len(images_NCHW):
         raise CriterionError(
             f"taylor needs a label for every image, and got {len(labels_N)} for {len(images_NCHW)}"
         )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     layers = {id(parameters[layer.weight]): layer for layer in scored_layers(trace.map)}
-    contributions = _contributions(model, layers, images_NCHW, labels_N)
+    contributions = _contributions(model, layers, images_NCHW, labels_N, loss or _cross_entropy)
     return {
         name: taylor_scores(contributions_NF) * len(images_NCHW)
         for name, contributions_NF in contributions.items()
     }
 
 
+def _cross_entropy(logits_NK: Any, labels_N: Tensor) -> Tensor:
+    if not isinstance(logits_NK, Tensor) or logits_NK.dim() != 2:
+        raise CriterionError(
+            "taylor needs a `loss`, a function of what the network returns and of its targets: this network "
+            "returns no row of logits per image"
+        )
+    return nn.functional.cross_entropy(logits_NK, labels_N, reduction="sum")
+
+
 def _contributions(
-    model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor, labels_N: Tensor
+    model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor | Call, labels_N: Any, loss: Loss
 ) -> dict[str, Tensor]:
     with _Gates(layers) as mode:
-        logits_NK = model(images_NCHW)
+        returned = answer(model, images_NCHW)
     unseen = [layer.name for layer in layers.values() if layer.name not in mode.gates]
     if unseen:
         raise CriterionError(
             f"taylor needs convolutions that use their weight as stored; not so: {', '.join(unseen)}"
         )
-    loss = nn.functional.cross_entropy(logits_NK, labels_N, reduction="sum")
-    gradients = torch.autograd.grad(loss, list(mode.gates.values()), allow_unused=True)
+    gradients = torch.autograd.grad(loss(returned, labels_N), list(mode.gates.values()), allow_unused=True)
     return {
         name: torch.zeros_like(gate_NF) if gradient_NF is None else gradient_NF
         for (name, gate_NF), gradient_NF in zip(mode.gates.items(), gradients, strict=True)

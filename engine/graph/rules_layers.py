@@ -127,11 +127,7 @@ def _finish(
         walk.pin(out_ids, f"a bias that is no parameter at {walk.where()}")
     # A transposed convolution applies its weight once per *input* pixel.
     applied = x.shape if kind == "transposed" or "transpose" in str(node.target) else made
-    positions = (
-        math.prod(applied) // applied[channel_axis] // applied[0]
-        if kind != "linear"
-        else math.prod(made[1:-1])
-    )
+    positions = math.prod(applied) // applied[channel_axis] // walk.batch
     walk.add_layer(
         Layer(
             name=weight.name.removesuffix(".weight"),

@@ -41,11 +41,15 @@ class NodeRecord:
 
 @dataclass(eq=False)
 class Walk:
-    """The growing knowledge about a network; several graphs of one network may be walked in turn."""
+    """The growing knowledge about a network; several graphs of one network may be walked in turn.
+
+    `batch` is how many samples the graph is for: what is counted is counted per sample.
+    """
 
     model: nn.Module
     canonical: dict[str, str]
     rule_for: Callable[[fx.Node], Rule]
+    batch: int = 1
     pool: IdPool = field(default_factory=IdPool)
     axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
