@@ -42,6 +42,7 @@ def rank(
     criterion: str | Criterion = "hrank",
     *,
     images: Images | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
     limit: int = 5,
     batch_size: int = 128,
     seed: int = 0,
@@ -55,6 +56,10 @@ def rank(
             convolution, or weight_FC of a linear layer, to its scores_F.
         images: what hrank and taylor look at: a data set, or any iterable of images_NCHW or (images_NCHW,
             labels_N), normalised as the network wants them; by default those that it was last measured on.
+            Of a network that takes something else, any iterable of such calls, as `wrap` takes an example.
+        loss: what taylor differentiates: a function of what the network returns and of its targets (what
+            came with the images; of a network that takes something else, the whole item) to one number,
+            summed over the samples; by default the cross entropy of logits.
         limit: batches to look at.
         batch_size: of data sets and lone tensors.
         seed: of the order of a data set, and of the criterion random.
@@ -68,7 +73,7 @@ def rank(
         DataError: images that do not go with the network.
     """
     network = network_of(network)
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     if not isinstance(criterion, str):
         return _by_function(criterion, network, traced)
     batches = None
@@ -81,7 +86,9 @@ def rank(
     if images is not None:
         batches = batches_of(images, network, limit=limit, batch_size=batch_size, seed=seed)
     total = 0 if images is None else limit
-    work = criteria.scoring(criterion, network.model, traced, batches=batches, total=total, seed=seed)
+    work = criteria.scoring(
+        criterion, network.model, traced, batches=batches, total=total, seed=seed, loss=loss
+    )
     return seen_through(work, progress)
 
 
@@ -120,7 +127,7 @@ def _plan(
     wanted: Mapping[str, Any],
 ) -> Generator[Event, None, Plan]:
     yield Working(0, 3, "tracing")
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     settings = None if layers is None else settings_for(layers, network.model, traced.map)
     if settings is None and allocation_of(wanted) is None:
         wanted = {**wanted, "flops": HALF}
@@ -133,10 +140,10 @@ def _plan(
         allocation = score_file.skipping_unscored_units(allocation, traced.map, known)
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.input_size, allocation.residual)
+    seen = view(network.model, traced, network.takes, allocation.residual)
     choice = choice_of(network, allocation, known, seen.traced.map)
     yield Working(2, 3, "cutting")
-    cut = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)
+    cut = narrow_as_planned(seen.model, seen.traced, network.takes, choice)
     if settings is not None:
         refuse_without_effect(settings, choice.selection, pinned_layers(cut.map))
     return plan_of(cut.map, cut.removed, arch=network.arch, residual=allocation.residual)

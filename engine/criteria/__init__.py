@@ -8,8 +8,10 @@ images, seed)`, which looks at all of them together. One that does not go for ev
 function `passed_over(channel_map)`.
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from .. import parts
 from ..errors import CriterionError
@@ -113,6 +115,7 @@ def scoring(
     batches: "Batches | None" = None,
     total: int = 0,
     seed: int = 0,
+    loss: "Callable[[Any, Any], Tensor] | None" = None,
 ) -> "Generator[Event, None, dict[str, Tensor]]":
     """Score every filter of every layer that makes channels of its own; see `scored_layers`.
 
@@ -124,6 +127,7 @@ def scoring(
             processes work together, this one's share of them.
         total: how many batches there are.
         seed: of the criteria that draw numbers.
+        loss: of the criteria that look at the loss, where it is not the cross entropy of logits.
 
     Yields:
         How far it got.
@@ -135,6 +139,8 @@ def scoring(
         CriterionError: an unknown criterion, no images where they are needed, or scores that are not numbers.
     """
     criterion = get(name)
+    if loss is not None and "loss" not in signature(getattr(criterion, "score_sums", get)).parameters:
+        raise CriterionError(f"`loss` has no effect with criterion '{name}'; leave it out")
     if isinstance(criterion, OfGroups):
         images = (images_NCHW for images_NCHW, _ in batches or ())
         groups = scored_groups(trace.map)
@@ -144,7 +150,7 @@ def scoring(
     elif batches is None:
         raise CriterionError(f"criterion '{name}' looks at images, and none were given")
     else:
-        scores = yield from _means(criterion, name, model, trace, batches, total)
+        scores = yield from _means(criterion, name, model, trace, batches, total, loss)
     return _finite(name, scores)
 
 
@@ -191,17 +197,26 @@ def _finite(name: str, scores: "dict[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def _means(
-    criterion: OfImages, name: str, model: "nn.Module", trace: "Trace", batches: "Batches", total: int
+    criterion: OfImages,
+    name: str,
+    model: "nn.Module",
+    trace: "Trace",
+    batches: "Batches",
+    total: int,
+    loss: "Callable[[Any, Any], Tensor] | None",
 ) -> "Generator[Scored, None, dict[str, Tensor]]":
     """The mean of a criterion's scores over all images."""
     from ..modules.eval_mode import eval_mode
     from ..processes.distributed import mean_over_images  # here: `names` costs no torch
 
+    score_sums: Any = criterion.score_sums
+    if loss is not None:
+        score_sums = partial(score_sums, loss=loss)
     sums: dict[str, Tensor] = {}
     images = 0
     with eval_mode(model):
         for done, (images_NCHW, labels_N) in enumerate(batches, 1):
-            for layer, sums_F in criterion.score_sums(model, trace, images_NCHW, labels_N).items():
+            for layer, sums_F in score_sums(model, trace, images_NCHW, labels_N).items():
                 sums[layer] = sums[layer] + sums_F if layer in sums else sums_F
             images += len(images_NCHW)
             yield Scored(done, total)

@@ -13,6 +13,7 @@ from ..errors import CriterionError
 from ..graph.channels import ChannelMap
 from ..graph.filters import scored_convolutions, scored_layers
 from ..graph.trace import Tap, Trace
+from ..modules.inputs import Call, answer
 
 NEEDS = "images"
 
@@ -72,7 +73,9 @@ def passed_over(channel_map: ChannelMap) -> list[str]:
 
 
 @torch.no_grad()  # not inference mode: it hides the decomposition of composite ops, and with it some taps
-def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
+def score_sums(
+    model: nn.Module, trace: Trace, images_NCHW: Tensor | Call, labels_N: Any
+) -> dict[str, Tensor]:
     """Score each filter by the matrix rank of its feature map, summed over a batch of images.
 
     Lin et al., CVPR 2020, arXiv 2002.10179, Eq. 5; the feature map is the first activation that carries the
@@ -85,7 +88,7 @@ def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Te
     """
     taps = {layer.name: trace.taps[layer.name] for layer in scored_convolutions(trace.map)}
     with _TapReader(taps) as reader:
-        model(images_NCHW)
+        answer(model, images_NCHW)
     missed = taps.keys() - reader.rank_sums.keys()
     if missed:
         raise CriterionError(

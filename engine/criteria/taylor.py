@@ -1,20 +1,24 @@
 """How much the loss would change without each filter, to first order (Molchanov et al., CVPR 2019)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils import _pytree as pytree
 
 from ..errors import CriterionError
 from ..graph.channels import Layer
 from ..graph.filters import scored_layers
 from ..graph.trace import Trace
+from ..modules.inputs import Call, answer
 
 NEEDS = "images"
 
 _LINEAR = frozenset({nn.functional.linear})
+Loss = Callable[[Any, Any], Tensor]
+
 _CONVOLUTIONS = frozenset(
     {
         torch.conv1d,
@@ -98,44 +102,74 @@ def _arguments(
 
 
 @torch.enable_grad()
-def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
-    """First-order Taylor scores of every layer's filters, for the cross-entropy loss.
+def score_sums(
+    model: nn.Module, trace: Trace, images_NCHW: Tensor | Call, labels_N: Any, loss: Loss | None = None
+) -> dict[str, Tensor]:
+    """First-order Taylor scores of every layer's filters, for the cross-entropy loss or another.
 
     See `taylor_scores`; here summed over a batch. Batch normalisation uses its running statistics, so images
     do not mix. Where linear layers read many tokens of an image, images go one by one: tokens may stand on
     any axis, and only so it is sure whose they are.
 
+    Args:
+        loss: from what the network returns, and what came with the images, to one number, summed over them.
+
     Raises:
         CriterionError: images without labels, or a layer whose weight is not used as it is stored.
     """
-    if len(labels_N) != len(images_NCHW):
+    if loss is None and len(labels_N) != len(images_NCHW):
         raise CriterionError(
             f"taylor needs a label for every image, and got {len(labels_N)} for {len(images_NCHW)}"
         )
     parameters = dict(model.named_parameters(remove_duplicate=False))
     layers = {id(parameters[layer.weight]): layer for layer in scored_layers(trace.map)}
     tokens = any(layer.kind == "linear" and layer.positions > 1 for layer in layers.values())
-    at_once = 1 if tokens else len(images_NCHW)
+    together = [(images_NCHW, labels_N)]
     sums: dict[str, Tensor] = {}
-    for images, labels in zip(images_NCHW.split(at_once), labels_N.split(at_once), strict=True):
-        for name, contributions_NF in _contributions(model, layers, images, labels).items():
+    for images, labels in _one_by_one(images_NCHW, labels_N) if tokens else together:
+        contributions = _contributions(model, layers, images, labels, loss or _cross_entropy)
+        for name, contributions_NF in contributions.items():
             sums_F = taylor_scores(contributions_NF) * len(images)
             sums[name] = sums[name] + sums_F if name in sums else sums_F
     return sums
 
 
+def _one_by_one(given: Tensor | Call, targets: Any) -> Iterator[tuple[Tensor | Call, Any]]:
+    """Every image, or other sample, of a batch by itself, with its targets."""
+    samples = len(given)
+    for one in range(samples):
+
+        def own(tensor: Tensor, one: int = one) -> Tensor:
+            return tensor[one : one + 1] if tensor.dim() and len(tensor) == samples else tensor
+
+        mine = pytree.tree_map_only(Tensor, own, targets)
+        if isinstance(given, Call):
+            args, kwargs = pytree.tree_map_only(Tensor, own, (given.args, dict(given.kwargs)))
+            yield Call(args, kwargs, 1), mine
+        else:
+            yield own(given), mine
+
+
+def _cross_entropy(logits_NK: Any, labels_N: Tensor) -> Tensor:
+    if not isinstance(logits_NK, Tensor) or logits_NK.dim() != 2:
+        raise CriterionError(
+            "taylor needs a `loss`, a function of what the network returns and of its targets: this network "
+            "returns no row of logits per image"
+        )
+    return nn.functional.cross_entropy(logits_NK, labels_N, reduction="sum")
+
+
 def _contributions(
-    model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor, labels_N: Tensor
+    model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor | Call, labels_N: Any, loss: Loss
 ) -> dict[str, Tensor]:
     with _Gates(layers, len(images_NCHW)) as mode:
-        logits_NK = model(images_NCHW)
+        returned = answer(model, images_NCHW)
     unseen = [layer.name for layer in layers.values() if layer.name not in mode.gates]
     if unseen:
         raise CriterionError(
             f"taylor needs layers that use their weight as stored; not so: {', '.join(unseen)}"
         )
-    loss = nn.functional.cross_entropy(logits_NK, labels_N, reduction="sum")
-    gradients = torch.autograd.grad(loss, list(mode.gates.values()), allow_unused=True)
+    gradients = torch.autograd.grad(loss(returned, labels_N), list(mode.gates.values()), allow_unused=True)
     return {
         name: torch.zeros_like(gate_NF) if gradient_NF is None else gradient_NF
         for (name, gate_NF), gradient_NF in zip(mode.gates.items(), gradients, strict=True)

@@ -35,9 +35,12 @@ def filters_of(layer: Layer, weight: Tensor) -> Tensor:
         weight: its weight, (F, C/groups, ...) or, transposed, (C, F, ...); (F, C) of a linear layer.
 
     Returns:
-        weight_FCHW, a view, in the order of the layer's output channels; of a linear layer weight_FC.
+        weight_FCHW, in the order of the layer's output channels; of a linear layer weight_FC.
     """
-    return weight.transpose(0, 1) if layer.kind == "transposed" else weight
+    if layer.kind != "transposed":
+        return weight
+    by_group = weight.unflatten(0, (layer.groups, -1))  # (G, C/G, F/G, ...)
+    return by_group.transpose(1, 2).flatten(0, 1)
 
 
 def _has_maps(layer: Layer) -> bool:

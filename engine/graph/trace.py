@@ -16,13 +16,12 @@ from torch.export import ExportedProgram, export
 from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
+from ..modules.inputs import Inputs, Takes, inputs_of
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
 from .rules import rule_for
 from .taps import Tap, find_taps
 from .walk import OUTPUT, NodeRecord, Walk
-
-BATCH = 2  # one image is special to some networks and to torch.export
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,46 +42,36 @@ class Trace:
         return f"Trace of {len(self.records)} tensors, {len(self.map.groups)} groups of channels"
 
 
-def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
-    """Export `model` for images of `input_size` (C, H, W) and give every channel of every tensor an id.
+def trace(model: nn.Module, takes: Takes) -> Trace:
+    """Export `model` for what it takes and give every channel of every tensor an id.
 
-    The model keeps its mode and its weights. Parameters that evaluation never uses (auxiliary heads) pin the
-    channels they read.
+    The model keeps its mode and its weights. What it returns, one tensor or any tree of them, keeps its
+    channels. Parameters that evaluation never uses (auxiliary heads) pin the channels they read.
+
+    Args:
+        takes: what it is called with; a bare size (C, H, W) is that of images.
 
     Raises:
-        TraceError: torch.export cannot follow the network at all, or it returns more than one tensor.
+        TraceError: torch.export cannot follow the network at all.
     """
-    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for, batch=BATCH)
-    program = _export(model, input_size, training=False)
-    returned = program.call_spec.out_spec
-    if returned is None or not returned.is_leaf():
-        raise TraceError(
-            "the network returns several things; only classifiers, which return logits, can be pruned"
-        )
-    walk.run(program)
+    inputs = inputs_of(takes)
+    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for, batch=inputs.batch)
+    walk.run(_export(model, inputs, training=False))
     records, calls = walk.records, dict(walk.calls)
-    _pin_unseen(walk, input_size)
+    _pin_unseen(walk, inputs)
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
     return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map))
 
 
-def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) -> ExportedProgram:
+def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
+    given = inputs.make(first_weight(model))
     with _mode(model, training), _silence(), torch.no_grad():
         try:
-            return export(model, (blank_images(model, input_size),), strict=False)
+            return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            size = "x".join(map(str, input_size))
-            raise TraceError(
-                f"the network cannot be followed on {BATCH} images of {size}: {first_line(error)}"
-            ) from error
-
-
-def blank_images(model: nn.Module, input_size: tuple[int, ...]) -> torch.Tensor:
-    """images_NCHW of zeros, of the kind and in the place that the model's weights are."""
-    like = first_weight(model)
-    return torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
+            raise TraceError(f"the network cannot be followed on {inputs}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -120,7 +109,7 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
     return names
 
 
-def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
+def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
     used = {name for name, _ in walk.axes}
     unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
@@ -129,7 +118,7 @@ def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
         return
     eval_layers = dict(walk.layers)
     try:
-        walk.run(_export(walk.model, input_size, training=True))
+        walk.run(_export(walk.model, inputs, training=True))
     except TraceError as error:
         for axis in list(walk.axes.values()):
             walk.pin(

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
-from .ids import IdPool, Value, along, no_ids
+from .ids import IdPool, Value, along, no_ids, several_classes
 
 Arguments = dict[str, Any]
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
@@ -30,7 +30,7 @@ OUTPUT = "network output"  # the reason why what a network answers stays
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
-    `numbers` are the constants of a pointwise op: no width may be among them.
+    `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
     """
 
     name: str
@@ -43,12 +43,15 @@ class NodeRecord:
 
 @dataclass(eq=False)
 class Walk:
-    """The growing knowledge about a network; several graphs of one network may be walked in turn."""
+    """The growing knowledge about a network; several graphs of one network may be walked in turn.
+
+    `batch` is how many samples the graph is for: what is counted is counted per sample.
+    """
 
     model: nn.Module
     canonical: dict[str, str]
     rule_for: Callable[[fx.Node], Rule]
-    batch: int = 2
+    batch: int = 1
     pool: IdPool = field(default_factory=IdPool)
     axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class Walk:
     _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
+    _fixed: tuple[float, ...] = ()
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
@@ -68,7 +72,7 @@ class Walk:
         values: dict[fx.Node, Any] = {}
         self.records = []
         for node in program.graph.nodes:
-            self._node = node
+            self._node, self._fixed = node, ()
             if node.op == "placeholder":
                 values[node] = self._placeholder(node, tensors.get(node.name))
             elif node.op == "output":
@@ -127,6 +131,34 @@ class Walk:
         """A consumer may only lose channels that read as zero when masked."""
         if not value.reads_zero:
             self.pin(value.ids, f"a removed channel would not read as zero at {self.where()}")
+
+    def line(self, value: Value, axis: int) -> Ids | None:
+        """One id per position of `axis`; what varies along other axes too leaves together.
+
+        None where nothing varies along `axis` alone: then everything would leave together.
+        """
+        line = value.line(axis)
+        axis %= len(value.shape)
+        others = [other for other in value.varying_axes() if other != axis]
+        if line is not None or axis not in value.varying_axes():
+            return line
+        rows = np.moveaxis(value.ids, axis, 0).reshape(value.shape[axis], -1)
+        if not several_classes(self.pool.roots(rows)):
+            return None
+        return self.tied_along(value.ids, others).reshape(-1)
+
+    def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
+        """Tie the ids of a pattern along some of its axes, which keep one position each."""
+        first = ids
+        for axis in axes:
+            first = first.take([0], axis)
+        if first.size < ids.size:
+            self.unite(first, ids)
+        return first
+
+    def fix(self, *numbers: float) -> None:
+        """Note what the op being walked computes with that must be the same in the narrow network."""
+        self._fixed = numbers
 
     def give_up(self, node: fx.Node, arguments: Iterable[Any], why: str) -> Any:
         """Pin everything that comes in; what goes out has no identity."""
@@ -201,7 +233,7 @@ class Walk:
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
-            numbers = _numbers(node) if is_pointwise(node.target) else ()
+            numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
             self.records.append(
                 NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
             )

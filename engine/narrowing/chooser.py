@@ -47,12 +47,12 @@ class Chooser:
     @cached_property
     def traced(self) -> Trace:
         """The network's own trace."""
-        return self.known or trace(self.network.model, self.network.input_size)
+        return self.known or trace(self.network.model, self.network.takes)
 
     @cached_property
     def seen(self) -> View:
         """The network as pruning sees it, under the residual mode."""
-        return view(self.network.model, self.traced, self.network.input_size, self.wanted.residual)
+        return view(self.network.model, self.traced, self.network.takes, self.wanted.residual)
 
     @property
     def wanted(self) -> Allocation:
@@ -105,7 +105,7 @@ class Chooser:
             return load_scores(self.scoring.scores, self.traced.map)
         traced, groups = self.traced, None
         if criteria.looks_at_groups(self.scoring.criterion):
-            now = view(model, self.traced, self.network.input_size, self.wanted.residual)
+            now = view(model, self.traced, self.network.takes, self.wanted.residual)
             model, traced = now.model, now.traced
             if isinstance(self.wanted, GroupAllocation):
                 groups = self.wanted.groups(prunable(self.network, traced.map))

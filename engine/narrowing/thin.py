@@ -10,6 +10,7 @@ from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
 from ..graph.filters import scored_layers
 from ..graph.residual import View
+from ..modules.inputs import Takes
 from .narrowing import left_alone, narrow_proven
 
 Choose = Callable[[ChannelMap], frozenset[int]]
@@ -44,18 +45,18 @@ class Thin:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def cut_proven(seen: View, input_size: tuple[int, ...], choose: Choose) -> Thin:
+def cut_proven(seen: View, takes: Takes, choose: Choose) -> Thin:
     """Cut what `choose` picks out of a copy of a network, and prove that it equals the masked one.
 
     Args:
         seen: the network as pruning sees it.
-        input_size: (C, H, W) of its images.
+        takes: what it is called with.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
 
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
-    cut = narrow_proven(seen.model, seen.traced, input_size, choose, finish=seen.close)
+    cut = narrow_proven(seen.model, seen.traced, takes, choose, finish=seen.close)
     return Thin(
         model=cut.model,
         map=cut.map,

@@ -48,7 +48,7 @@ class Compensate(Transfer):
 
     def narrow(self, network: Network, seen: View, choose: Choose) -> Thin:
         """Cut out what leaves; see `Transfer.narrow`."""
-        return cut_proven(seen, network.input_size, choose)
+        return cut_proven(seen, network.takes, choose)
 
     def mend(
         self, network: Network, thin: Thin, images_NCHW: Iterable[Tensor]
