@@ -53,7 +53,7 @@ def _dims(given: Any, rank: int) -> list[int]:
 
 
 def _mixed(walk: Walk, x: Value, dims: list[int]) -> Ids | None:
-    """The ids that are left when those along `dims` are tied to each other; None where that is all of them."""
+    """The ids left when those along `dims` are tied to each other; None where that is all of them."""
     mixing = [axis for axis in x.varying_axes() if axis in dims]
     if not mixing:
         return x.ids

@@ -1,4 +1,4 @@
-"""Channel ids through ops on neighbourhoods: pooling, resizing, sampling, windows taken apart and put back."""
+"""Channel ids through ops on neighbourhoods: pooling, resizing, sampling, windows cut out and put back."""
 
 from typing import Any
 

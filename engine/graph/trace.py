@@ -13,14 +13,15 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
 from ..modules.inputs import Inputs, Takes, inputs_of
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
+from .places import lines_kept
 from .rules import rule_for
 from .taps import Tap, find_taps
+from .untraceable import what_stopped
 from .walk import OUTPUT, NodeRecord, Walk
 
 
@@ -67,11 +68,13 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
     given = inputs.make(first_weight(model))
-    with _mode(model, training), _silence(), torch.no_grad():
+    with _mode(model, training), _silence(), lines_kept(__file__), torch.no_grad():
         try:
             return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            raise TraceError(f"the network cannot be followed on {inputs}: {first_line(error)}") from error
+            raise TraceError(
+                f"the network cannot be followed on {inputs}: {what_stopped(error, model)}"
+            ) from error
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .ids import IdPool, Value, along, no_ids, several_classes
+from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
@@ -31,6 +32,7 @@ class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
     `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
+    `line` is that of the code.
     """
 
     name: str
@@ -39,6 +41,12 @@ class NodeRecord:
     value: Value
     inputs: tuple[str, ...]
     numbers: tuple[float, ...] = ()
+    line: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for messages."""
+        return Place(self.op, self.module, self.line)
 
 
 @dataclass(eq=False)
@@ -92,9 +100,9 @@ class Walk:
     # What rules ask for.
 
     def where(self) -> str:
-        """The op being walked and the module it stands in, for messages."""
+        """The op being walked, the module it stands in and the line of code, for messages."""
         assert self._node is not None
-        return f"{op_name(self._node)} in {module_path(self._node) or 'the top module'}"
+        return str(_place(self._node))
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
@@ -122,10 +130,11 @@ class Walk:
         self.pin(lone, f"meets channels without identity at {self.where()}")
 
     def pin(self, ids: Ids, reason: str) -> None:
-        """These ids are never removed; the first reason given is kept."""
+        """These ids are never removed; the first reason given is kept, with the op that is being walked."""
+        placed = Reason(reason, self._node and _place(self._node))
         for i in np.unique(ids).tolist():
             if i != NO_ID:
-                self.pins.setdefault(i, reason)
+                self.pins.setdefault(i, placed)
 
     def pin_unless_zero(self, value: Value) -> None:
         """A consumer may only lose channels that read as zero when masked."""
@@ -234,8 +243,9 @@ class Walk:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
             numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
+            place = _place(node)
             self.records.append(
-                NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
+                NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)
             )
 
 
@@ -255,6 +265,10 @@ def module_path(node: fx.Node) -> str:
     """The dotted path of the innermost module that a node was traced in."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return stack[-1][0] if stack else ""
+
+
+def _place(node: fx.Node) -> Place:
+    return Place(op_name(node), module_path(node), source_line(node))
 
 
 def values_in(arguments: Iterable[Any]) -> list[Value]:
