@@ -1,6 +1,5 @@
 """A network with everything needed to use it: built by name, loaded from a file alone, saved whole."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from ...archs import registry
 from ...archs.registry import ArchError
 from ...weights import formats, names, store
 from ...weights.errors import first_line
-from ...weights.metadata import history_of
+from ...weights.metadata import believed_size, history_of
 from ...weights.shortcuts import shortcut_indices
 from ...weights.store import WeightFile
 from ..devices import first_weight
@@ -26,8 +25,6 @@ from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
 from .normalization import NORMALIZATION_OF_STYLE
 from .recognition import recognise
-
-LARGEST_BELIEVED = 1024  # pixels a side
 
 
 class UnsaidSize(ArchError):
@@ -143,7 +140,7 @@ def load_network(
     arch = registry.get(_arch_name(weight_file, arch_name, path))
     meta, history = weight_file.meta, history_of(weight_file.meta, str(path))
     num_classes = meta.get("num_classes") or arch.num_classes or _widest_last(weight_file)
-    size = input_size or _believable(meta.get("input_size"), path) or arch.input_size
+    size = input_size or believed_size(meta, str(path)) or arch.input_size
     size = _input_size(arch, beside.input_size if size is None and beside else size)
     folded = meta.get("folded") or {}
     with without_initialisation():
@@ -263,20 +260,6 @@ def _deps(conv_order: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> np.
     if not conv_order or any(".compactor." in name or name.endswith(".index") for name in tensors):
         return None
     return np.array([len(tensors[f"{name}.weight"]) for name in conv_order], dtype=np.int64)
-
-
-def _believable(size: list[int] | None, path: str | Path) -> tuple[int, ...] | None:
-    """The size of images that a file speaks of; nobody is to wait for what it may have made up.
-
-    Raises:
-        FitError: it is too large to be taken without a word from the user.
-    """
-    if size is not None and (max(size) > LARGEST_BELIEVED or math.prod(size) > 4 * LARGEST_BELIEVED**2):
-        raise FitError(
-            f"'{path}' says that its images are {'x'.join(map(str, size))}; above {LARGEST_BELIEVED} pixels "
-            f"a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
-        )
-    return tuple(size) if size else None
 
 
 def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tuple[int, ...]:
