@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .engine.api import (
+        Inputs,
         carry_over,
         compensate,
         count,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Inputs",
     "carry_over",
     "compensate",
     "count",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..weights import stats
-from ..weights.metadata import history_of
+from ..weights.errors import BadWeightFile
+from ..weights.metadata import believed_size, history_of
 from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
@@ -148,6 +149,10 @@ def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
         out.warning(
             f"NaN or infinite values in {len(broken)} of {len(tensors)} tensors, the first {broken[0]}"
         )
+    try:
+        believed_size(facts["meta"], facts["path"])
+    except BadWeightFile as error:  # for those who compute with it; here it is shown
+        out.warning(str(error))
 
 
 def _verify(out: Out, file: Path) -> None:

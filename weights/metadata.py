@@ -1,6 +1,7 @@
 """The JSON text that weight files carry beside their tensors, and what may be in it."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,29 @@ from .errors import BadWeightFile
 FORMAT = 1
 _CHECKSUMS = "checksums"
 _LONGEST_TEXT = 2**23
+_LARGEST_BELIEVED = 1024  # pixels a side
+
+_LOOKS = {"shape": schema.listed(schema.integer(0, 2**31)), "kind": schema.text}
+
+
+def _inputs(value: Any, where: str) -> None:
+    """A tree of tensors by their looks, and plain values, as networks are called with them."""
+    if isinstance(value, dict):
+        held = schema.record(
+            {},
+            {
+                "tensor": schema.record({**_LOOKS, "low": schema.number, "high": schema.number}, {}),
+                "list": schema.listed(_inputs),
+                "tuple": schema.listed(_inputs),
+                "dict": schema.mapping(_inputs),
+            },
+        )
+        held(value, where)
+        if len(value) != 1:
+            raise schema.WrongValue(f"{where} has {len(value)} keys; it must have one")
+    elif value is not None and not isinstance(value, bool | str):
+        schema.number(value, where)
+
 
 _ACCURACY = {"top1": schema.number, "top5": schema.maybe(schema.number), "loss": schema.maybe(schema.number)}
 _STEP = {"command": schema.text, "parent": schema.maybe(schema.text)}
@@ -20,8 +44,19 @@ _SCHEMA = schema.record(
     required={},
     optional={
         "arch": schema.maybe(schema.text),
-        "num_classes": schema.maybe(schema.integer(1, 100_000)),
+        "num_classes": schema.maybe(schema.integer(0, 100_000)),
         "input_size": schema.maybe(schema.listed(schema.integer(1, 100_000))),
+        "inputs": schema.maybe(
+            schema.record(
+                {
+                    "args": schema.listed(_inputs),
+                    "kwargs": schema.mapping(_inputs),
+                    "batch": schema.integer(1, 100_000),
+                },
+                {},
+            )
+        ),
+        "part": schema.maybe(schema.text),
         "normalization": schema.maybe(
             schema.record({"mean": schema.listed(schema.number), "std": schema.listed(schema.above_zero)}, {})
         ),
@@ -114,6 +149,23 @@ def history_of(meta: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...
     steps = meta.get("history")
     _check(_HISTORY, steps, "history", where)
     return tuple(steps or ())
+
+
+def believed_size(meta: Mapping[str, Any], where: str) -> tuple[int, ...] | None:
+    """Return the size of images that a file speaks of; nobody is to wait for what it may have made up.
+
+    Args:
+        where: the file, for the error.
+    Raises:
+        BadWeightFile: it is too large to be taken without a word from the user.
+    """
+    size = meta.get("input_size")
+    if size and (max(size) > _LARGEST_BELIEVED or math.prod(size) > 4 * _LARGEST_BELIEVED**2):
+        raise BadWeightFile(
+            f"'{where}' says that its images are {'x'.join(map(str, size))}; above {_LARGEST_BELIEVED} "
+            f"pixels a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
+        )
+    return tuple(size) if size else None
 
 
 def _check(kind: schema.Kind, value: Any, place: str, where: str) -> None:

@@ -3,6 +3,7 @@
 Each function takes a `Network`, as `load` and `wrap` return, or an `Outcome`, as `prune` does.
 """
 
+from ..modules.inputs import Inputs
 from .choosing import plan, rank
 from .cutting import carry_over, prune
 from .measuring import evaluate, recalibrate
@@ -10,6 +11,7 @@ from .mending import compensate
 from .networks import count, images, load, reach, save, trace, wrap
 
 __all__ = [
+    "Inputs",
     "carry_over",
     "compensate",
     "count",

@@ -55,16 +55,16 @@ def prune(
 
 def _prune(network: Network, plan: Plan | str | Path, in_place: bool) -> Generator[Event, None, Outcome]:
     yield Working(0, 3, "tracing")
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     kept = plans.given(Path(plan) if isinstance(plan, str) else plan)
     yield Working(1, 3, "cutting and proving")
     outcome = prune_network(network, Planned(plan=kept), {}, traced=traced)
     if not network.is_built_in:
         yield Working(2, 3, "looking at what stays whole")
         outcome = _knowing_why(outcome, network, kept, traced)
-    outcome = replace(outcome, parameters=dict(network.model.named_parameters()))
+    outcome = replace(outcome, parameters=dict(network.complete.named_parameters()))
     if in_place:
-        outcome = carrying.moved_into(network.model, outcome)
+        outcome = carrying.moved_into(network, outcome)
     carrying.warn_when_left_behind(outcome)
     return outcome
 
@@ -79,7 +79,7 @@ def _knowing_why(outcome: Outcome, network: Network, plan: Plan, traced: Trace) 
     ]
     if not whole:
         return outcome
-    tried = try_without(network.model, traced, network.input_size, whole)
+    tried = try_without(network.model, traced, network.takes, whole)
     return replace(
         outcome,
         pinned={**pinned_layers(tried.map), **outcome.pinned},

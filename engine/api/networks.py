@@ -14,16 +14,20 @@ from ..graph import cost
 from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..modules.blank import without_initialisation
+from ..modules.inputs import Inputs
 from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
 from ..narrowing.reach import Reach, reaching
 from ..network import sources
-from ..network.network import Network, load_network, logits_width, save_network
+from ..network.network import Network, load_network, parted, save_network, tried
+from ..network.trying import in_pairs
 from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
 from .keywords import named
 from .progress import seen_through
+
+Example = Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
 @named
@@ -49,8 +53,10 @@ def load(
 @named
 def wrap(
     model: nn.Module,
-    input_size: tuple[int, ...] | int,
+    input_size: tuple[int, ...] | int | None = None,
     *,
+    inputs: Example | None = None,
+    part: str = "",
     arch: str = "",
     normalization: Mapping[str, list[float]] | None = None,
     class_names: Iterable[str] = (),
@@ -58,34 +64,40 @@ def wrap(
     """Take a network that is in memory as it is; nothing is copied.
 
     Args:
-        model: images_NCHW -> logits_NK.
+        model: of images_NCHW, or of whatever `inputs` are; it returns one tensor, or any tree of tensors.
         input_size: (C, H, W) of its images, or the side of square ones, with as many channels as the first
             convolution takes.
+        inputs: an example of what it is called with where that is not one batch of images: a tensor, a tuple
+            of arguments, a dictionary of keywords, or `prune.Inputs.like(args, kwargs)`. Only shapes, types
+            and ranges of numbers are remembered. Samples stand along the first axes.
+        part: the path of the module that is pruned, where that is not the whole network: sizes and inputs
+            are then those of the part, and the rest sees what it saw before.
         arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
         normalization: `mean` and `std` per channel that its images are normalised with.
         class_names: in the order of the logits.
 
     Raises:
-        FitError: it does not run on such images, is no classifier, or `arch` makes another network.
+        FitError: it does not run on such inputs, has no such part, or `arch` makes another network.
         ArchError: no such arch.
     """
+    if (input_size is None) == (inputs is None):
+        raise FitError("give either `input_size`, of its images, or `inputs`, an example of what it takes")
+    network = parted(Network(model, arch, 0, (), origin="a network in memory"), part)
     if isinstance(input_size, int):
-        input_size = (_channels(model), input_size, input_size)
-    num_classes, class_names = logits_width(model, input_size), tuple(class_names)
-    if len(class_names) not in (0, num_classes):
-        raise FitError(f"{len(class_names)} class names, and it tells {num_classes} classes apart")
+        input_size = (_channels(network.model), input_size, input_size)
+    if input_size is not None:
+        network = replace(network, input_size=tuple(input_size))
+    else:
+        network = replace(network, inputs=in_pairs(network.model, looks_of(inputs)))
+    network, class_names = tried(network), tuple(class_names)
+    if len(class_names) not in (0, network.num_classes):
+        raise FitError(f"{len(class_names)} class names, and it tells {network.num_classes} classes apart")
     if arch:
-        _check_arch(model, arch, num_classes)
-    return Network(
-        model,
-        arch,
-        num_classes,
-        tuple(input_size),
-        normalization=normalization,
-        class_names=class_names,
-        origin="a network in memory",
-    )
+        known = registry.get(arch).num_classes or 0
+        network = replace(network, num_classes=network.num_classes or known)
+        _check_arch(model, arch, network.num_classes)
+    return replace(network, normalization=normalization, class_names=class_names)
 
 
 @named
@@ -126,10 +138,10 @@ def trace(network: Network | Outcome) -> Trace:
         TraceError: torch.export cannot follow the network.
     """
     network = network_of(network)
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     if network.is_built_in:
         return traced
-    tried = try_without(network.model, traced, network.input_size, in_question(traced.map))
+    tried = try_without(network.model, traced, network.takes, in_question(traced.map))
     return replace(traced, map=tried.map)
 
 
@@ -154,9 +166,9 @@ def reach(network: Network | Outcome, *, progress: bool = False) -> Reach:
 
 @named
 def count(network: Network | Outcome) -> cost.Cost:
-    """What one image costs: `.macs`, `.params`, and `.layers` one by one."""
+    """What one image, or other sample, costs: `.macs`, `.params`, and `.layers` one by one."""
     network = network_of(network)
-    return cost.count(known_trace(network.model, network.input_size).map)
+    return cost.count(known_trace(network.model, network.takes).map)
 
 
 @named
@@ -197,6 +209,19 @@ def network_of(given: Any) -> Network:
     if not isinstance(given, Network):
         raise TypeError(f"{type(given).__name__} is no network; prune.load and prune.wrap make one")
     return given
+
+
+def looks_of(example: Example | None) -> Inputs:
+    """What a network takes, by an example of it.
+
+    Raises:
+        FitError: there is no tensor in it.
+    """
+    if isinstance(example, Inputs):
+        return example
+    if isinstance(example, Mapping):
+        return Inputs.like((), example)
+    return Inputs.like(example if isinstance(example, tuple) else (example,))
 
 
 def _channels(model: nn.Module) -> int:

@@ -15,15 +15,14 @@ from torch.export import ExportedProgram, export
 
 from ..devices import first_weight
 from ..errors import TraceError
+from ..modules.inputs import Inputs, Takes, inputs_of
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
 from .places import lines_kept
 from .rules import rule_for
 from .taps import Tap, find_taps
 from .untraceable import what_stopped
-from .walk import NodeRecord, Walk
-
-BATCH = 2  # one image is special to some networks and to torch.export
+from .walk import OUTPUT, NodeRecord, Walk
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,46 +43,38 @@ class Trace:
         return f"Trace of {len(self.records)} tensors, {len(self.map.groups)} groups of channels"
 
 
-def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
-    """Export `model` for images of `input_size` (C, H, W) and give every channel of every tensor an id.
+def trace(model: nn.Module, takes: Takes) -> Trace:
+    """Export `model` for what it takes and give every channel of every tensor an id.
 
-    The model keeps its mode and its weights. Parameters that evaluation never uses (auxiliary heads) pin the
-    channels they read.
+    The model keeps its mode and its weights. What it returns, one tensor or any tree of them, keeps its
+    channels. Parameters that evaluation never uses (auxiliary heads) pin the channels they read.
+
+    Args:
+        takes: what it is called with; a bare size (C, H, W) is that of images.
 
     Raises:
-        TraceError: torch.export cannot follow the network at all, or it returns more than one tensor.
+        TraceError: torch.export cannot follow the network at all.
     """
-    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for)
-    program = _export(model, input_size, training=False)
-    returned = program.call_spec.out_spec
-    if returned is None or not returned.is_leaf():
-        raise TraceError(
-            "the network returns several things; only classifiers, which return logits, can be pruned"
-        )
-    walk.run(program)
+    inputs = inputs_of(takes)
+    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for, batch=inputs.batch)
+    walk.run(_export(model, inputs, training=False))
     records, calls = walk.records, dict(walk.calls)
-    _pin_unseen(walk, input_size)
+    _pin_unseen(walk, inputs)
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
     return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map))
 
 
-def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) -> ExportedProgram:
+def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
+    given = inputs.make(first_weight(model))
     with _mode(model, training), _silence(), lines_kept(__file__), torch.no_grad():
         try:
-            return export(model, (blank_images(model, input_size),), strict=False)
+            return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            size = "x".join(map(str, input_size))
             raise TraceError(
-                f"the network cannot be followed on {BATCH} images of {size}: {what_stopped(error, model)}"
+                f"the network cannot be followed on {inputs}: {what_stopped(error, model)}"
             ) from error
-
-
-def blank_images(model: nn.Module, input_size: tuple[int, ...]) -> torch.Tensor:
-    """images_NCHW of zeros, of the kind and in the place that the model's weights are."""
-    like = first_weight(model)
-    return torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
 
 
 @contextmanager
@@ -121,7 +112,7 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
     return names
 
 
-def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
+def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
     used = {name for name, _ in walk.axes}
     unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
@@ -130,7 +121,7 @@ def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
         return
     eval_layers = dict(walk.layers)
     try:
-        walk.run(_export(walk.model, input_size, training=True))
+        walk.run(_export(walk.model, inputs, training=True))
     except TraceError as error:
         for axis in list(walk.axes.values()):
             walk.pin(
@@ -190,18 +181,30 @@ def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, s
         yield Group(
             name=group[0].name,
             channels=channels,
-            producers=tuple(_scoring(group)),
+            producers=() if _answers(group, channels, pinned) else tuple(_scoring(group)),
             stream=not streams.isdisjoint(channels.tolist()),
             pinned={c: pinned[c] for c in channels.tolist() if c in pinned},
             parts=tuple(part for part in made if 0 < len(part) < len(channels)),
         )
 
 
+def _answers(group: list[Layer], channels: Ids, pinned: Mapping[int, str]) -> bool:
+    """Is it a linear layer that speaks for the network, and so nobody's to choose from?"""
+    return all(layer.kind == "linear" for layer in group) and all(
+        pinned.get(c) == OUTPUT for c in channels.tolist()
+    )
+
+
 def _scoring(group: list[Layer]) -> list[str]:
-    """The convs whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
+    """The layers whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
     convs = [layer for layer in group if layer.kind in ("conv", "transposed")]
-    mapped = [layer.name for layer in convs if max(layer.out_hw, default=1) > 1]
-    return mapped or [layer.name for layer in convs]
+    mapped = [layer for layer in group if _has_positions(layer)]
+    return [layer.name for layer in mapped or convs or group]
+
+
+def _has_positions(layer: Layer) -> bool:
+    """Is it applied at many places of one image: pixels, tokens?"""
+    return layer.positions > 1 if layer.kind == "linear" else max(layer.out_hw, default=1) > 1
 
 
 def _distinct(ids: Ids) -> Ids:

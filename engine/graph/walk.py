@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
-from .ids import IdPool, Value, along, no_ids
+from .ids import IdPool, Value, along, no_ids, several_classes
 from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
@@ -24,12 +24,15 @@ UNTAGGED = frozenset(
     {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
 )
 
+OUTPUT = "network output"  # the reason why what a network answers stays
+
 
 @dataclass(frozen=True, eq=False)
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
-    `numbers` are the constants of a pointwise op: no width may be among them. `line` is that of the code.
+    `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
+    `line` is that of the code.
     """
 
     name: str
@@ -48,11 +51,15 @@ class NodeRecord:
 
 @dataclass(eq=False)
 class Walk:
-    """The growing knowledge about a network; several graphs of one network may be walked in turn."""
+    """The growing knowledge about a network; several graphs of one network may be walked in turn.
+
+    `batch` is how many samples the graph is for: what is counted is counted per sample.
+    """
 
     model: nn.Module
     canonical: dict[str, str]
     rule_for: Callable[[fx.Node], Rule]
+    batch: int = 1
     pool: IdPool = field(default_factory=IdPool)
     axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -61,7 +68,10 @@ class Walk:
     pins: dict[int, str] = field(default_factory=dict)
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
+    _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
+    _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
+    _fixed: tuple[float, ...] = ()
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
@@ -70,7 +80,7 @@ class Walk:
         values: dict[fx.Node, Any] = {}
         self.records = []
         for node in program.graph.nodes:
-            self._node = node
+            self._node, self._fixed = node, ()
             if node.op == "placeholder":
                 values[node] = self._placeholder(node, tensors.get(node.name))
             elif node.op == "output":
@@ -81,9 +91,11 @@ class Walk:
             elif node.op == "call_function":
                 values[node] = self.rule_for(node)(self, node, self._arguments(node, values))
                 self._note_write(node, values)
+                self._note_other_uses(node, values)
             else:
                 values[node] = None
             self._record(node, values.get(node))
+        self._pin_other_uses()
 
     # What rules ask for.
 
@@ -94,6 +106,7 @@ class Walk:
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
+        self._labelled.add((self._here, name))
         if (name, dim) not in self.axes:
             self.axes[name, dim] = Axis(dim, self.pool.new(count), role)
         self._produce_if(role, name, dim)
@@ -101,6 +114,7 @@ class Walk:
 
     def label(self, name: str, dim: int, ids: Ids, role: Role) -> None:
         """Say which ids index an axis; an axis that has ids already is tied to the new ones."""
+        self._labelled.add((self._here, name))
         if (name, dim) in self.axes:
             self.unite(self.axes[name, dim].ids, ids)
         else:
@@ -127,6 +141,34 @@ class Walk:
         if not value.reads_zero:
             self.pin(value.ids, f"a removed channel would not read as zero at {self.where()}")
 
+    def line(self, value: Value, axis: int) -> Ids | None:
+        """One id per position of `axis`; what varies along other axes too leaves together.
+
+        None where nothing varies along `axis` alone: then everything would leave together.
+        """
+        line = value.line(axis)
+        axis %= len(value.shape)
+        others = [other for other in value.varying_axes() if other != axis]
+        if line is not None or axis not in value.varying_axes():
+            return line
+        rows = np.moveaxis(value.ids, axis, 0).reshape(value.shape[axis], -1)
+        if not several_classes(self.pool.roots(rows)):
+            return None
+        return self.tied_along(value.ids, others).reshape(-1)
+
+    def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
+        """Tie the ids of a pattern along some of its axes, which keep one position each."""
+        first = ids
+        for axis in axes:
+            first = first.take([0], axis)
+        if first.size < ids.size:
+            self.unite(first, ids)
+        return first
+
+    def fix(self, *numbers: float) -> None:
+        """Note what the op being walked computes with that must be the same in the narrow network."""
+        self._fixed = numbers
+
     def give_up(self, node: fx.Node, arguments: Iterable[Any], why: str) -> Any:
         """Pin everything that comes in; what goes out has no identity."""
         for value in values_in(arguments):
@@ -146,6 +188,24 @@ class Walk:
         """An axis that one op reads and another produces by must be zero where its channels are masked."""
         if role is Role.PRODUCES and self.axes[name, dim].role is not Role.PRODUCES:
             self.axes[name, dim] = replace(self.axes[name, dim], role=role)
+
+    @property
+    def _here(self) -> str:
+        assert self._node is not None
+        return self._node.name
+
+    def _note_other_uses(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """A parameter that an op reads without saying by which channels, as a tied weight's transpose."""
+        for source in node.all_input_nodes:
+            value = values.get(source)
+            name = value.name if source.op == "placeholder" and isinstance(value, Value) else None
+            if name is not None and (node.name, name) not in self._labelled:
+                self._other_uses.setdefault(name, self.where())
+
+    def _pin_other_uses(self) -> None:
+        for (name, _), axis in self.axes.items():
+            if name in self._other_uses:
+                self.pin(axis.ids, f"{name} is also read at {self._other_uses[name]}")
 
     def _note_write(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
         """After an in-place op, whatever shares memory with its target holds what was written."""
@@ -170,7 +230,7 @@ class Walk:
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
         for made in node.all_input_nodes:
             if made.name in user_outputs and isinstance(values.get(made), Value):
-                self.pin(values[made].ids, "network output")
+                self.pin(values[made].ids, OUTPUT)
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
@@ -182,7 +242,7 @@ class Walk:
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
-            numbers = _numbers(node) if is_pointwise(node.target) else ()
+            numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
             place = _place(node)
             self.records.append(
                 NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)

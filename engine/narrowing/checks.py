@@ -16,8 +16,10 @@ from ..graph.ids import Value
 from ..graph.places import Reason
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
+from ..modules.inputs import Call, answer, tensors_of
 
 TOLERANCE = 1e-6  # relative, in float64
+TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +67,12 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
 
 
 def value_difference(
-    masked: nn.Module, narrow: nn.Module, full: Trace, removed: Iterable[int], images_NCHW: Tensor
+    masked: nn.Module, narrow: nn.Module, full: Trace, removed: Iterable[int], given: Tensor | Call
 ) -> float:
-    """The largest relative difference between the masked and the narrow network, logits and every conv.
+    """The largest relative difference between the masked and the narrow network, outputs and every conv.
 
-    Both run in float64 on the same images; of the masked network's convs only the surviving channels are
-    looked at.
+    Both run in float64 on the same images, or other arguments, and draw the same random numbers; of the
+    masked network's convs only the surviving channels are looked at.
     Differences are relative to the largest absolute value of each output.
 
     Raises:
@@ -78,19 +80,37 @@ def value_difference(
     """
     gone = full.map.removal_mask(removed)
     worst = 0.0
-    wide = _conv_outputs(masked, images_NCHW)
-    thin = _conv_outputs(narrow, images_NCHW)
-    convs = [record for record in full.records if record.op.startswith("conv")]
-    for record, a, b in zip([*convs, None], wide, thin, strict=True):
+    convs_wide, wide = _outputs(masked, given)
+    convs_thin, thin = _outputs(narrow, given)
+    convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
+    if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
+        convs, convs_wide, convs_thin = [], [], []
+    outputs = [None] * len(wide)
+    if not wide:
+        raise ProofError("the network returns no tensor, so that nothing can be proven of it")
+    for record, a, b in zip([*convs, *outputs], [*convs_wide, *wide], [*convs_thin, *thin], strict=True):
         name = (record.module or record.name) if record else "the output"
         if record:
             a = _survivors(a, record.value, gone)
-        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-            raise ProofError(
-                f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
-            )
-        worst = max(worst, float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)))
+        worst = max(worst, _difference(a, b, name))
     return worst
+
+
+def _difference(a: Tensor, b: Tensor, name: str) -> float:
+    """The largest difference between two tensors, in units of the largest number in the first."""
+    if a.shape != b.shape:
+        raise ProofError(f"{name} has shape {tuple(b.shape)} when narrow, not {tuple(a.shape)}")
+    if not a.numel():
+        return 0.0
+    if not (a.is_floating_point() or a.is_complex()):
+        return float((a != b).any())
+    masked_out = a.isinf() & (a == b)  # as attention does: at the same places in both
+    a, b = a.masked_fill(masked_out, 0), b.masked_fill(masked_out, 0)
+    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+        raise ProofError(
+            f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
+        )
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
 
 
 def _other_code(full: Trace, narrow: Trace) -> Reason:
@@ -162,9 +182,11 @@ class _Recorder(TorchDispatchMode):
         return made
 
 
-def _conv_outputs(model: nn.Module, images_NCHW: Tensor) -> list[Tensor]:
-    """What every convolution makes in one pass, in forward order, and the network's output last."""
+def _outputs(model: nn.Module, given: Tensor | Call) -> tuple[list[Tensor], list[Tensor]]:
+    """What every convolution makes in one pass, in forward order; and what the network returns."""
     recorder = _Recorder()
-    with torch.no_grad(), recorder:
-        out = model(images_NCHW)
-    return [*recorder.outputs, out]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        with recorder:
+            returned = answer(model, given)
+    return recorder.outputs, tensors_of(returned)

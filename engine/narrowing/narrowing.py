@@ -1,24 +1,25 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from ..devices import first_weight
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
 from ..graph.places import Reason
-from ..graph.trace import BATCH, Trace, blank_images, trace
+from ..graph.trace import Trace, trace
 from ..graph.untraceable import what_stopped
 from ..modules.fit import fit, load
-from .checks import TOLERANCE, Misfit, structure_misfit, value_difference
+from ..modules.inputs import Takes, answer, inputs_of
+from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
 from .surgery import mask, narrow
-
-SMALLEST_SIDE = 48  # of the images that values are proven on: five halvings leave more than one pixel
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
@@ -59,12 +60,12 @@ def left_alone(misfits: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"left alone: {reason}" for reason in misfits)
 
 
-def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ...], choose: Choose) -> Cut:
+def narrow_as_planned(model: nn.Module, traced: Trace, takes: Takes, choose: Choose) -> Cut:
     """Cut what `choose` picks out of a copy of `model`, and prove the structure of the result, no values.
 
     Args:
         model: the full network; it is left as it is.
-        traced: its trace for images of `input_size`.
+        traced: its trace for what it takes.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
     Raises:
         ProofError: a copy of the network is another network, whatever leaves.
@@ -75,7 +76,7 @@ def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ..
         thin = _cut(model, channel_map, removed)
         if isinstance(thin, nn.Module) and _proven.get(traced) == removed:
             return Cut(thin, channel_map, removed, tuple(misfits))
-        found = _misfits(model, thin, traced, channel_map, input_size, removed)
+        found = _misfits(model, thin, traced, channel_map, takes, removed)
         if isinstance(thin, nn.Module) and not found:
             _proven[traced] = removed
             return Cut(thin, channel_map, removed, tuple(misfits))
@@ -89,7 +90,7 @@ def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ..
 def narrow_proven(
     model: nn.Module,
     traced: Trace,
-    input_size: tuple[int, ...],
+    takes: Takes,
     choose: Choose,
     *,
     reference: nn.Module | None = None,
@@ -99,17 +100,17 @@ def narrow_proven(
 
     Args:
         model: the full network; it is left as it is.
-        traced: its trace for images of `input_size`.
+        traced: its trace for what it takes.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
         reference: what the narrow network must equal; by default `model` with the removed channels masked.
         finish: a last change to the narrow network, before its values are compared.
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
-    cut = narrow_as_planned(model, traced, input_size, choose)
+    cut = narrow_as_planned(model, traced, takes, choose)
     thin = cut.model if finish is None else finish(cut.model)
     wide = _masked(model, cut.map, cut.removed) if reference is None else reference
-    difference = proven_difference(wide, thin, traced, cut.removed, input_size)
+    difference = proven_difference(wide, thin, traced, cut.removed, takes)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
 
 
@@ -127,8 +128,20 @@ def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -
     return masked
 
 
-def _in_float64(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).cpu().double().eval()
+def _computing_in(kind: torch.dtype, model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model).cpu().eval()
+    return copied.double() if kind is torch.float64 else copied.float()  # complex numbers stay as they are
+
+
+@contextmanager
+def _default(kind: torch.dtype) -> Iterator[None]:
+    """Floats that code makes without naming a type are of this one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(kind)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _misfits(
@@ -136,7 +149,7 @@ def _misfits(
     thin: nn.Module | str,
     traced: Trace,
     channel_map: ChannelMap,
-    input_size: tuple[int, ...],
+    takes: Takes,
     removed: frozenset[int],
 ) -> list[Misfit]:
     """What must be pinned before this choice can be made; empty when the narrow network is as planned."""
@@ -144,9 +157,9 @@ def _misfits(
     try:
         if isinstance(thin, str):
             raise TraceError(thin)
-        misfit = structure_misfit(traced, trace(thin, input_size), removed)
+        misfit = structure_misfit(traced, trace(thin, takes), removed)
     except TraceError as error:
-        return _crashing_groups(model, channel_map, input_size, removed) or [
+        return _crashing_groups(model, channel_map, takes, removed) or [
             Misfit(everything, Reason(str(error)))
         ]
     if misfit is None:
@@ -157,7 +170,7 @@ def _misfits(
 
 
 def _crashing_groups(
-    model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
+    model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]
 ) -> list[Misfit]:
     """The groups without which the narrow network runs, found by bisection over the forward order."""
     touched = [group for group in channel_map.groups if not removed.isdisjoint(group.channels.tolist())]
@@ -165,13 +178,13 @@ def _crashing_groups(
     crashes: list[Misfit] = []
     accepted: frozenset[int] = frozenset()
     start = 0
-    while (error := _crash(model, channel_map, input_size, accepted.union(*parts[start:]))) is not None:
+    while (error := _crash(model, channel_map, takes, accepted.union(*parts[start:]))) is not None:
         if start == len(parts):
             raise _not_itself(error)
         low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
         while low < high:
             middle = (low + high) // 2
-            reason = _crash(model, channel_map, input_size, accepted.union(*parts[start : middle + 1]))
+            reason = _crash(model, channel_map, takes, accepted.union(*parts[start : middle + 1]))
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
         crashes.append(
             Misfit(
@@ -191,16 +204,14 @@ def _not_itself(reason: str) -> ProofError:
     )
 
 
-def _crash(
-    model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
-) -> str | None:
+def _crash(model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]) -> str | None:
     """One line on what the narrow network raises, or None when it runs."""
     thin = _cut(model, channel_map, removed)
     if isinstance(thin, str):
         return thin
     try:
         with torch.no_grad():
-            thin(blank_images(thin, input_size))
+            answer(thin, inputs_of(takes).make(first_weight(thin)))
     except Exception as error:  # whatever the network's own code raises
         return what_stopped(error, thin)
     return None
@@ -211,7 +222,7 @@ def proven_difference(
     thin: nn.Module,
     traced: Trace,
     removed: frozenset[int],
-    input_size: tuple[int, ...],
+    takes: Takes,
     what: str = "the masked one",
 ) -> float:
     """How far the narrow network is from what it must equal, relative, float64.
@@ -226,29 +237,28 @@ def proven_difference(
     Raises:
         ProofError: it is further off than rounding explains.
     """
-    wide, thin = _in_float64(wide), _in_float64(thin)
-    try:
-        difference = value_difference(wide, thin, traced, removed, _noise(_smaller(input_size)))
-    except ProofError:
-        raise
-    except Exception:  # whatever the network's own code raises: some take images of one size only
-        difference = value_difference(wide, thin, traced, removed, _noise(input_size))
-    if not difference <= TOLERANCE:
+    inputs = inputs_of(takes)
+    ways = [
+        (torch.float64, inputs.smaller(), TOLERANCE),
+        (torch.float64, inputs, TOLERANCE),  # some take images of one size only
+        (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
+    ]
+    for number, (kind, some, tolerance) in enumerate(ways, 1):
+        both = (_computing_in(kind, wide), _computing_in(kind, thin))
+        given = some.make(torch.zeros((), dtype=kind), seed=0)
+        try:
+            with _default(kind):
+                difference = value_difference(*both, traced, removed, given)
+        except ProofError:
+            raise
+        except Exception:  # whatever the network's own code raises
+            if number == len(ways):
+                raise
+            continue
+        if difference <= tolerance:
+            return difference
         raise ProofError(
-            f"the narrow network differs from {what} by {difference:.1e} (allowed {TOLERANCE:.0e}); "
+            f"the narrow network differs from {what} by {difference:.1e} (allowed {tolerance:.0e}); "
             "nothing was written. Please report this network."
         )
-    return difference
-
-
-def _noise(input_size: tuple[int, ...]) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(BATCH, *input_size, generator=generator, dtype=torch.float64)
-
-
-def _smaller(input_size: tuple[int, ...]) -> tuple[int, ...]:
-    """The size halved as long as both sides stay large enough for kernels to reach around their middle."""
-    channels, height, width = input_size
-    while min(height, width) // 2 >= SMALLEST_SIDE:
-        height, width = height // 2, width // 2
-    return channels, height, width
+    raise AssertionError("the last way either returns or raises")
