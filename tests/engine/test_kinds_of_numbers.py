@@ -1,10 +1,15 @@
 """Networks of half precision: followed, cut and proven, and of the same type afterwards."""
 
-import mini_networks
+import importlib
+import sys
+from pathlib import Path
+
 import prune
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+mini_networks = importlib.import_module("mini_networks")
 NAMES = ["GroupNorms", "Gates", "Generator", "Dilated"]
 
 
