@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 from ..recipe_option import take_recipe
-from .group import Group, argument, option
+from .group import Group, Weights, argument, option
 
 _network = partial(option, "Network")
 
 File = Annotated[Path, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
-OptionalFile = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
+OptionalFile = Annotated[
+    Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()
+]
 Files = Annotated[
-    list[Path], argument("FILE", "Weight files; the first is the base the others are held against.")
+    list[Path],
+    argument("FILE", "Weight files; the first is the base the others are held against."),
+    Weights(),
 ]
 Arch = Annotated[
     str | None,

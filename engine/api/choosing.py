@@ -48,12 +48,12 @@ def rank(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Tensor]:
-    """Score every filter of every convolution.
+    """Score every filter of every convolution, and every unit of linear layers that can lose some.
 
     Args:
         network: left as it is.
         criterion: l1, l2, fpgm, hrank, taylor, bn-scale or random; or a function from the weight_FCHW of a
-            convolution to its scores_F.
+            convolution, or weight_FC of a linear layer, to its scores_F.
         images: what hrank and taylor look at: a data set, or any iterable of images_NCHW or (images_NCHW,
             labels_N), normalised as the network wants them; by default those that it was last measured on.
             Of a network that takes something else, any iterable of such calls, as `wrap` takes an example.
@@ -66,7 +66,7 @@ def rank(
         progress: show how far it is.
 
     Returns:
-        Per convolution name, scores_F, float64, on the CPU. Small scores leave first.
+        Per layer name, scores_F, float64, on the CPU. Small scores leave first.
 
     Raises:
         CriterionError: an unknown criterion, images or labels that it lacks, or no scores.
@@ -104,7 +104,7 @@ def plan(
 
     Args:
         network: left as it is.
-        scores: per convolution name, scores_F, or a file or folder of them, which may leave out some: those
+        scores: per layer name, scores_F, or a file or folder of them, which may leave out some: those
             stay whole; those of l1 by default.
         layers: how much leaves, layer by layer: a dictionary from names or globs to shares removed, or a list
             of dictionaries as torch.ao's pruners and NNI take them; see `engine.selection.layer_settings`.
@@ -136,6 +136,8 @@ def _plan(
     known = _scores(network, traced, scores, allocation)
     if isinstance(scores, str | Path):
         allocation, _ = score_file.skipping_unscored(allocation, traced.map, known)
+    else:
+        allocation = score_file.skipping_unscored_units(allocation, traced.map, known)
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
     seen = view(network.model, traced, network.takes, allocation.residual)

@@ -18,6 +18,7 @@ from ..modules.inputs import Inputs
 from ..modules.plain import fold
 from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
+from ..narrowing.reach import Reach, reaching
 from ..network import sources
 from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
 from ..network.trying import in_pairs
@@ -25,6 +26,7 @@ from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
 from .keywords import named
+from .progress import seen_through
 
 Example = Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
 
@@ -147,6 +149,25 @@ def trace(network: Network | Outcome) -> Trace:
         return traced
     tried = try_without(network.model, traced, network.takes, in_question(traced.map))
     return replace(traced, map=tried.map)
+
+
+@named
+def reach(network: Network | Outcome, *, progress: bool = False) -> Reach:
+    """Find out what can leave, what holds the rest, and how small the network can get.
+
+    Args:
+        network: left as it is.
+        progress: show how far it is.
+
+    Returns:
+        `.groups` of channels that leave together, in forward order, each with its members and what holds it:
+        op, module, line of code, way out; and `.modes`, the smallest network in reach of each residual mode.
+        Printed, it is a summary.
+
+    Raises:
+        TraceError: torch.export cannot follow the network.
+    """
+    return seen_through(reaching(network_of(network)), progress)
 
 
 @named

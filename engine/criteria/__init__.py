@@ -1,9 +1,11 @@
 """Criteria: one file each, found by file name.
 
-A criterion gives every filter of every convolution a score; filters with small scores leave first. Its module
-states what it `NEEDS`, weights alone or images too, and has one function: `score(model, trace, seed)`; of
-images, `score_sums(model, trace, images_NCHW, labels_N)` where scores are means over them, and else
-`score_groups(model, channel_map, groups, images, seed)`, which looks at all of them together.
+A criterion gives every filter of every layer that has some a score: a convolution's filters, a linear
+layer's units. Filters with small scores leave first. Its module states what it `NEEDS`, weights alone or
+images too, and has one function: `score(model, trace, seed)`; of images, `score_sums(model, trace,
+images_NCHW, labels_N)` where scores are means over them, and else `score_groups(model, channel_map, groups,
+images, seed)`, which looks at all of them together. One that does not go for every layer says so by a
+function `passed_over(channel_map)`.
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -30,7 +32,7 @@ class OfWeights(Protocol):
     NEEDS: Literal["weights"]
 
     def score(self, model: "nn.Module", trace: "Trace", seed: int) -> "dict[str, Tensor]":
-        """Per convolution name, scores_F."""
+        """Per layer name, scores_F."""
         ...
 
 
@@ -52,7 +54,7 @@ class OfGroups(Protocol):
         images: "Iterable[Tensor]",
         seed: int,
     ) -> "Generator[Event, None, dict[str, Tensor]]":
-        """Per name of a convolution that makes channels of the groups, scores_F."""
+        """Per name of a layer that makes channels of the groups, scores_F."""
         ...
 
 
@@ -64,7 +66,7 @@ class OfImages(Protocol):
     def score_sums(
         self, model: "nn.Module", trace: "Trace", images_NCHW: "Tensor", labels_N: "Tensor"
     ) -> "dict[str, Tensor]":
-        """Per convolution name, scores_F by each image of a batch, added up; the model is in eval mode."""
+        """Per layer name, scores_F by each image of a batch, added up; the model is in eval mode."""
         ...
 
 
@@ -85,6 +87,12 @@ def get(name: str) -> OfWeights | OfImages | OfGroups:
 def looks_at_groups(name: str) -> bool:
     """Does a criterion look at the channels of a group together?"""
     return isinstance(get(name), OfGroups)
+
+
+def passed_over(name: str, channel_map: "ChannelMap") -> list[str]:
+    """The layers whose filters a criterion has no scores for, in forward order: they stay whole."""
+    its_own = getattr(get(name), "passed_over", None)
+    return [] if its_own is None else its_own(channel_map)
 
 
 def scored_groups(channel_map: "ChannelMap") -> "tuple[Group, ...]":
@@ -109,7 +117,7 @@ def scoring(
     seed: int = 0,
     loss: "Callable[[Any, Any], Tensor] | None" = None,
 ) -> "Generator[Event, None, dict[str, Tensor]]":
-    """Score every filter of every convolution that makes channels of its own.
+    """Score every filter of every layer that makes channels of its own; see `scored_layers`.
 
     Args:
         name: a criterion, as `names` lists them.
@@ -125,7 +133,7 @@ def scoring(
         How far it got.
 
     Returns:
-        Per convolution name, scores_F as float64 on the CPU. Small scores leave first.
+        Per layer name, scores_F as float64 on the CPU. Small scores leave first.
 
     Raises:
         CriterionError: an unknown criterion, no images where they are needed, or scores that are not numbers.

@@ -127,7 +127,8 @@ def _finish(
         walk.pin(out_ids, f"a bias that is no parameter at {walk.where()}")
     # A transposed convolution applies its weight once per *input* pixel.
     applied = x.shape if kind == "transposed" or "transpose" in str(node.target) else made
-    positions = math.prod(applied) // applied[channel_axis] // walk.batch
+    # Whatever the code does to the batch axis, as windows do that are moved into it: all places, per image.
+    positions = max(1, math.prod(applied) // applied[channel_axis] // walk.batch)
     walk.add_layer(
         Layer(
             name=weight.name.removesuffix(".weight"),

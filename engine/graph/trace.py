@@ -13,15 +13,16 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
 from ..modules.inputs import Inputs, Takes, inputs_of
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
+from .places import lines_kept
 from .rules import rule_for
 from .taps import Tap, find_taps
-from .walk import NodeRecord, Walk
+from .untraceable import what_stopped
+from .walk import OUTPUT, NodeRecord, Walk
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,11 +68,13 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
     given = inputs.make(first_weight(model))
-    with _mode(model, training), _silence(), torch.no_grad():
+    with _mode(model, training), _silence(), lines_kept(__file__), torch.no_grad():
         try:
             return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            raise TraceError(f"the network cannot be followed on {inputs}: {first_line(error)}") from error
+            raise TraceError(
+                f"the network cannot be followed on {inputs}: {what_stopped(error, model)}"
+            ) from error
 
 
 @contextmanager
@@ -177,18 +180,30 @@ def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, s
         yield Group(
             name=group[0].name,
             channels=channels,
-            producers=tuple(_scoring(group)),
+            producers=() if _answers(group, channels, pinned) else tuple(_scoring(group)),
             stream=not streams.isdisjoint(channels.tolist()),
             pinned={c: pinned[c] for c in channels.tolist() if c in pinned},
             parts=tuple(part for part in made if 0 < len(part) < len(channels)),
         )
 
 
+def _answers(group: list[Layer], channels: Ids, pinned: Mapping[int, str]) -> bool:
+    """Is it a linear layer that speaks for the network, and so nobody's to choose from?"""
+    return all(layer.kind == "linear" for layer in group) and all(
+        pinned.get(c) == OUTPUT for c in channels.tolist()
+    )
+
+
 def _scoring(group: list[Layer]) -> list[str]:
-    """The convs whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
+    """The layers whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
     convs = [layer for layer in group if layer.kind in ("conv", "transposed")]
-    mapped = [layer.name for layer in convs if max(layer.out_hw, default=1) > 1]
-    return mapped or [layer.name for layer in convs]
+    mapped = [layer for layer in group if _has_positions(layer)]
+    return [layer.name for layer in mapped or convs or group]
+
+
+def _has_positions(layer: Layer) -> bool:
+    """Is it applied at many places of one image: pixels, tokens?"""
+    return layer.positions > 1 if layer.kind == "linear" else max(layer.out_hw, default=1) > 1
 
 
 def _distinct(ids: Ids) -> Ids:

@@ -13,6 +13,7 @@ from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .ids import IdPool, Value, along, no_ids, several_classes
+from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
@@ -23,12 +24,15 @@ UNTAGGED = frozenset(
     {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
 )
 
+OUTPUT = "network output"  # the reason why what a network answers stays
+
 
 @dataclass(frozen=True, eq=False)
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
     `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
+    `line` is that of the code.
     """
 
     name: str
@@ -37,6 +41,12 @@ class NodeRecord:
     value: Value
     inputs: tuple[str, ...]
     numbers: tuple[float, ...] = ()
+    line: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for messages."""
+        return Place(self.op, self.module, self.line)
 
 
 @dataclass(eq=False)
@@ -59,6 +69,8 @@ class Walk:
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
     used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
+    _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
+    _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
     _fixed: tuple[float, ...] = ()
 
@@ -80,19 +92,22 @@ class Walk:
             elif node.op == "call_function":
                 values[node] = self.rule_for(node)(self, node, self._arguments(node, values))
                 self._note_write(node, values)
+                self._note_other_uses(node, values)
             else:
                 values[node] = None
             self._record(node, values.get(node))
+        self._pin_other_uses()
 
     # What rules ask for.
 
     def where(self) -> str:
-        """The op being walked and the module it stands in, for messages."""
+        """The op being walked, the module it stands in and the line of code, for messages."""
         assert self._node is not None
-        return f"{op_name(self._node)} in {module_path(self._node) or 'the top module'}"
+        return str(_place(self._node))
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
+        self._labelled.add((self._here, name))
         if (name, dim) not in self.axes:
             self.axes[name, dim] = Axis(dim, self.pool.new(count), role)
         self._produce_if(role, name, dim)
@@ -100,6 +115,7 @@ class Walk:
 
     def label(self, name: str, dim: int, ids: Ids, role: Role) -> None:
         """Say which ids index an axis; an axis that has ids already is tied to the new ones."""
+        self._labelled.add((self._here, name))
         if (name, dim) in self.axes:
             self.unite(self.axes[name, dim].ids, ids)
         else:
@@ -115,10 +131,11 @@ class Walk:
         self.pin(lone, f"meets channels without identity at {self.where()}")
 
     def pin(self, ids: Ids, reason: str) -> None:
-        """These ids are never removed; the first reason given is kept."""
+        """These ids are never removed; the first reason given is kept, with the op that is being walked."""
+        placed = Reason(reason, self._node and _place(self._node))
         for i in np.unique(ids).tolist():
             if i != NO_ID:
-                self.pins.setdefault(i, reason)
+                self.pins.setdefault(i, placed)
 
     def pin_unless_zero(self, value: Value) -> None:
         """A consumer may only lose channels that read as zero when masked."""
@@ -181,6 +198,24 @@ class Walk:
         if role is Role.PRODUCES and self.axes[name, dim].role is not Role.PRODUCES:
             self.axes[name, dim] = replace(self.axes[name, dim], role=role)
 
+    @property
+    def _here(self) -> str:
+        assert self._node is not None
+        return self._node.name
+
+    def _note_other_uses(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """A parameter that an op reads without saying by which channels, as a tied weight's transpose."""
+        for source in node.all_input_nodes:
+            value = values.get(source)
+            name = value.name if source.op == "placeholder" and isinstance(value, Value) else None
+            if name is not None and (node.name, name) not in self._labelled:
+                self._other_uses.setdefault(name, self.where())
+
+    def _pin_other_uses(self) -> None:
+        for (name, _), axis in self.axes.items():
+            if name in self._other_uses:
+                self.pin(axis.ids, f"{name} is also read at {self._other_uses[name]}")
+
     def _note_write(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
         """After an in-place op, whatever shares memory with its target holds what was written."""
         made = values[node]
@@ -206,7 +241,7 @@ class Walk:
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
         for made in node.all_input_nodes:
             if made.name in user_outputs and isinstance(values.get(made), Value):
-                self.pin(values[made].ids, "network output")
+                self.pin(values[made].ids, OUTPUT)
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
@@ -219,8 +254,9 @@ class Walk:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
             numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
+            place = _place(node)
             self.records.append(
-                NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
+                NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)
             )
 
 
@@ -240,6 +276,10 @@ def module_path(node: fx.Node) -> str:
     """The dotted path of the innermost module that a node was traced in."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return stack[-1][0] if stack else ""
+
+
+def _place(node: fx.Node) -> Place:
+    return Place(op_name(node), module_path(node), source_line(node))
 
 
 def values_in(arguments: Iterable[Any]) -> list[Value]:

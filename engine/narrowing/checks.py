@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import ProofError
 from ..graph.channels import NO_ID, Ids
 from ..graph.ids import Value
+from ..graph.places import Reason
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
 from ..modules.inputs import Call, answer, tensors_of
@@ -25,7 +27,7 @@ class Misfit:
     """A place where the narrow network is not what was planned: these ids cannot be removed."""
 
     ids: Ids
-    reason: str
+    reason: Reason
 
 
 def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misfit | None:
@@ -40,18 +42,17 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     removed = list(removed)
     gone = full.map.removal_mask(removed)
     if [r.op for r in full.records] != [r.op for r in narrow.records]:
-        return Misfit(np.array(removed), "the network runs other code when it is narrower")
+        return Misfit(np.array(removed), _other_code(full, narrow))
     survivors = _correspondence(full, narrow, gone)
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
     for before, after in zip(full.records, narrow.records, strict=True):
-        where = f"{before.op} in {before.module or 'the top module'}"
         before_ids, after_ids = _patterns(before.value, after.value)
         expected = _left(np.where(np.isin(before_ids, carried), before_ids, NO_ID), gone)
         if not np.array_equal(expected, survivors[after_ids].ravel()):
-            return Misfit(before.value.ids.ravel(), f"{where} does not follow its channels")
+            return _misfit_at(before, "does not follow its channels")
         if before.numbers != after.numbers:
-            return Misfit(before.value.ids.ravel(), f"{where} computes with the number of channels")
+            return _misfit_at(before, "computes with the number of channels")
     for name, axes in full.map.axes.items():
         found_axes = {axis.dim: axis for axis in narrow.map.axes_of(name)}
         for axis in axes:
@@ -60,7 +61,8 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
                 continue  # a single channel is not told from an axis that no channel indexes
             found = survivors[found_axes[axis.dim].ids] if axis.dim in found_axes else np.full(0, NO_ID)
             if not np.array_equal(expected, found):
-                return Misfit(axis.ids, f"axis {axis.dim} of {name} is indexed by other channels when narrow")
+                words = f"axis {axis.dim} of {name} is indexed by other channels when narrow"
+                return Misfit(axis.ids, Reason(words))
     return None
 
 
@@ -109,6 +111,20 @@ def _difference(a: Tensor, b: Tensor, name: str) -> float:
             f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
         )
     return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+
+
+def _other_code(full: Trace, narrow: Trace) -> Reason:
+    """The first op that only one of the two networks runs."""
+    words = "the network runs other code when it is narrower"
+    pairs = zip_longest(full.records, narrow.records)
+    before = next((a for a, b in pairs if a and (b is None or a.op != b.op)), full.records[-1])
+    return Reason(f"{words}: from {before.place}", before.place)
+
+
+def _misfit_at(record: NodeRecord, what: str) -> Misfit:
+    place = record.place
+    where = f"{place.op} in {place.module or 'the top module'} {what}"
+    return Misfit(record.value.ids.ravel(), Reason(", ".join(filter(None, (where, place.line))), place))
 
 
 def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:

@@ -15,7 +15,7 @@ from ..graph.cost import Cost, count
 from ..graph.residual import View, view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
-from ..scores.score_file import load_scores, skipping_unscored
+from ..scores.score_file import load_scores, skipping, skipping_unscored
 from ..scores.scoring import Scoring, scoring_on
 from ..selection.allocation import Allocation, GroupAllocation
 from ..selection.selection import Scores
@@ -56,7 +56,7 @@ class Chooser:
 
     @property
     def wanted(self) -> Allocation:
-        """The allocation for this very network: without what saved scores leave out."""
+        """The allocation for this very network: without what the scores leave out."""
         return self._wanted[0]
 
     @property
@@ -131,9 +131,13 @@ class Chooser:
 
     @cached_property
     def _wanted(self) -> tuple[Allocation, tuple[str, ...]]:
-        """The allocation for this network, and a note on what saved scores do not know."""
+        """The allocation for this network, and a note on what the scores do not know."""
         allocation = self.allocation.for_arch(self.network.arch)
-        if self.scoring.scores is None or not allocation.needs_scores:
+        if not allocation.needs_scores:
             return allocation, ()
-        scores = load_scores(self.scoring.scores, self.traced.map)
-        return skipping_unscored(allocation, self.traced.map, scores)
+        if self.scoring.scores is not None:
+            scores = load_scores(self.scoring.scores, self.traced.map)
+            return skipping_unscored(allocation, self.traced.map, scores)
+        criterion = self.scoring.criterion
+        without = criteria.passed_over(criterion, self.traced.map)
+        return skipping(allocation, self.traced.map, without, f"{criterion} does not score them")

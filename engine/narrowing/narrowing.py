@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
+from ..graph.places import Reason
 from ..graph.trace import Trace, trace
+from ..graph.untraceable import what_stopped
 from ..modules.fit import fit, load
 from ..modules.inputs import Takes, answer, inputs_of
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
@@ -114,11 +115,11 @@ def narrow_proven(
 
 
 def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module | str:
-    """The narrow network, or the first line of what is raised instead."""
+    """The narrow network, or one line on what is raised instead."""
     try:
         return fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed)).eval()
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, model)
 
 
 def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
@@ -158,7 +159,9 @@ def _misfits(
             raise TraceError(thin)
         misfit = structure_misfit(traced, trace(thin, takes), removed)
     except TraceError as error:
-        return _crashing_groups(model, channel_map, takes, removed) or [Misfit(everything, str(error))]
+        return _crashing_groups(model, channel_map, takes, removed) or [
+            Misfit(everything, Reason(str(error)))
+        ]
     if misfit is None:
         return []
     if not np.isin(misfit.ids, everything).any():  # the ids there are not to blame: whatever left is
@@ -185,7 +188,8 @@ def _crashing_groups(
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
         crashes.append(
             Misfit(
-                touched[low].channels, f"without channels of {touched[low].name} the network fails: {error}"
+                touched[low].channels,
+                Reason(f"without channels of {touched[low].name} the network fails: {error}"),
             )
         )
         accepted, start = accepted.union(*parts[start:low]), low + 1
@@ -201,7 +205,7 @@ def _not_itself(reason: str) -> ProofError:
 
 
 def _crash(model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]) -> str | None:
-    """The first line of what the narrow network raises, or None when it runs."""
+    """One line on what the narrow network raises, or None when it runs."""
     thin = _cut(model, channel_map, removed)
     if isinstance(thin, str):
         return thin
@@ -209,7 +213,7 @@ def _crash(model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: fro
         with torch.no_grad():
             answer(thin, inputs_of(takes).make(first_weight(thin)))
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, thin)
     return None
 
 

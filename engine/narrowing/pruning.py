@@ -8,6 +8,7 @@ from ..graph.cost import Cost, count
 from ..graph.residual import View, parted, passing_shortcuts, view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
+from ..scores.score_file import skipping_unscored_units
 from ..selection.allocation import Allocation, Prunable
 from ..selection.selection import Scores, Selection, equal_scores
 from .narrowing import left_alone, narrow_as_planned
@@ -45,7 +46,7 @@ def prune_network(
 
     Args:
         network: left as it is.
-        scores: per convolution name, scores_F; may be empty where the allocation needs none.
+        scores: per layer name, scores_F; may be empty where the allocation needs none.
         traced: the network's trace, where it is there already.
         options: for the history, beside the allocation.
     Raises:
@@ -55,7 +56,8 @@ def prune_network(
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
     seen = view(network.model, traced, network.takes, allocation.residual)
-    choice = choice_of(network, allocation, scores, seen.traced.map)
+    scored = skipping_unscored_units(allocation, seen.traced.map, scores)
+    choice = choice_of(network, scored, scores, seen.traced.map)
     thin = cut_proven(seen, network.takes, choice)
     step = {**allocation.given(), **(options or {})}
     narrow = network.after("prune", step, model=thin.model, accuracy=None)
@@ -97,7 +99,7 @@ def choice_of(network: Network, allocation: Allocation, scores: Scores, seen: Ch
 
     Args:
         allocation: for the network's arch already; see `Allocation.for_arch`.
-        scores: per convolution name, scores_F.
+        scores: per layer name, scores_F.
         seen: the channels of the network as it looks under the residual mode, before anything was pinned.
     """
     return Choice(lambda channel_map: allocation.select(prunable(network, channel_map, seen), scores))

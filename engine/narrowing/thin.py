@@ -8,6 +8,7 @@ from torch import nn
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
+from ..graph.filters import scored_layers
 from ..graph.residual import View
 from ..modules.inputs import Takes
 from .narrowing import left_alone, narrow_proven
@@ -24,7 +25,7 @@ class Thin:
         map: the full network's channel map, with everything pinned that turned out to be unremovable.
         removed: the channel ids that left.
         after: what one image costs.
-        kept: per convolution, the positions of the filters that stay.
+        kept: per layer, the positions of the filters that stay.
         difference: how exactly it was proven, relative.
         notes: what a user should know of it.
         counts: per group, how many channels stay and how many there were, where a selection does not say so.
@@ -68,6 +69,7 @@ def cut_proven(seen: View, takes: Takes, choose: Choose) -> Thin:
 
 
 def kept_filters(channel_map: ChannelMap, removed: frozenset[int]) -> dict[str, list[int]]:
-    """Per convolution, the positions of the filters that stay."""
-    convs = (layer for layer in channel_map.layers if layer.kind != "linear")
-    return {layer.name: channel_map.kept(layer.name, removed).tolist() for layer in convs}
+    """Per convolution, and per linear layer whose units may leave, the positions of the filters that stay."""
+    units = {layer.name for layer in scored_layers(channel_map) if layer.kind == "linear"}
+    layers = (layer for layer in channel_map.layers if layer.kind != "linear" or layer.name in units)
+    return {layer.name: channel_map.kept(layer.name, removed).tolist() for layer in layers}

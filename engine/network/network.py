@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...archs import registry
 from ...archs.registry import ArchError
 from ...weights import formats, store
-from ...weights.metadata import history_of
+from ...weights.metadata import believed_size, history_of
 from ...weights.store import WeightFile
 from ..errors import FitError
 from ..modules.blank import without_initialisation
@@ -23,7 +23,7 @@ from ..modules.guests import COMPACTORS, EXPANSIONS
 from ..modules.inputs import Inputs, Takes
 from ..modules.plain import plain
 from .normalization import NORMALIZATION_OF_STYLE
-from .reading import arch_name_of, believable, in_our_names, is_of, several, size_for, widest_last
+from .reading import arch_name_of, in_our_names, is_of, several, size_for, widest_last
 from .trying import answer_of, logits_width
 
 IN_MEMORY = "a network in memory"  # where the weights of one come from that was wrapped
@@ -188,7 +188,7 @@ def load_network(
     said = (meta.get("num_classes"), arch.num_classes)
     num_classes = next((number for number in said if number is not None), widest_last(weight_file))
     inputs = Inputs.from_json(meta["inputs"], str(path)) if meta.get("inputs") else None
-    size = input_size or believable(meta.get("input_size"), path) or arch.input_size
+    size = input_size or believed_size(meta, str(path)) or arch.input_size
     size = () if inputs else size_for(arch, beside.input_size if size is None and beside else size)
     folded = meta.get("folded") or {}
     with without_initialisation():
