@@ -85,9 +85,7 @@ def pad(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 def index(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """`x[:, index]`; an index of a shortcut or an expansion follows the channels it points to."""
     x, positions = given["self"], given["indices"]
-    if all(
-        p is None or (isinstance(p, Value) and _passes_by(x, axis, p)) for axis, p in enumerate(positions)
-    ):
+    if all(p is None or _passes_by(x, axis, p) for axis, p in enumerate(positions)):
         return _picked(walk, node, given)
     pointer = positions[1] if len(positions) == 2 and positions[0] is None else None
     if not isinstance(pointer, Value) or pointer.name is None or not _is_renumbered(walk, pointer.name):

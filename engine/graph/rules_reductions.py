@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import fx
 
-from .channels import Ids
 from .ids import Value
 from .rules_elementwise import elementwise
 from .walk import Arguments, Walk, op_name
@@ -27,7 +26,7 @@ def reduce(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     if not isinstance(x, Value) or not all(isinstance(part, torch.Tensor) for part in parts):
         return walk.give_up(node, given.values(), "no rule for this op")
     dims = _dims(given.get("dim", given.get("axis")), len(x.shape))
-    ids = _mixed(walk, x, dims)
+    ids = walk.mixed(x, dims)
     if ids is None:
         return walk.give_up(node, given.values(), "channels are mixed")
     if not given.get("keepdim"):
@@ -40,7 +39,7 @@ def reduce(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 def softmax(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """Nothing reads as zero behind it."""
     x = given["self"]
-    ids = _mixed(walk, x, [int(given["dim"]) % len(x.shape)])
+    ids = walk.mixed(x, [int(given["dim"]) % len(x.shape)])
     if ids is None:
         return walk.give_up(node, given.values(), "channels are mixed")
     return Value(x.shape, ids, reads_zero=False)
@@ -50,13 +49,3 @@ def _dims(given: Any, rank: int) -> list[int]:
     if given is None or given == []:
         return list(range(rank))
     return [int(dim) % rank for dim in ([given] if isinstance(given, int) else given)]
-
-
-def _mixed(walk: Walk, x: Value, dims: list[int]) -> Ids | None:
-    """The ids left when those along `dims` are tied to each other; None where that is all of them."""
-    mixing = [axis for axis in x.varying_axes() if axis in dims]
-    if not mixing:
-        return x.ids
-    if len(mixing) == len(x.varying_axes()):
-        return None
-    return walk.tied_along(x.ids, mixing)

@@ -114,9 +114,8 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
 
 def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
-    used = {name for name, _ in walk.axes}
-    unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
-    unseen = {walk.canonical[name] for name in unseen} - used
+    unseen = {name for name, p in walk.model.named_parameters() if p.dim() > 0}
+    unseen = {walk.canonical[name] for name in unseen} - walk.used
     if not unseen:
         return
     eval_layers = dict(walk.layers)

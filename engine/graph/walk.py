@@ -68,6 +68,7 @@ class Walk:
     pins: dict[int, str] = field(default_factory=dict)
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
     _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
@@ -147,14 +148,22 @@ class Walk:
         None where nothing varies along `axis` alone: then everything would leave together.
         """
         line = value.line(axis)
-        axis %= len(value.shape)
-        others = [other for other in value.varying_axes() if other != axis]
-        if line is not None or axis not in value.varying_axes():
+        if line is not None:
             return line
-        rows = np.moveaxis(value.ids, axis, 0).reshape(value.shape[axis], -1)
-        if not several_classes(self.pool.roots(rows)):
-            return None
-        return self.tied_along(value.ids, others).reshape(-1)
+        ids = self.mixed(value, [other for other in value.varying_axes() if other != axis % len(value.shape)])
+        return None if ids is None else np.broadcast_to(ids.reshape(-1), (value.shape[axis],)).copy()
+
+    def mixed(self, value: Value, axes: Iterable[int]) -> Ids | None:
+        """A tensor's ids where an op mixes what lies along some axes: that leaves together.
+
+        None where everything would leave together, whatever lies along the other axes.
+        """
+        axes = [axis for axis in value.varying_axes() if axis in axes]
+        if not axes:
+            return value.ids
+        rows = np.moveaxis(value.ids, axes, range(-len(axes), 0))
+        rows = self.pool.roots(rows.reshape(-1, np.prod(rows.shape[-len(axes) :])))
+        return self.tied_along(value.ids, axes) if several_classes(rows) else None
 
     def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
         """Tie the ids of a pattern along some of its axes, which keep one position each."""
@@ -225,6 +234,8 @@ class Walk:
         if name is None:
             return Value(shape, no_ids(shape), reads_zero=False)
         name = self.canonical.get(name, name)
+        if node.users:
+            self.used.add(name)
         return Value(shape, no_ids(shape), computed=False, name=name)
 
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
