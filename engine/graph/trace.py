@@ -16,6 +16,7 @@ from torch.export import ExportedProgram, export
 from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
+from ..modules.attention import in_plain_sight
 from ..modules.inputs import Inputs, Takes, inputs_of
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
@@ -67,7 +68,7 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
     given = inputs.make(first_weight(model))
-    with _mode(model, training), _silence(), torch.no_grad():
+    with _mode(model, training), in_plain_sight(model), _silence(), torch.no_grad():
         try:
             return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise

@@ -91,6 +91,11 @@ class Walk:
 
     # What rules ask for.
 
+    def is_parameter(self, name: str) -> bool:
+        """Is this entry of the state dict a parameter, and no buffer?"""
+        owner, _, slot = name.rpartition(".")
+        return slot in self.model.get_submodule(owner)._parameters
+
     def where(self) -> str:
         """The op being walked and the module it stands in, for messages."""
         assert self._node is not None
