@@ -100,6 +100,11 @@ class Walk:
 
     # What rules ask for.
 
+    def is_parameter(self, name: str) -> bool:
+        """Is this entry of the state dict a parameter, and no buffer?"""
+        owner, _, slot = name.rpartition(".")
+        return slot in self.model.get_submodule(owner)._parameters
+
     def where(self) -> str:
         """The op being walked, the module it stands in and the line of code, for messages."""
         assert self._node is not None

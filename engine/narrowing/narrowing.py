@@ -18,7 +18,9 @@ from ..graph.trace import Trace, trace
 from ..graph.untraceable import what_stopped
 from ..modules.fit import fit, load
 from ..modules.inputs import Takes, answer, inputs_of
+from ..modules.numbers import numbers_of, set_numbers
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
+from .heads import numbers_without
 from .surgery import mask, narrow
 
 Choose = Callable[[ChannelMap], Iterable[int]]
@@ -77,6 +79,10 @@ def narrow_as_planned(model: nn.Module, traced: Trace, takes: Takes, choose: Cho
         if isinstance(thin, nn.Module) and _proven.get(traced) == removed:
             return Cut(thin, channel_map, removed, tuple(misfits))
         found = _misfits(model, thin, traced, channel_map, takes, removed)
+        if found and isinstance(thin, nn.Module) and numbers_of(thin) != numbers_of(model):
+            plain = _cut(model, channel_map, removed, adapt=False)
+            if not _misfits(model, plain, traced, channel_map, takes, removed):
+                thin, found = plain, []
         if isinstance(thin, nn.Module) and not found:
             _proven[traced] = removed
             return Cut(thin, channel_map, removed, tuple(misfits))
@@ -114,10 +120,15 @@ def narrow_proven(
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
 
 
-def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module | str:
-    """The narrow network, or one line on what is raised instead."""
+def _cut(
+    model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
+) -> nn.Module | str:
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
     try:
-        return fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed)).eval()
+        thin = fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed))
+        if adapt:
+            set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
+        return thin.eval()
     except Exception as error:  # whatever the network's own code raises
         return what_stopped(error, model)
 
