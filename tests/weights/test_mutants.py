@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from mutants import mutant
 from prune.weights.errors import WeightsError
 from prune.weights.formats import read_any, write_any
 from prune.weights.store import WeightFile
@@ -32,26 +33,6 @@ def legacy(path: Path) -> None:
 
 def ours(path: Path) -> None:
     write_any(path, WeightFile(TENSORS, {"arch": "x", "history": [{"command": "a"}]}))
-
-
-def mutant(content: bytes, draw: random.Random) -> bytes:
-    """A copy with bits flipped, bytes and words replaced, or pieces moved; some are cut."""
-    damaged = bytearray(content)
-    for _ in range(draw.choice([1, 1, 2, 4, 16])):
-        near = min(len(damaged), 3000)  # where files say what is in them
-        place = draw.randrange(len(damaged) if draw.random() < 0.6 else near)
-        match draw.randrange(4):
-            case 0:
-                damaged[place] ^= 1 << draw.randrange(8)
-            case 1:
-                damaged[place] = draw.choice([0, 1, 127, 128, 255, draw.randrange(256)])
-            case 2:
-                word = draw.choice([0, 2**64 - 1, 2**32 - 1, 2**31, len(damaged), place])
-                damaged[place : place + 8] = word.to_bytes(8, "little")
-            case 3:
-                source, length = draw.randrange(len(damaged)), draw.randrange(1, 200)
-                damaged[place : place + length] = damaged[source : source + length]
-    return bytes(damaged[: draw.randrange(len(damaged))] if draw.random() < 0.1 else damaged)
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.soak)])
