@@ -14,6 +14,7 @@ from mutants import mutant
 from prune.weights.errors import WeightsError
 from prune.weights.formats import read_any, write_any
 from prune.weights.store import WeightFile
+from soak.figures import scaled
 
 random_numbers = np.random.RandomState(0)
 TENSORS = {f"layer{n}.weight": random_numbers.randn(4, 3, 3, 3).astype(np.float32) for n in range(14)}
@@ -47,24 +48,26 @@ def ours(path: Path) -> None:
     ],
 )
 def test_a_mutant_is_refused_or_harmless(
-    tmp_path: Path, name: str, make: Callable[[Path], None], summed: bool, count: int
+    figures, tmp_path: Path, name: str, make: Callable[[Path], None], summed: bool, count: int
 ):
     if name.endswith("safetensors"):
         pytest.importorskip("safetensors")
     path = tmp_path / name
     make(path)
     content, draw, refused = path.read_bytes(), random.Random(zlib.crc32(name.encode())), 0
-    for _ in range(count):
+    figure = figures(f"damaged `{name}`")
+    for number in range(scaled(count)):
         path.write_bytes(mutant(content, draw))
         began = time.monotonic()
-        try:
-            back = read_any(path).tensors
-        except WeightsError:
-            refused += 1
-        else:
-            same = list(back) == list(TENSORS) and all(
-                np.array_equal(back[name], values) for name, values in TENSORS.items()
-            )
-            assert same or not summed, "a change that nobody noticed"
-        assert time.monotonic() - began < LONGEST
-    assert refused > count / 4
+        with figure.case():
+            try:
+                back = read_any(path).tensors
+            except WeightsError:
+                refused += 1
+            else:
+                same = list(back) == list(TENSORS) and all(
+                    np.array_equal(back[name], values) for name, values in TENSORS.items()
+                )
+                assert same or not summed, f"a change that nobody noticed, {number}"
+            assert time.monotonic() - began < LONGEST, number
+    assert refused > figure.tried / 4
