@@ -13,6 +13,7 @@ from .errors import BadWeightFile
 
 FORMAT = 1
 _CHECKSUMS = "checksums"
+MARK = f'"{_CHECKSUMS}": {{"'.encode()  # is in every file of ours, wherever its metadata lies
 _LONGEST_TEXT = 2**23
 _LARGEST_BELIEVED = 1024  # pixels a side
 
