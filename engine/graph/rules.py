@@ -17,6 +17,7 @@ from .rules_attention import rows_of_table, scaled_dot_product_attention
 from .rules_elementwise import elementwise, prelu
 from .rules_layers import convolution, deformable_convolution, linear, transposed_convolution
 from .rules_moves import (
+    as_another,
     channel_shuffle,
     concatenate,
     equal_parts,
@@ -197,8 +198,9 @@ RULES: dict[str, Rule] = _rules(
         equal_parts: "chunk split tensor_split",
         gated_halves: "glu",
         reshape: "view reshape _unsafe_view unflatten",
+        as_another: "view_as reshape_as expand_as",
         rearrange: """
-            view_as flatten permute transpose t movedim squeeze unsqueeze expand expand_as slice select narrow
+            flatten permute transpose t movedim squeeze unsqueeze expand slice select narrow
             split_with_sizes unbind stack index_select flip roll repeat repeat_interleave pixel_unshuffle
             swapaxes tile numpy_T""",
         concatenate: "cat concat concatenate",

@@ -74,6 +74,12 @@ def reshape(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     return rearrange(walk, node, given)
 
 
+def as_another(walk: Walk, node: fx.Node, given: Arguments) -> Any:
+    """Into the shape of another tensor, of which nothing else is taken."""
+    shape = torch.empty(given["other"].shape, device="meta")
+    return reshape(walk, node, {**given, "other": shape})
+
+
 def channel_shuffle(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """The same as one op."""
     if given["self"].varying_axes() == [1]:

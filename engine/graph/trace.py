@@ -17,6 +17,7 @@ from ..devices import first_weight
 from ..errors import TraceError
 from ..modules.attention import in_plain_sight
 from ..modules.inputs import Inputs, Takes, inputs_of
+from .autocast import autocast_passed_by
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
 from .places import lines_kept
@@ -69,7 +70,14 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
     given = inputs.make(first_weight(model))
-    with _mode(model, training), in_plain_sight(model), _silence(), lines_kept(__file__), torch.no_grad():
+    with (
+        _mode(model, training),
+        in_plain_sight(model),
+        autocast_passed_by(),
+        _silence(),
+        lines_kept(__file__),
+        torch.no_grad(),
+    ):
         try:
             return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
         except Exception as error:  # torch.export raises whatever the network or its own passes raise

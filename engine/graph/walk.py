@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .ids import IdPool, Value, along, no_ids, several_classes
 from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
+_UNKNOWN = SimpleNamespace(arguments=(), returns=())
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
@@ -251,6 +253,9 @@ class Walk:
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
         schema = _schema(node).arguments
+        if _schema(node) is _UNKNOWN:
+            named = {str(place): argument for place, argument in enumerate(node.args)} | dict(node.kwargs)
+            return {name: map_arg(value, values.get) for name, value in named.items()}
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
         return {name: map_arg(value, values.get) for name, value in named.items()}
@@ -340,4 +345,5 @@ def _memory(node: fx.Node) -> fx.Node:
 
 
 def _schema(node: fx.Node) -> Any:
-    return node.target._schema  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+    """What an op takes and returns; of what is no op, as a graph within the graph, nothing is known."""
+    return getattr(node.target, "_schema", _UNKNOWN)
