@@ -15,11 +15,12 @@ from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..modules.blank import without_initialisation
 from ..modules.inputs import Inputs
+from ..modules.plain import fold
 from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
 from ..narrowing.reach import Reach, reaching
 from ..network import sources
-from ..network.network import Network, load_network, parted, save_network, tried
+from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
 from ..network.trying import in_pairs
 from ..scores import score_file
 from ..selection import plan as plans
@@ -63,6 +64,10 @@ def wrap(
 ) -> Network:
     """Take a network that is in memory as it is; nothing is copied.
 
+    A network in `nn.DataParallel` or `torch.compile` is taken out of it. Where weights are computed from
+    others before each pass (weight norm, spectral norm, other parametrisations), it is copied after all: the
+    copy's are plain, which changes no output, and the outcome's notes say so.
+
     Args:
         model: of images_NCHW, or of whatever `inputs` are; it returns one tensor, or any tree of tensors.
         input_size: (C, H, W) of its images, or the side of square ones, with as many channels as the first
@@ -83,7 +88,8 @@ def wrap(
     """
     if (input_size is None) == (inputs is None):
         raise FitError("give either `input_size`, of its images, or `inputs`, an example of what it takes")
-    network = parted(Network(model, arch, 0, (), origin="a network in memory"), part)
+    network = plainly(Network(model, arch, 0, (), origin=IN_MEMORY))
+    whole, network = network.model, parted(network, part)
     if isinstance(input_size, int):
         input_size = (_channels(network.model), input_size, input_size)
     if input_size is not None:
@@ -96,7 +102,7 @@ def wrap(
     if arch:
         known = registry.get(arch).num_classes or 0
         network = replace(network, num_classes=network.num_classes or known)
-        _check_arch(model, arch, network.num_classes)
+        _check_arch(whole, arch, network.num_classes)
     return replace(network, normalization=normalization, class_names=class_names)
 
 
@@ -234,6 +240,7 @@ def _check_arch(model: nn.Module, arch: str, num_classes: int) -> None:
     """What will be saved must be what `load` can build."""
     with without_initialisation():
         built = registry.get(arch).build(num_classes)
+        fold(built)
     have, made = model.state_dict().keys(), built.state_dict().keys()
     for name in [*have, *made]:
         if name not in have or name not in made:

@@ -13,6 +13,7 @@ from torch.fx.node import map_arg
 
 from ..devices import first_weight
 from ..errors import TraceError
+from ..graph.autocast import autocast_passed_by
 from ..graph.trace import _silence as silence
 from ..graph.untraceable import what_stopped
 from ..graph.walk import op_name
@@ -200,7 +201,7 @@ class Program:
 
 def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
-    with eval_mode(model), silence(), torch.no_grad():
+    with eval_mode(model), autocast_passed_by(), silence(), torch.no_grad():
         try:
             exported = export(model, given.args, kwargs=dict(given.kwargs), strict=False)
             return exported.run_decompositions({})

@@ -15,7 +15,9 @@ from torch.export import ExportedProgram, export
 
 from ..devices import first_weight
 from ..errors import TraceError
+from ..modules.attention import in_plain_sight
 from ..modules.inputs import Inputs, Takes, inputs_of
+from .autocast import autocast_passed_by
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
 from .opaque import MOST, cut_around, module_to_cut
@@ -73,7 +75,14 @@ def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProg
     given, around = inputs.make(first_weight(model)), dict[str, str]()
     refused: TraceError | None = None
     while True:
-        with _mode(model, training), _silence(), lines_kept(__file__), torch.no_grad():
+        with (
+            _mode(model, training),
+            in_plain_sight(model),
+            autocast_passed_by(),
+            _silence(),
+            lines_kept(__file__),
+            torch.no_grad(),
+        ):
             try:
                 with cut_around(model, around, given):
                     return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
@@ -124,9 +133,8 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
 
 def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
-    used = {name for name, _ in walk.axes}
-    unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
-    unseen = {walk.canonical[name] for name in unseen - _in_opaque(walk)} - used
+    unseen = {name for name, p in walk.model.named_parameters() if p.dim() > 0} - _in_opaque(walk)
+    unseen = {walk.canonical[name] for name in unseen} - walk.used
     if not unseen:
         return
     eval_layers = dict(walk.layers)

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .ids import IdPool, Value, along, no_ids, several_classes
 from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
+_UNKNOWN = SimpleNamespace(arguments=(), returns=())
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
@@ -69,6 +71,7 @@ class Walk:
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
     opaque: dict[str, str] = field(default_factory=dict)  # module that is cut around -> why
+    used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
     _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
@@ -99,6 +102,11 @@ class Walk:
         self._pin_other_uses()
 
     # What rules ask for.
+
+    def is_parameter(self, name: str) -> bool:
+        """Is this entry of the state dict a parameter, and no buffer?"""
+        owner, _, slot = name.rpartition(".")
+        return slot in self.model.get_submodule(owner)._parameters
 
     def where(self) -> str:
         """The op being walked, the module it stands in and the line of code, for messages."""
@@ -148,14 +156,22 @@ class Walk:
         None where nothing varies along `axis` alone: then everything would leave together.
         """
         line = value.line(axis)
-        axis %= len(value.shape)
-        others = [other for other in value.varying_axes() if other != axis]
-        if line is not None or axis not in value.varying_axes():
+        if line is not None:
             return line
-        rows = np.moveaxis(value.ids, axis, 0).reshape(value.shape[axis], -1)
-        if not several_classes(self.pool.roots(rows)):
-            return None
-        return self.tied_along(value.ids, others).reshape(-1)
+        ids = self.mixed(value, [other for other in value.varying_axes() if other != axis % len(value.shape)])
+        return None if ids is None else np.broadcast_to(ids.reshape(-1), (value.shape[axis],)).copy()
+
+    def mixed(self, value: Value, axes: Iterable[int]) -> Ids | None:
+        """A tensor's ids where an op mixes what lies along some axes: that leaves together.
+
+        None where everything would leave together, whatever lies along the other axes.
+        """
+        axes = [axis for axis in value.varying_axes() if axis in axes]
+        if not axes:
+            return value.ids
+        rows = np.moveaxis(value.ids, axes, range(-len(axes), 0))
+        rows = self.pool.roots(rows.reshape(-1, np.prod(rows.shape[-len(axes) :])))
+        return self.tied_along(value.ids, axes) if several_classes(rows) else None
 
     def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
         """Tie the ids of a pattern along some of its axes, which keep one position each."""
@@ -226,6 +242,8 @@ class Walk:
         if name is None:
             return Value(shape, no_ids(shape), reads_zero=False)
         name = self.canonical.get(name, name)
+        if node.users:
+            self.used.add(name)
         return Value(shape, no_ids(shape), computed=False, name=name)
 
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
@@ -236,6 +254,9 @@ class Walk:
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
         schema = _schema(node).arguments
+        if _schema(node) is _UNKNOWN:
+            named = {str(place): argument for place, argument in enumerate(node.args)} | dict(node.kwargs)
+            return {name: map_arg(value, values.get) for name, value in named.items()}
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
         return {name: map_arg(value, values.get) for name, value in named.items()}
@@ -325,4 +346,5 @@ def _memory(node: fx.Node) -> fx.Node:
 
 
 def _schema(node: fx.Node) -> Any:
-    return node.target._schema  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+    """What an op takes and returns; of what is no op, as a graph within the graph, nothing is known."""
+    return getattr(node.target, "_schema", _UNKNOWN)

@@ -19,7 +19,9 @@ from ..modules.copies import computing_in, unfilled
 from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, load
 from ..modules.inputs import Inputs, Takes, answer, inputs_of
+from ..modules.numbers import numbers_of, set_numbers
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
+from .heads import numbers_without
 from .surgery import mask_in_place, narrow
 
 MOST_CRASHES = 32  # groups that are found one by one; each takes some runs of the network
@@ -80,6 +82,10 @@ def narrow_as_planned(model: nn.Module, traced: Trace, takes: Takes, choose: Cho
         if isinstance(thin, nn.Module) and _proven.get(traced) == removed:
             return Cut(thin, channel_map, removed, tuple(misfits))
         found = _misfits(model, thin, traced, channel_map, takes, removed)
+        if found and isinstance(thin, nn.Module) and numbers_of(thin) != numbers_of(model):
+            plain = _cut(model, channel_map, removed, adapt=False)
+            if not _misfits(model, plain, traced, channel_map, takes, removed):
+                thin, found = plain, []
         if isinstance(thin, nn.Module) and not found:
             _proven[traced] = removed
             return Cut(thin, channel_map, removed, tuple(misfits))
@@ -117,10 +123,15 @@ def narrow_proven(
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
 
 
-def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module | str:
-    """The narrow network, or one line on what is raised instead."""
+def _cut(
+    model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
+) -> nn.Module | str:
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
     try:
-        return fit(unfilled(model), narrow(model.state_dict(), channel_map, removed)).eval()
+        thin = fit(unfilled(model), narrow(model.state_dict(), channel_map, removed))
+        if adapt:
+            set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
+        return thin.eval()
     except Exception as error:  # whatever the network's own code raises
         return what_stopped(error, model)
 

@@ -21,9 +21,13 @@ from ..modules.blank import without_initialisation
 from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
 from ..modules.inputs import Inputs, Takes
+from ..modules.numbers import numbers_of, set_numbers
+from ..modules.plain import plain
 from .normalization import NORMALIZATION_OF_STYLE
 from .reading import arch_name_of, in_our_names, is_of, several, size_for, widest_last
 from .trying import answer_of, logits_width
+
+IN_MEMORY = "a network in memory"  # where the weights of one come from that was wrapped
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,6 +46,7 @@ class Network:
         normalization: `mean` and `std` per channel that its images are normalised with, or None when unknown.
         class_names: in the order of the logits, or empty.
         folded: BN name -> conv it was folded into.
+        made_plain: weights that were computed from others, as weight norm does, and are plain ones now.
         accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, and `data_dir`, where
             the images were then.
         history: how it came about, oldest step first.
@@ -60,6 +65,7 @@ class Network:
     normalization: Mapping[str, list[float]] | None = None
     class_names: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
+    made_plain: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     origin: str = ""
@@ -80,6 +86,18 @@ class Network:
         if self.whole is None:
             return replace(self, model=model)
         return replace(self, model=model, whole=copy.deepcopy(self.whole, {id(self.model): model}))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever prunes it should know of it."""
+        if not self.made_plain:
+            return ()
+        first, *others = self.made_plain
+        named = f"{first} and {len(others)} other weights are" if others else f"{first} is"
+        return (
+            f"{named} plain now: what computed them (weight norm, spectral norm or the like) is folded in, "
+            "which changes no output; training goes on without it",
+        )
 
     @property
     def conv_order(self) -> tuple[str, ...]:
@@ -137,7 +155,7 @@ def new_network(
         model = arch.build(num_classes)
     size = size_for(arch, input_size)
     origin = f"random weights, seed {seed}"
-    network = Network(model, arch.name, num_classes, size, several(arch, size), origin=origin)
+    network = plainly(Network(model, arch.name, num_classes, size, several(arch, size), origin=origin))
     return network if arch.classifies and not part else tried(parted(network, part))
 
 
@@ -181,7 +199,8 @@ def load_network(
     EXPANSIONS.place_stored(model, state)
     try:
         fit(model, state, folded)
-        network = Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size))
+        set_numbers(model, meta.get("numbers") or {})
+        network = plainly(Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size)))
         network = tried(parted(network, meta.get("part") or "" if part is None else part))
     except FitError as error:
         raise FitError(f"'{path}' does not go with arch '{arch.name}': {error}") from error
@@ -223,6 +242,7 @@ def to_weight_file(network: Network) -> WeightFile:
         "normalization": network.normalization,
         "class_names": list(network.class_names),
         "folded": dict(network.folded),
+        "numbers": numbers_of(network.model),
         "ties": ties,
         **({"inputs": network.inputs.to_json()} if network.inputs and not network.input_size else {}),
         **({"part": network.part} if network.part else {}),
@@ -230,6 +250,12 @@ def to_weight_file(network: Network) -> WeightFile:
         "history": [dict(step) for step in network.history],
     }
     return WeightFile(tensors, meta, _deps(network.conv_order, tensors))
+
+
+def plainly(network: Network) -> Network:
+    """The network without wrappers; where it has computed weights, a copy in which they are plain ones."""
+    model, made_plain = plain(network.model)
+    return replace(network, model=model, made_plain=made_plain)
 
 
 def parted(network: Network, part: str) -> Network:
