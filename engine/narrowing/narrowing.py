@@ -277,7 +277,7 @@ def proven_difference(
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        both = [computing_in(kind, model, share=True) for model in (wide, thin)]
+        both = (computing_in(kind, wide, share=True), computing_in(kind, thin, share=True))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):
