@@ -1,5 +1,6 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, valu
 from .heads import numbers_without
 from .surgery import mask_in_place, narrow
 
+LARGE = 2**27  # bytes
 MOST_CRASHES = 32  # groups that are found one by one; each takes some runs of the network
 
 Choose = Callable[[ChannelMap], Iterable[int]]
@@ -118,6 +120,8 @@ def narrow_proven(
     """
     cut = narrow_as_planned(model, traced, takes, choose)
     thin = cut.model if finish is None else finish(cut.model)
+    if sum(parameter.nbytes for parameter in model.parameters()) > LARGE:
+        gc.collect()  # torch.export leaves what it followed in circles, and the proof needs the memory
     wide = _masked(model, cut.map, cut.removed) if reference is None else reference
     difference = proven_difference(wide, thin, traced, cut.removed, takes)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
