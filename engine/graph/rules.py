@@ -13,6 +13,7 @@ from torch import fx
 from ...archs.units import Expand, PadShortcut
 from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
+from .opaque import opaque
 from .rules_attention import rows_of_table, scaled_dot_product_attention
 from .rules_elementwise import elementwise, prelu
 from .rules_layers import convolution, deformable_convolution, linear, transposed_convolution
@@ -215,6 +216,7 @@ RULES: dict[str, Rule] = _rules(
         sum_of_products: "addmm baddbmm",
         index: "index",
         index_add: "index_add",
+        opaque: "opaque",
         made_of_nothing: """
             _assert_tensor_metadata _assert_async _assert_scalar
             zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like

@@ -156,13 +156,14 @@ class RandomNetwork(nn.Module):
         self.ops = nn.ModuleList(MAKE[op](*settings) for op, _, settings in steps)
         self.fc = nn.Linear(features, CLASSES)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Any:
         values = [image]
         for number, (op, reads, settings) in enumerate(self.steps):
             module = self.ops[settings[0] if op == "again" else number]
             values.append(module(*(values[i] for i in reads)))
         last = values[-1]
-        return self.fc(last.mean((2, 3)) if self.head == "pool" else last.flatten(1))
+        logits = self.fc(last.flatten(1) if self.head == "flatten" else last.mean((2, 3)))
+        return {"logits": logits, "maps": (values[len(values) // 2],)} if self.head == "several" else logits
 
 
 def build(steps: Steps, features: int, head: str, seed: int = 0) -> RandomNetwork:
@@ -199,8 +200,8 @@ def networks(draw: st.DrawFn, most_steps: int = 9) -> tuple[Steps, int, str]:
     for _ in range(draw(st.integers(1, most_steps))):
         _next(draw, steps, shapes, add)
     c, h, w = shapes[-1]
-    head = draw(st.sampled_from(["pool", "flatten"]))
-    return tuple(steps), c if head == "pool" else c * h * w, head
+    head = draw(st.sampled_from(["pool", "flatten", "several"]))
+    return tuple(steps), c * h * w if head == "flatten" else c, head
 
 
 def _next(draw: st.DrawFn, steps: list[Step], shapes: list[Shape], add: Callable[..., None]) -> None:
