@@ -57,7 +57,7 @@ def give_up(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 
 def made_of_nothing(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """New tensors (`zeros`, `ones_like`, ...): what they are made like gives them a size, not an identity."""
+    """New tensors (`zeros`, `ones_like`, ...), which take a size and no identity; assertions make none."""
     return unknown(node.meta.get("val"))
 
 
@@ -218,6 +218,7 @@ RULES: dict[str, Rule] = _rules(
         index_add: "index_add",
         opaque: "opaque",
         made_of_nothing: """
+            _assert_tensor_metadata _assert_async _assert_scalar
             zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like
             arange""",
     }

@@ -1,6 +1,7 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
 import gc
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from .heads import numbers_without
 from .surgery import mask_in_place, narrow
 
 LARGE = 2**27  # bytes
-MOST_CRASHES = 32  # groups that are found one by one; each takes some runs of the network
+RUNS_FOR_ALIKE = 16  # of the network, for groups that are called alike
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
@@ -201,33 +202,51 @@ def _crashing_groups(
 ) -> list[Misfit]:
     """The groups without which the narrow network runs, found by bisection over the forward order.
 
-    After `MOST_CRASHES` of them the groups behind the last are pinned too, without being tried one by one.
+    Groups that are called alike but for numbers run the same code: once one of them crashes, the others are
+    set aside, and tried together at the end, in halves where they crash; what takes too long is pinned.
     """
     touched = [group for group in channel_map.groups if not removed.isdisjoint(group.channels.tolist())]
     parts = [removed.intersection(group.channels.tolist()) for group in touched]
     crashes: list[Misfit] = []
+    aside: dict[int, Reason] = {}
     accepted: frozenset[int] = frozenset()
     start = 0
-    while (error := _crash(model, channel_map, takes, accepted.union(*parts[start:]))) is not None:
+
+    def error_without(stop: int) -> str | None:
+        going = (parts[i] for i in range(start, stop) if i not in aside)
+        return _crash(model, channel_map, takes, accepted.union(*going))
+
+    while (error := error_without(len(parts))) is not None:
         if start == len(parts):
             raise _not_itself(error)
-        if len(crashes) == MOST_CRASHES:
-            rest = np.concatenate([group.channels for group in touched[start:]])
-            words = f"without channels of more than {MOST_CRASHES} groups the network fails: {error}"
-            return [*crashes, Misfit(rest, Reason(words))]
         low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
         while low < high:
             middle = (low + high) // 2
-            reason = _crash(model, channel_map, takes, accepted.union(*parts[start : middle + 1]))
+            reason = error_without(middle + 1)
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
-        crashes.append(
-            Misfit(
-                touched[low].channels,
-                Reason(f"without channels of {touched[low].name} the network fails: {error}"),
-            )
-        )
-        accepted, start = accepted.union(*parts[start:low]), low + 1
+        fails = Reason(f"without channels of {touched[low].name} the network fails: {error}")
+        crashes.append(Misfit(touched[low].channels, fails))
+        accepted = accepted.union(*(parts[i] for i in range(start, low) if i not in aside))
+        start = low + 1
+        kind = _without_numbers(touched[low].name)
+        aside |= {i: fails for i in range(start, len(parts)) if _without_numbers(touched[i].name) == kind}
+    accepted = accepted.union(*(parts[i] for i in range(start, len(parts)) if i not in aside))
+    for fails in dict.fromkeys(aside.values()):
+        waiting, runs = [[i for i, why in aside.items() if why == fails]], 0
+        while waiting:
+            alike = waiting.pop(0)
+            with_them, runs = accepted.union(*(parts[i] for i in alike)), runs + 1
+            if runs <= RUNS_FOR_ALIKE and _crash(model, channel_map, takes, with_them) is None:
+                accepted = with_them
+            elif runs > RUNS_FOR_ALIKE or len(alike) == 1:
+                crashes += [Misfit(touched[i].channels, fails) for i in alike]
+            else:
+                waiting += [alike[: len(alike) // 2], alike[len(alike) // 2 :]]
     return crashes
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def _not_itself(reason: str) -> ProofError:
@@ -281,11 +300,11 @@ def proven_difference(
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        both = (computing_in(kind, wide, share=True), computing_in(kind, thin, share=True))
+        masked, narrowed = (computing_in(kind, model, share=True) for model in (wide, thin))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):
-                difference = value_difference(*both, traced, removed, given)
+                difference = value_difference(masked, narrowed, traced, removed, given)
         except ProofError:
             raise
         except Exception:  # whatever the network's own code raises

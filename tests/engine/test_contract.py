@@ -81,7 +81,8 @@ def test_narrow_file_equals_masked_network_in_a_new_process(name, pruned, reload
     with torch.no_grad():
         expected = masked.double()(x)
     found = torch.tensor(reloaded[name], dtype=torch.float64)
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+    near = 1e-6 if name == "WeightNorm" else 1e-9  # computed weights are folded as a file is read, in float32
+    assert torch.allclose(found, expected, rtol=near, atol=near * float(expected.abs().max()))
     assert model is not result.model
     assert all(
         torch.equal(a, b)
