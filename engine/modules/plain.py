@@ -128,7 +128,7 @@ def _unparametrise(module: nn.Module, weight: str) -> None:
     del listed[weight]
     if len(listed):
         rest = {name: member for name, member in vars(parametrised).items() if name != weight}
-        module.__class__ = type(parametrised.__name__, parametrised.__bases__, rest)
+        module.__class__ = type(parametrised.__name__, parametrised.__bases__, rest)  # pyright: ignore
     else:
         del module._modules["parametrizations"]
         module.__class__ = parametrised.__bases__[0]
