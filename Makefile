@@ -52,7 +52,7 @@ lower-bounds: $(OLDEST)/ready
 $(OLDEST)/ready: pyproject.toml tests/lower-bounds.txt
 	@test -n '$(PYTHON)' || { echo 'this needs Python 3.11 or 3.12' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(OLDEST)
-	$(OLDEST)/bin/pip install --quiet --constraint tests/lower-bounds.txt --editable '.[digits,safetensors]' pytest
+	$(OLDEST)/bin/pip install --quiet --constraint tests/lower-bounds.txt --editable '.[digits,safetensors]' pytest hypothesis
 	touch $@
 
 $(READY): pyproject.toml

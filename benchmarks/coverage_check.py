@@ -63,8 +63,8 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
                 tensor.copy_(0.7 + 0.6 * noise)
             elif name.endswith("running_mean"):
                 tensor.copy_(0.2 * (noise - 0.5))
-            elif isinstance(tensor, nn.Parameter) and tensor.dim() < 2:
-                tensor.add_(0.2 * (noise - 0.5))
+            elif isinstance(tensor, nn.Parameter) and tensor.dim() == 1:
+                tensor.copy_(tensor.mean() + 0.2 * (noise - 0.5))
     return model.eval()
 
 

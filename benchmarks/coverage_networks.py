@@ -80,9 +80,15 @@ def _timm() -> list[Case]:
 
 
 def _hugging() -> list[Case]:
-    images = {"pixel_values": torch.randn(2, 3, 64, 64)}
+    sides = {"swin": 128}
     return [
-        Case(f"transformers:{name}", f"coverage_networks:hugging__{name}", (), images) for name in _HUGGING
+        Case(
+            f"transformers:{name}",
+            f"coverage_networks:hugging__{name}",
+            (),
+            {"pixel_values": torch.randn(2, 3, sides.get(name, 64), sides.get(name, 64))},
+        )
+        for name in _HUGGING
     ]
 
 
@@ -97,7 +103,7 @@ _HUGGING: dict[str, tuple[str, str, dict[str, Any]]] = {
     "segformer": ("SegformerConfig", "SegformerForSemanticSegmentation", {}),
     "regnet": ("RegNetConfig", "RegNetForImageClassification", {}),
     "mobilenet_v2": ("MobileNetV2Config", "MobileNetV2ForImageClassification", {}),
-    "swin": ("SwinConfig", "SwinForImageClassification", {"image_size": 64, "window_size": 4}),
+    "swin": ("SwinConfig", "SwinForImageClassification", {"image_size": 128, "window_size": 4}),
 }
 
 

@@ -13,6 +13,7 @@ from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
 from .grouped import grouped
+from .options.group import argument
 from .show import Format, Out
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ TENSOR_COLUMNS: dict[str, Format] = {
 
 @grouped
 def command(
-    file: opt.OptionalFile = None,
+    file: Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")] = None,
     diff: Annotated[
         Path | None, typer.Option("--diff", metavar="OTHER", help="Show what differs in this file instead.")
     ] = None,
@@ -61,6 +62,7 @@ def command(
     arch: opt.Arch = None,
     num_classes: opt.NumClasses = None,
     image_size: opt.ImageSize = None,
+    part: opt.Part = None,
     *,
     output: opt.Results,
 ) -> None:
@@ -78,12 +80,13 @@ def command(
         _refuse(("--diff", diff), ("--verify", verify), why="with --channels")
         from .inspect_channels import show_channels
 
-        show_channels(out, _network(file, arch, num_classes, image_size), pattern)
+        show_channels(out, _network(file, arch, num_classes, image_size, part), pattern)
         return
     _refuse(
         ("--arch", arch),
         ("--num-classes", num_classes),
         ("--image-size", image_size),
+        ("--part", part),
         why="without --channels",
     )
     if file is None:
@@ -106,17 +109,17 @@ def _refuse(*given: tuple[str, object], why: str) -> None:
 
 
 def _network(
-    file: Path | None, arch: str | None, num_classes: int | None, image_size: int | None
+    file: Path | None, arch: str | None, num_classes: int | None, image_size: int | None, part: str | None
 ) -> "Network":
     from ..engine.errors import EngineError
     from ..engine.network.network import load_network, new_network
 
     if file is not None:
         _refuse(("--num-classes", num_classes), why="with a file, which says it")
-        return load_network(file, arch, input_size=image_size)
+        return load_network(file, arch, input_size=image_size, part=part)
     if arch is None:
         raise EngineError("give a weight file, or the name of a network with `arch`")
-    return new_network(arch, num_classes=num_classes, input_size=image_size)
+    return new_network(arch, num_classes=num_classes, input_size=image_size, part=part or "")
 
 
 def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:

@@ -63,7 +63,8 @@ def show_channels(show: Out, network: "Network", pattern: str) -> None:
         rows.append([title, *counts, "yes" if group.stream else "", held])
         if several:
             rows += [[f"  {member}", "", "", "", ""] for member in group.members]
-    title = f"{network.arch or 'network'}, input {units.shape(network.input_size)}"
+    takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
+    title = f"{network.arch}{f' {network.part}' if network.part else ''}, {takes}"
     show.table(f"{title}: {len(groups)} groups of channels", GROUP_COLUMNS, rows)
     if reasons:
         show.facts({f"[{number[reason]}]": _told(reason, groups) for reason in reasons})
@@ -89,7 +90,8 @@ def _facts(network: "Network", found: "Reach", groups: "Iterable[GroupReach]") -
     """The facts for machines."""
     return {
         "arch": network.arch,
-        "input_size": network.input_size,
+        "part": network.part,
+        "takes": str(network.inputs or units.shape(network.input_size)),
         "macs": found.before.macs,
         "params": found.before.params,
         "groups": [asdict(group) for group in groups],

@@ -13,6 +13,7 @@ from .errors import BadWeightFile
 
 FORMAT = 1
 _CHECKSUMS = "checksums"
+MARK = f'"{_CHECKSUMS}": {{"'.encode()  # is in every file of ours, wherever its metadata lies
 _LONGEST_TEXT = 2**23
 _LARGEST_BELIEVED = 1024  # pixels a side
 
@@ -62,6 +63,7 @@ _SCHEMA = schema.record(
         ),
         "class_names": schema.maybe(schema.listed(schema.text)),
         "folded": schema.maybe(schema.mapping(schema.text)),
+        "numbers": schema.maybe(schema.mapping(schema.mapping(schema.integer(1, 1_000_000)))),
         "ties": schema.maybe(schema.mapping(schema.text)),
         "accuracy": schema.maybe(
             schema.record({}, {**_ACCURACY, "dataset": schema.maybe(schema.text)}, others=True)

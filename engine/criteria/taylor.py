@@ -12,6 +12,7 @@ from ..errors import CriterionError
 from ..graph.channels import Layer
 from ..graph.filters import scored_layers
 from ..graph.trace import Trace
+from ..modules.attention import in_plain_sight
 from ..modules.inputs import Call, answer
 
 NEEDS = "images"
@@ -162,7 +163,7 @@ def _cross_entropy(logits_NK: Any, labels_N: Tensor) -> Tensor:
 def _contributions(
     model: nn.Module, layers: dict[int, Layer], images_NCHW: Tensor | Call, labels_N: Any, loss: Loss
 ) -> dict[str, Tensor]:
-    with _Gates(layers, len(images_NCHW)) as mode:
+    with in_plain_sight(model), _Gates(layers, len(images_NCHW)) as mode:
         returned = answer(model, images_NCHW)
     unseen = [layer.name for layer in layers.values() if layer.name not in mode.gates]
     if unseen:

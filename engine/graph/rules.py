@@ -13,9 +13,12 @@ from torch import fx
 from ...archs.units import Expand, PadShortcut
 from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
+from .opaque import opaque
+from .rules_attention import rows_of_table, scaled_dot_product_attention
 from .rules_elementwise import elementwise, prelu
 from .rules_layers import convolution, deformable_convolution, linear, transposed_convolution
 from .rules_moves import (
+    as_another,
     channel_shuffle,
     concatenate,
     equal_parts,
@@ -54,7 +57,7 @@ def give_up(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 
 def made_of_nothing(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """New tensors (`zeros`, `ones_like`, ...): what they are made like gives them a size, not an identity."""
+    """New tensors (`zeros`, `ones_like`, ...), which take a size and no identity; assertions make none."""
     if isinstance(given.get("fill_value"), int | float):
         walk.fix(given["fill_value"])
     return unknown(node.meta.get("val"))
@@ -87,6 +90,8 @@ def pad(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 def index(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """`x[:, index]`; an index of a shortcut or an expansion follows the channels it points to."""
     x, positions = given["self"], given["indices"]
+    if _is_table(walk, x) and len(positions) == 1:
+        return rows_of_table(walk, node, x)
     if all(p is None or _passes_by(x, axis, p) for axis, p in enumerate(positions)):
         return _picked(walk, node, given)
     pointer = positions[1] if len(positions) == 2 and positions[0] is None else None
@@ -113,6 +118,11 @@ def index_add(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     walk.label(pointer.name, 0, own, Role.CONSUMES)
     walk.indices.setdefault(pointer.name, _index_tensor(walk, pointer.name, own, targets))
     return Value(stream.shape, stream.ids, stream.reads_zero and branch.reads_zero)
+
+
+def _is_table(walk: Walk, x: Value) -> bool:
+    """Is it a matrix of parameters that nothing has changed yet?"""
+    return x.name is not None and len(x.shape) == 2 and walk.is_parameter(x.name)
 
 
 def _passes_by(x: Value, axis: int, positions: Value) -> bool:
@@ -191,8 +201,9 @@ RULES: dict[str, Rule] = _rules(
         equal_parts: "chunk split tensor_split",
         gated_halves: "glu",
         reshape: "view reshape _unsafe_view unflatten",
+        as_another: "view_as reshape_as expand_as",
         rearrange: """
-            view_as flatten permute transpose t movedim squeeze unsqueeze expand expand_as slice select narrow
+            flatten permute transpose t movedim squeeze unsqueeze expand slice select narrow
             split_with_sizes unbind stack index_select flip roll repeat repeat_interleave pixel_unshuffle
             swapaxes tile numpy_T""",
         concatenate: "cat concat concatenate",
@@ -201,13 +212,16 @@ RULES: dict[str, Rule] = _rules(
         reduce: """
             mean sum amax amin max min median std var std_mean var_mean norm linalg_vector_norm logsumexp
             argmax argmin""",
-        softmax: "softmax log_softmax",
+        softmax: "softmax log_softmax _safe_softmax",
+        scaled_dot_product_attention: "scaled_dot_product_attention",
         einsum: "einsum",
         matrix_product: "matmul mm bmm mv dot",
         sum_of_products: "addmm baddbmm",
         index: "index",
         index_add: "index_add",
+        opaque: "opaque",
         made_of_nothing: """
+            _assert_tensor_metadata _assert_async _assert_scalar
             zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like
             arange""",
     }

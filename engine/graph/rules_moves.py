@@ -16,14 +16,30 @@ def rearrange(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     given = {name: _with_own_ids(walk, argument) for name, argument in given.items()}
     values = values_in(given.values())
     moved = {name: _full_ids(argument) for name, argument in given.items()}
-    try:
-        made = node.target(**moved)  # pyright: ignore[reportCallIssue]
-    except (RuntimeError, TypeError, IndexError):
+    made = _moved(node, moved)
+    if made is None:
+        made = _moved(node, {name: _copied(argument) for name, argument in moved.items()})
+    if made is None:
         return walk.give_up(node, given.values(), "no rule for this op")
     zero, computed = _all_read_zero(values), any(v.computed for v in values)
     if isinstance(made, torch.Tensor):
         return Value(tuple(made.shape), compress(made), zero, computed)
     return [Value(tuple(part.shape), compress(part), zero, computed) for part in made]
+
+
+def _moved(node: fx.Node, ids: dict[str, Any]) -> Any:
+    """What the op makes of tensors of ids; None where it takes no such tensors."""
+    try:
+        return node.target(**ids)  # pyright: ignore[reportCallIssue]
+    except (RuntimeError, TypeError, IndexError):
+        return None
+
+
+def _copied(argument: Any) -> Any:
+    """Laid out in memory as a computed tensor is: a `view` may ask for that."""
+    if isinstance(argument, torch.Tensor):
+        return argument.contiguous()
+    return [_copied(part) for part in argument] if isinstance(argument, list | tuple) else argument
 
 
 def equal_parts(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -56,6 +72,12 @@ def reshape(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     if axis is not None and x.varying_axes() == [axis] and _swaps(node, axis):
         shuffled(walk, x.ids.reshape(-1), made[axis])
     return rearrange(walk, node, given)
+
+
+def as_another(walk: Walk, node: fx.Node, given: Arguments) -> Any:
+    """Into the shape of another tensor, of which nothing else is taken."""
+    shape = torch.empty(given["other"].shape, device="meta")
+    return reshape(walk, node, {**given, "other": shape})
 
 
 def channel_shuffle(walk: Walk, node: fx.Node, given: Arguments) -> Any:

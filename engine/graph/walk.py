@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from .ids import IdPool, Value, along, no_ids, several_classes
 from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
+_UNKNOWN = SimpleNamespace(arguments=(), returns=())
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
@@ -70,6 +72,7 @@ class Walk:
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
     used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
+    opaque: dict[str, str] = field(default_factory=dict)  # module that is cut around -> why
     _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
@@ -101,6 +104,11 @@ class Walk:
         self._pin_other_uses()
 
     # What rules ask for.
+
+    def is_parameter(self, name: str) -> bool:
+        """Is this entry of the state dict a parameter, and no buffer?"""
+        owner, _, slot = name.rpartition(".")
+        return slot in self.model.get_submodule(owner)._parameters
 
     def where(self) -> str:
         """The op being walked, the module it stands in and the line of code, for messages."""
@@ -248,6 +256,9 @@ class Walk:
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
         schema = _schema(node).arguments
+        if _schema(node) is _UNKNOWN:
+            named = {str(place): argument for place, argument in enumerate(node.args)} | dict(node.kwargs)
+            return {name: map_arg(value, values.get) for name, value in named.items()}
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
         return {name: map_arg(value, values.get) for name, value in named.items()}
@@ -351,4 +362,5 @@ def _memory(node: fx.Node) -> fx.Node:
 
 
 def _schema(node: fx.Node) -> Any:
-    return node.target._schema  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+    """What an op takes and returns; of what is no op, as a graph within the graph, nothing is known."""
+    return getattr(node.target, "_schema", _UNKNOWN)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ...archs.units import Expand, Merge, PadShortcut
 from ..errors import FitError
+from .attention import follow
 from .guests import nothing_instead
 from .plain import fold
 from .widths import set_widths
@@ -46,6 +47,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
     for name, first in ties.items():
         owner, _, slot = name.rpartition(".")
         setattr(model.get_submodule(owner), slot, _lookup(model, first))
+    follow(model)
     try:
         load(model, state)
     except RuntimeError as error:  # a shape the module itself refuses

@@ -14,6 +14,7 @@ from ...archs.units import Merge
 from ..errors import TrainingError
 from ..modules.fit import fit
 from ..modules.guests import EXPANSIONS
+from ..modules.numbers import numbers_of, set_numbers
 from ..network.network import Network
 from .outcome import Outcome
 from .surgery import cut_tensor
@@ -41,6 +42,7 @@ def moved_into(network: Network, outcome: Outcome) -> Outcome:
     state = thin.state_dict()
     EXPANSIONS.place_stored(model, state)
     fit(model, state, outcome.network.folded)
+    set_numbers(model, numbers_of(thin))
     for name, fitted in list(model.named_parameters(remove_duplicate=False)):
         parameter = held[name]
         parameter.grad = None

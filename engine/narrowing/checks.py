@@ -48,13 +48,21 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     survivors = _correspondence(full, narrow, gone)
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
-    for before, after in zip(full.records, narrow.records, strict=True):
+
+    def wrong(before: NodeRecord, after: NodeRecord) -> str:
         before_ids, after_ids = _patterns(before.value, after.value)
         expected = _left(np.where(np.isin(before_ids, carried), before_ids, NO_ID), gone)
         if not np.array_equal(expected, survivors[after_ids].ravel()):
-            return _misfit_at(before, "does not follow its channels")
-        if before.numbers != after.numbers:
-            misfit = _misfit_at(before, "computes with the number of channels")
+            return "does not follow its channels"
+        return "computes with the number of channels" if before.numbers != after.numbers else ""
+
+    pairs = list(zip(full.records, narrow.records, strict=True))
+    for number, (before, after) in enumerate(pairs):
+        if what := wrong(before, after):
+            behind = (pair for pair in pairs[number + 1 :] if _same_code(pair[0], before) and wrong(*pair))
+            misfit = _misfit_at([before, *(pair[0] for pair in behind)], what)
+            if gone[misfit.ids].any():
+                return misfit
             return Misfit(_to_blame(full, before, gone), misfit.reason)
     for name, axes in full.map.axes.items():
         found_axes = {axis.dim: axis for axis in narrow.map.axes_of(name)}
@@ -125,10 +133,18 @@ def _other_code(full: Trace, narrow: Trace) -> Reason:
     return Reason(f"{words}: from {before.place}", before.place)
 
 
-def _misfit_at(record: NodeRecord, what: str) -> Misfit:
-    place = record.place
+def _same_code(record: NodeRecord, other: NodeRecord) -> bool:
+    """Is it the same line in another module of its kind? What fails in one block mostly fails in all."""
+    alike = (record.op, record.line) == (other.op, other.line)
+    return bool(record.line) and alike and record.module != other.module
+
+
+def _misfit_at(records: Sequence[NodeRecord], what: str) -> Misfit:
+    """At several places that run the same code; the first is named."""
+    place = records[0].place
     where = f"{place.op} in {place.module or 'the top module'} {what}"
-    return Misfit(record.value.ids.ravel(), Reason(", ".join(filter(None, (where, place.line))), place))
+    reason = Reason(", ".join(filter(None, (where, place.line))), place)
+    return Misfit(np.concatenate([record.value.ids.ravel() for record in records]), reason)
 
 
 def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:

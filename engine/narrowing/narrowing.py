@@ -1,6 +1,5 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +15,16 @@ from ..graph.channels import ChannelMap
 from ..graph.places import Reason
 from ..graph.trace import Trace, trace
 from ..graph.untraceable import what_stopped
+from ..modules.copies import computing_in, unfilled
+from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, load
-from ..modules.inputs import Takes, answer, inputs_of
+from ..modules.inputs import Inputs, Takes, answer, inputs_of
+from ..modules.numbers import numbers_of, set_numbers
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
-from .surgery import mask, narrow
+from .heads import numbers_without
+from .surgery import mask_in_place, narrow
+
+MOST_CRASHES = 32  # groups that are found one by one; each takes some runs of the network
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
@@ -77,6 +82,10 @@ def narrow_as_planned(model: nn.Module, traced: Trace, takes: Takes, choose: Cho
         if isinstance(thin, nn.Module) and _proven.get(traced) == removed:
             return Cut(thin, channel_map, removed, tuple(misfits))
         found = _misfits(model, thin, traced, channel_map, takes, removed)
+        if found and isinstance(thin, nn.Module) and numbers_of(thin) != numbers_of(model):
+            plain = _cut(model, channel_map, removed, adapt=False)
+            if not _misfits(model, plain, traced, channel_map, takes, removed):
+                thin, found = plain, []
         if isinstance(thin, nn.Module) and not found:
             _proven[traced] = removed
             return Cut(thin, channel_map, removed, tuple(misfits))
@@ -114,23 +123,26 @@ def narrow_proven(
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
 
 
-def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module | str:
-    """The narrow network, or one line on what is raised instead."""
+def _cut(
+    model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
+) -> nn.Module | str:
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
     try:
-        return fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed)).eval()
+        thin = fit(unfilled(model), narrow(model.state_dict(), channel_map, removed))
+        if adapt:
+            set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
+        return thin.eval()
     except Exception as error:  # whatever the network's own code raises
         return what_stopped(error, model)
 
 
 def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
-    masked = copy.deepcopy(model)
-    load(masked, mask(model.state_dict(), channel_map, removed))
+    """In float64: it is of use for the proof alone."""
+    masked = computing_in(torch.float64, model)
+    state = masked.state_dict()
+    mask_in_place(state, channel_map, removed)
+    load(masked, state)
     return masked
-
-
-def _computing_in(kind: torch.dtype, model: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(model).cpu().eval()
-    return copied.double() if kind is torch.float64 else copied.float()  # complex numbers stay as they are
 
 
 @contextmanager
@@ -159,9 +171,11 @@ def _misfits(
             raise TraceError(thin)
         misfit = structure_misfit(traced, trace(thin, takes), removed)
     except TraceError as error:
-        return _crashing_groups(model, channel_map, takes, removed) or [
-            Misfit(everything, Reason(str(error)))
-        ]
+        for inputs in _from_small(model, takes):
+            crashes = _crashing_groups(model, channel_map, inputs, removed)
+            if crashes:
+                return crashes
+        return [Misfit(everything, Reason(str(error)))]
     if misfit is None:
         return []
     if not np.isin(misfit.ids, everything).any():  # the ids there are not to blame: whatever left is
@@ -169,10 +183,22 @@ def _misfits(
     return [misfit]
 
 
+def _from_small(model: nn.Module, takes: Takes) -> Iterator[Inputs]:
+    """What a network takes, small images before large ones if it runs on them: crashes cost many runs."""
+    inputs = inputs_of(takes)
+    small = inputs.smaller()
+    if small != inputs and _failure(model, small) is None:
+        yield small
+    yield inputs
+
+
 def _crashing_groups(
-    model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]
+    model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]
 ) -> list[Misfit]:
-    """The groups without which the narrow network runs, found by bisection over the forward order."""
+    """The groups without which the narrow network runs, found by bisection over the forward order.
+
+    After `MOST_CRASHES` of them the groups behind the last are pinned too, without being tried one by one.
+    """
     touched = [group for group in channel_map.groups if not removed.isdisjoint(group.channels.tolist())]
     parts = [removed.intersection(group.channels.tolist()) for group in touched]
     crashes: list[Misfit] = []
@@ -181,6 +207,10 @@ def _crashing_groups(
     while (error := _crash(model, channel_map, takes, accepted.union(*parts[start:]))) is not None:
         if start == len(parts):
             raise _not_itself(error)
+        if len(crashes) == MOST_CRASHES:
+            rest = np.concatenate([group.channels for group in touched[start:]])
+            words = f"without channels of more than {MOST_CRASHES} groups the network fails: {error}"
+            return [*crashes, Misfit(rest, Reason(words))]
         low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
         while low < high:
             middle = (low + high) // 2
@@ -204,16 +234,19 @@ def _not_itself(reason: str) -> ProofError:
     )
 
 
-def _crash(model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]) -> str | None:
+def _crash(model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]) -> str | None:
     """One line on what the narrow network raises, or None when it runs."""
     thin = _cut(model, channel_map, removed)
-    if isinstance(thin, str):
-        return thin
+    return thin if isinstance(thin, str) else _failure(thin, takes)
+
+
+def _failure(model: nn.Module, takes: Inputs) -> str | None:
+    """One line on what a network raises, or None when it runs."""
     try:
-        with torch.no_grad():
-            answer(thin, inputs_of(takes).make(first_weight(thin)))
+        with eval_mode(model), torch.no_grad():
+            answer(model, takes.make(first_weight(model)))
     except Exception as error:  # whatever the network's own code raises
-        return what_stopped(error, thin)
+        return what_stopped(error, model)
     return None
 
 
@@ -244,11 +277,11 @@ def proven_difference(
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        both = (_computing_in(kind, wide), _computing_in(kind, thin))
+        masked, narrowed = (computing_in(kind, model, share=True) for model in (wide, thin))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):
-                difference = value_difference(*both, traced, removed, given)
+                difference = value_difference(masked, narrowed, traced, removed, given)
         except ProofError:
             raise
         except Exception:  # whatever the network's own code raises

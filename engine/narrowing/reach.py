@@ -92,7 +92,7 @@ def reaching(network: Network) -> Generator[Event, None, Reach]:
         TraceError: torch.export cannot follow the network.
     """
     yield Working(0, 3, "tracing")
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     yield Working(1, 3, "looking at what can leave")
     channel_map = _tried(network, traced)
     before = count(traced.map)
@@ -100,7 +100,7 @@ def reaching(network: Network) -> Generator[Event, None, Reach]:
     notes: tuple[str, ...] = ()
     if any(group.stream for group in channel_map.groups):
         yield Working(2, 3, "opening the residual streams")
-        seen = view(network.model, traced, network.input_size, "scatter")
+        seen = view(network.model, traced, network.takes, "scatter")
         modes["scatter"] = least(_tried(network, seen.traced, seen.model), "scatter", before.macs)
         notes = seen.notes
     else:
@@ -114,7 +114,7 @@ def _tried(network: Network, traced: Trace, model: nn.Module | None = None) -> C
     """The channels, with those pinned that the network's code holds on to."""
     if network.is_built_in:
         return traced.map
-    return try_without(model or network.model, traced, network.input_size, in_question(traced.map)).map
+    return try_without(model or network.model, traced, network.takes, in_question(traced.map)).map
 
 
 def _members(channel_map: ChannelMap) -> Mapping[str, tuple[str, ...]]:

@@ -21,6 +21,7 @@ from ..modules.blank import without_initialisation
 from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
 from ..modules.inputs import Inputs, Takes
+from ..modules.numbers import numbers_of, set_numbers
 from ..modules.plain import plain
 from .normalization import NORMALIZATION_OF_STYLE
 from .reading import arch_name_of, in_our_names, is_of, several, size_for, widest_last
@@ -201,6 +202,7 @@ def load_network(
     EXPANSIONS.place_stored(model, state)
     try:
         fit(model, state, folded)
+        set_numbers(model, meta.get("numbers") or {})
         network = plainly(Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size)))
         network = tried(parted(network, meta.get("part") or "" if part is None else part))
     except FitError as error:
@@ -243,6 +245,7 @@ def to_weight_file(network: Network) -> WeightFile:
         "normalization": network.normalization,
         "class_names": list(network.class_names),
         "folded": dict(network.folded),
+        "numbers": numbers_of(network.model),
         "ties": ties,
         **({"inputs": network.inputs.to_json()} if network.inputs and not network.input_size else {}),
         **({"part": network.part} if network.part else {}),

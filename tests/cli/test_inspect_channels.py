@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pytest
 from prune.cli.main import main
+from prune.weights import store
 
 NETWORK = """
 import torch
@@ -41,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_network(capsys: pytest.CaptureFixture[str]):
     assert main(WORDS) == 0
     assert capsys.readouterr().out == dedent("""\
-        channelled:Net, input 3x8x8: 4 groups of channels
+        channelled:Net, images 3x8x8: 4 groups of channels
         group             channels  may leave  stream  held by
         ──────────────────────────────────────────────────────
         stem and 1 more:         8          8     yes
@@ -96,7 +98,8 @@ def test_a_file(capsys: pytest.CaptureFixture[str]):
         (["inspect", "--arch", "resnet20", "x.hdf5"], "--arch has no effect without --channels"),
     ],
 )
-def test_slips(words: list[str], told: str, capsys: pytest.CaptureFixture[str]):
+def test_slips(words: list[str], told: str, here: Path, capsys: pytest.CaptureFixture[str]):
+    store.write(here / "x.hdf5", store.WeightFile({"weight": np.zeros(3, np.float32)}))
     assert main(words) == 2
     assert told in capsys.readouterr().err
 

@@ -41,6 +41,13 @@ class Network(nn.Module):
         return self.fc(self.last(self.body(self.stem(x))).mean((2, 3)))
 
 
+class Whole(Network):
+    """The same in the network's own code, which is no part of it that could be cut around."""
+
+    def forward(self, x):
+        return self.fc(self.last(self.body.does(self.stem(x))).mean((2, 3)))
+
+
 def line_of(function, words):
     """`file:line` of the first line of a function that holds these words."""
     lines, first = inspect.getsourcelines(function)
@@ -142,11 +149,11 @@ STUMBLES = [
 @pytest.mark.parametrize(("does", "what", "instead"), STUMBLES, ids=[s[0].__name__ for s in STUMBLES])
 def test_code_that_cannot_be_followed_is_named_with_what_to_write(does, what, instead):
     with pytest.raises(TraceError) as caught:
-        trace(Network(does).eval(), SIZE)
+        trace(Whole(does).eval(), SIZE)
     message = str(caught.value)
     lines, first = inspect.getsourcelines(does)
     number, code = next((n, line.strip()) for n, line in enumerate(lines) if f"`{line.strip()}`" in message)
-    assert f"in body, {shown(__file__)}:{first + number}, `{code}`; " in message
+    assert f", {shown(__file__)}:{first + number}, `{code}`; " in message
     assert what in message
     assert instead in message.rpartition(";")[2]
     assert "\n" not in message
@@ -166,9 +173,96 @@ def test_what_torch_itself_says_best_is_kept_with_its_place():
     assert str(caught.value).endswith(f"raised in body, {line_of(wrong, 'view')}")
 
 
+@pytest.mark.parametrize("does", [branch, endless, counted, number, array, made])
+def test_a_module_that_cannot_be_followed_is_cut_around(does, randomise):
+    full = randomise(Network(does))
+    network = prune.wrap(full, SIZE)
+    stem, last, _ = prune.trace(network).map.groups
+    (found,) = set(stem.pinned.values())
+    assert f", in body, {shown(__file__)}:" in found
+    assert not last.pinned
+    thin = prune.prune(network, prune.plan(network, rate=0.5))
+    assert thin.model.last.out_channels == 4
+    assert thin.model.stem.out_channels == 8
+    kept = torch.tensor(thin.kept["last"])
+    images = torch.rand(4, *SIZE, dtype=torch.float64)
+    with torch.no_grad():
+        full.double().fc.weight[:, [c for c in range(8) if c not in kept]] = 0
+        assert torch.allclose(full(images), thin.model.double()(images), rtol=1e-9)
+
+
+class Picky(nn.Module):
+    """Looks at its input before it convolves it; returns a dictionary of two maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(8, 6, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x, *, scale):
+        if x.mean() > 0:
+            x = x * scale
+        return {"one": self.one(x), "two": (self.two(x), None)}
+
+
+class Around(nn.Module):
+    """Calls it twice; one of its weights is used outside too."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.picky, self.mix = nn.Conv2d(3, 8, 3), Picky(), nn.Conv2d(10, 8, 3, padding=1)
+        self.again, self.last, self.fc = nn.Conv2d(8, 6, 1), nn.Conv2d(16, 9, 1), nn.Linear(9, 5)
+        self.again.weight = self.picky.one.weight
+
+    def forward(self, x):
+        seen = self.picky(self.stem(x), scale=2.0)
+        x = self.mix(torch.cat([seen["one"], seen["two"][0]], 1))
+        seen = self.picky(x, scale=3.0)
+        x = torch.cat([seen["one"], seen["two"][0], self.again(x)], 1)
+        return self.fc(self.last(x).mean((2, 3)))
+
+
+def test_what_a_module_that_is_cut_around_touches_keeps_its_channels():
+    torch.manual_seed(0)
+    network = prune.wrap(Around().eval(), SIZE)
+    groups = {group.name: group for group in prune.trace(network).map.groups}
+    assert {name: int(group.free.sum()) for name, group in groups.items()} == {
+        "stem": 0, "mix": 0, "picky.one": 0, "last": 9, "fc": 0
+    }  # fmt: skip
+    assert "`if x.mean() > 0:`" in next(iter(groups["stem"].pinned.values()))
+    thin = prune.prune(network, prune.plan(network, rate=0.5))
+    assert thin.difference < 1e-12
+    assert thin.model.last.out_channels == 5
+    assert "forward" not in vars(network.model.picky)
+
+
+def test_what_fails_in_a_plain_run_too_is_not_cut_around():
+    def wrong(x):
+        if x.sum() > 0 or True:
+            return x.reshape(7, -1)
+
+    with pytest.raises(TraceError, match="Python chooses by values of a tensor"):
+        trace(Network(wrong).eval(), SIZE)
+
+
+def test_numbers_that_come_out_of_a_module_are_not_cut_off():
+    class Counts(nn.Module):
+        def forward(self, x):
+            return int(x.sum()) if x.sum() > 0 else 1
+
+    class Counted(Network):
+        def forward(self, x):
+            x = self.stem(x)
+            return self.fc((self.last(x) * self.body(x)).mean((2, 3)))
+
+    network = Counted(None).eval()
+    network.body = Counts()
+    with pytest.raises(TraceError, match="Python chooses by values of a tensor, in body"):
+        trace(network, SIZE)
+
+
 def test_code_without_a_file_is_no_matter():
     with pytest.raises(TraceError, match="chooses by values of a tensor"):
-        trace(Network(eval("lambda x: x if x.sum() > 0 else -x")).eval(), SIZE)
+        trace(Whole(eval("lambda x: x if x.sum() > 0 else -x")).eval(), SIZE)
 
 
 # Why channels stay.
@@ -179,7 +273,7 @@ def mixed(x):
 
 
 def unknown(x):
-    return x.cumsum(1)
+    return x.renorm(2, 1, 1.0)
 
 
 def lonely(x):
@@ -204,7 +298,7 @@ def frozen(x):
 
 PINS = [
     (mixed, "channels are mixed at softmax in body, {line}", "softmax"),
-    (unknown, "no rule for this op at cumsum in body, {line}", "cumsum"),
+    (unknown, "no rule for this op at renorm in body, {line}", "renorm"),
     (lonely, "meets a tensor without channel identity at add in body, {line}", "add"),
     (arithmetic, "mul in body computes with the number of channels, {line}", "mul"),
     (frozen, "shape '[-1, 8, 6, 6]' is invalid for input of size 504, raised in body, {line}", None),
@@ -260,3 +354,41 @@ def test_files_are_named_shortly(file, short, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shown(file) == short
     assert shown(str(tmp_path / "mynets" / "small.py")) == "mynets/small.py"
+
+
+def test_an_auxiliary_head_that_takes_larger_images_alone_holds_what_it_reads_and_no_more():
+    class Auxiliary(Network):
+        def __init__(self):
+            super().__init__(None)
+            self.aux = nn.Conv2d(8, 5, 9)
+
+        def forward(self, x):
+            x = self.stem(x)
+            out = self.fc(self.last(x).mean((2, 3)))
+            return (out, self.aux(x)) if self.training else out
+
+    stem, last, *_ = trace(Auxiliary().eval(), SIZE).map.groups
+    assert set(stem.pinned.values()) == {"goes with aux.weight, which only runs in training"}
+    assert not last.pinned
+
+
+def test_blocks_of_one_kind_are_pinned_together(monkeypatch):
+    """Else a network of many would be cut and followed anew for each."""
+    from prune.engine.narrowing import narrowing
+
+    class Many(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stems = nn.ModuleList(nn.Conv2d(3, 8, 3) for _ in range(6))
+            self.bodies = nn.ModuleList(Body(arithmetic) for _ in range(6))
+            self.last, self.fc = nn.Conv2d(48, 8, 1), nn.Linear(8, 5)
+
+        def forward(self, x):
+            maps = [body(stem(x)) for stem, body in zip(self.stems, self.bodies, strict=True)]
+            return self.fc(self.last(torch.cat(maps, 1)).mean((2, 3)))
+
+    traced = []
+    monkeypatch.setattr(narrowing, "trace", lambda *args: traced.append(args) or trace(*args))
+    groups = prune.trace(prune.wrap(Many().eval(), SIZE)).map.groups
+    assert [group.free.any() for group in groups] == [False] * 6 + [True, False]
+    assert len(traced) == 2

@@ -11,7 +11,6 @@ from soak import commands
 from soak.figures import Figures
 
 RELIABILITY = Path(__file__).parents[2] / "RELIABILITY.md"
-_rows: dict[str, str] = {}
 
 
 @pytest.fixture(scope="session")
@@ -33,17 +32,15 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Figures]
     seconds, today = time.monotonic() - began, datetime.now(UTC).date()
     for what, counted in begun.items():
         survived = f"{counted.survived:,}{''.join(f'; {note}' for note in counted.notes)}"
-        _rows[what] = f"| {what} | {counted.tried:,} | {survived} | {seconds:,.0f} | {today} |"
+        write(what, f"| {what} | {counted.tried:,} | {survived} | {seconds:,.0f} | {today} |")
 
 
-def pytest_sessionfinish() -> None:
-    """Put the rows where they belong; those of tests that did not run stay."""
-    text = RELIABILITY.read_text() if _rows else ""
-    for what, row in _rows.items():
-        old = re.compile(rf"^\| {re.escape(what)} \|.*$", re.MULTILINE)
-        if old.search(text):
-            text = old.sub(lambda _, row=row: row, text)
-        else:
-            text = text.replace("\n<!-- more rows -->", f"\n{row}\n<!-- more rows -->")
-    if _rows:
-        RELIABILITY.write_text(text)
+def write(what: str, row: str) -> None:
+    """Put a row where the one before it stands, or else below the others."""
+    text = RELIABILITY.read_text()
+    old = re.compile(rf"^\| {re.escape(what)} \|.*$", re.MULTILINE)
+    if old.search(text):
+        text = old.sub(lambda _: row, text)
+    else:
+        text = text.replace("\n<!-- more rows -->", f"\n{row}\n<!-- more rows -->")
+    RELIABILITY.write_text(text)

@@ -75,3 +75,26 @@ def test_files_without_checksums_stay_readable(tmp_path):
         file.attrs["prune"] = '{"arch": "x", "format": 1}'
         file["w"] = np.ones(3, np.float32)
     assert read_any(tmp_path / "x.hdf5").meta == {"arch": "x"}
+
+
+def test_metadata_that_cannot_be_found_is_no_absence_of_it(tmp_path):
+    """Damage to the list of attributes does not make a file of ours a stranger's, who has no checksums."""
+    path = tmp_path / "x.hdf5"
+    write_any(path, WeightFile(TENSORS, {"arch": "x"}))
+    content = path.read_bytes()
+    for name in (b"prune\0", b"prune.checksum\0"):
+        assert name in content
+        content = content.replace(name, b"P" + name[1:])
+    path.write_bytes(content)
+    with pytest.raises(BadWeightFile, match="has lost its metadata, and its checksums with it"):
+        read_any(path)
+
+
+def test_a_mark_across_two_pieces_is_found(tmp_path):
+    from prune.weights.hdf5.source import Source
+
+    for place in (0, 2**20 - 3, 2**20, 3 * 2**20 - 5):
+        (tmp_path / "x").write_bytes(b"-" * place + b"mark!" + b"-" * 9)
+        with (tmp_path / "x").open("rb") as file:
+            assert Source(file).holds(b"mark!")
+            assert not Source(file).holds(b"mark?")
