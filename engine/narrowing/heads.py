@@ -15,9 +15,9 @@ def numbers_without(
 ) -> dict[str, dict[str, int]]:
     """The numbers of modules with heads as they are likely to be without these channels.
 
-    Where filters of a layer leave in bundles, as those of a head do, its owner may keep how many bundles there
-    are, how many filters, and how many of these are queries where one layer makes those and more. Whether the
-    code means that by its numbers, the proof of the structure decides.
+    Where filters of a layer leave in bundles, as those of a head do, its owner may keep how many bundles
+    there are, how many filters, and how many of these are queries where one layer makes those and more.
+    Whether the code means that by its numbers, the proof of the structure decides.
     """
     gone = channel_map.removal_mask(removed)
     modules = dict(model.named_modules())
