@@ -12,7 +12,7 @@ from .grouped import grouped
 from .widths_shown import check_criterion, show_widths, widths_of
 
 COLUMNS = {
-    "conv": str,
+    "layer": str,
     "filters": units.count,
     "lowest": units.real,
     "mean": units.real,
