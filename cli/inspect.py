@@ -13,7 +13,6 @@ from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
 from .grouped import grouped
-from .options.group import argument
 from .show import Format, Out
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ TENSOR_COLUMNS: dict[str, Format] = {
 
 @grouped
 def command(
-    file: Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")] = None,
+    file: opt.File = None,
     diff: Annotated[
         Path | None, typer.Option("--diff", metavar="OTHER", help="Show what differs in this file instead.")
     ] = None,

@@ -10,7 +10,7 @@ from .group import Group, Weights, argument, option
 
 _network = partial(option, "Network")
 
-File = Annotated[Path, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
+File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
 OptionalFile = Annotated[
     Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()
 ]

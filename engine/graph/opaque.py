@@ -20,6 +20,7 @@ from ..errors import TraceError
 from ..modules.inputs import Call, answer
 from .walk import Arguments, Walk, unknown, values_in
 
+_NOT_THE_USERS = ("torch.", f"{__name__.rpartition('.graph')[0]}.")  # layers, and what stands in for some
 MOST = 8  # modules that are cut around: a network with more of them is written in another way throughout
 
 
@@ -57,7 +58,7 @@ def _(tensors: Sequence[Tensor], number: int) -> list[Tensor]:
 def module_to_cut(model: nn.Module, raised_in: str) -> str:
     """The module that is cut around when its code, or that of a layer of torch in it, raised; "" for none."""
     path = raised_in
-    while path and type(model.get_submodule(path)).__module__.startswith("torch."):
+    while path and type(model.get_submodule(path)).__module__.startswith(_NOT_THE_USERS):
         path = path.rpartition(".")[0]
     return path
 

@@ -1,5 +1,6 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
+import gc
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, valu
 from .heads import numbers_without
 from .surgery import mask_in_place, narrow
 
+LARGE = 2**27  # bytes
 RUNS_FOR_ALIKE = 16  # of the network, for groups that are called alike
 
 Choose = Callable[[ChannelMap], Iterable[int]]
@@ -119,6 +121,8 @@ def narrow_proven(
     """
     cut = narrow_as_planned(model, traced, takes, choose)
     thin = cut.model if finish is None else finish(cut.model)
+    if sum(parameter.nbytes for parameter in model.parameters()) > LARGE:
+        gc.collect()  # torch.export leaves what it followed in circles, and the proof needs the memory
     wide = _masked(model, cut.map, cut.removed) if reference is None else reference
     difference = proven_difference(wide, thin, traced, cut.removed, takes)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
@@ -296,11 +300,11 @@ def proven_difference(
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        masked, narrowed = (computing_in(kind, model, share=True) for model in (wide, thin))
+        both = (computing_in(kind, wide, share=True), computing_in(kind, thin, share=True))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):
-                difference = value_difference(masked, narrowed, traced, removed, given)
+                difference = value_difference(*both, traced, removed, given)
         except ProofError:
             raise
         except Exception:  # whatever the network's own code raises

@@ -54,6 +54,9 @@ def reach_in_words(channel_map: ChannelMap, residual: Residual) -> str:
     """
     modes: Iterable[Residual] = ("scatter",) if residual == "scatter" else ("internal", "coupled")
     shares = {mode: f"{least(channel_map, mode).share:.1%}" for mode in modes}
-    first, *others = (f"{share} in {mode}" for mode, share in shares.items())
-    told = ", ".join([first.replace(" in ", " of the MACs can leave in `residual` "), *others])
-    return f"at most {told}; `prune inspect` with `channels` says what holds the rest"
+    (first, share), *others = shares.items()
+    where = "".join([f" in `residual` {first}", *(f", {more} in {mode}" for mode, more in others)])
+    if others and len(set(shares.values())) == 1:
+        where = ""  # no stream makes a difference
+    told = f"at most {share} of the MACs can leave{where}"
+    return f"{told}; `prune inspect` with `channels` says what holds the rest"

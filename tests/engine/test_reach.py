@@ -153,3 +153,12 @@ def test_every_refusal_of_a_budget_says_how_far_one_can_get(network):
 def test_reasons_have_ways_out(reason):
     assert way_out(reason)
     assert way_out("something new") == ""
+
+
+def test_a_network_without_streams_is_told_of_no_modes():
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 5)]
+    told = reach_in_words(prune.trace(prune.wrap(nn.Sequential(*layers).eval(), SIZE)).map, "internal")
+    assert (
+        told
+        == "at most 87.5% of the MACs can leave; `prune inspect` with `channels` says what holds the rest"
+    )
