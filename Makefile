@@ -7,7 +7,7 @@ BIN := .venv/bin
 READY := .venv/ready
 OLDEST := .venv-oldest
 
-.PHONY: help demo demo-resrep test check soak bench lower-bounds clean
+.PHONY: help demo demo-resrep test check soak bench coverage lower-bounds clean
 
 help:
 	@echo 'make demo          train, prune and finetune a small network, and compare them (2 minutes)'
@@ -16,6 +16,7 @@ help:
 	@echo 'make check         formatting, lint and types alone'
 	@echo 'make soak          the tests that take long, and their rows of RELIABILITY.md'
 	@echo 'make bench         every measurement in benchmarks/'
+	@echo 'make coverage      some 250 networks pruned and checked, beside Torch-Pruning (hours; COVERAGE.md)'
 	@echo 'make lower-bounds  the tests with the oldest libraries that are allowed'
 	@echo 'make clean         remove what the other targets made'
 
@@ -41,6 +42,10 @@ soak: $(READY)
 bench: $(READY)
 	set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done
 
+coverage: $(READY)
+	$(BIN)/pip install --quiet --editable '.[coverage]'
+	$(BIN)/python benchmarks/coverage.py
+
 # Python 3.13 is too new for the oldest libraries.
 lower-bounds: PYTHON := $(call first_python,python3.11 python3.12)
 lower-bounds: $(OLDEST)/ready
@@ -49,7 +54,7 @@ lower-bounds: $(OLDEST)/ready
 $(OLDEST)/ready: pyproject.toml tests/lower-bounds.txt
 	@test -n '$(PYTHON)' || { echo 'this needs Python 3.11 or 3.12' >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(OLDEST)
-	$(OLDEST)/bin/pip install --quiet --constraint tests/lower-bounds.txt --editable '.[digits,safetensors]' pytest
+	$(OLDEST)/bin/pip install --quiet --constraint tests/lower-bounds.txt --editable '.[digits,safetensors]' pytest hypothesis
 	touch $@
 
 $(READY): pyproject.toml

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .engine.api import (
+        Inputs,
         carry_over,
         compensate,
         count,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         plan,
         prune,
         rank,
+        reach,
         recalibrate,
         save,
         trace,
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Inputs",
     "carry_over",
     "compensate",
     "count",
@@ -33,6 +36,7 @@ __all__ = [
     "plan",
     "prune",
     "rank",
+    "reach",
     "recalibrate",
     "save",
     "trace",

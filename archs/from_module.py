@@ -36,15 +36,16 @@ def module_arch(module_name: str, factory_name: str) -> Arch:
 
     def build(num_classes: int) -> nn.Module:
         try:
-            model = factory(num_classes=num_classes) if parameter else factory()
+            model = factory(num_classes=num_classes) if parameter and num_classes else factory()
         except Exception as error:
             raise ArchError(f"{name} raised {type(error).__name__}: {error}") from error
         if not isinstance(model, nn.Module):
             raise ArchError(f"{name} returned {type(model).__name__}; a torch.nn.Module is needed")
         return model
 
-    default = parameter.default if parameter else None
-    return Arch(name, build, default if isinstance(default, int) else None, None, source=f"{module.__file__}")
+    default = parameter.default if parameter else 0
+    classes = default if isinstance(default, int) else None
+    return Arch(name, build, classes, None, source=f"{module.__file__}", classifies=None)
 
 
 def _import(name: str) -> ModuleType:

@@ -18,14 +18,17 @@ def find(
     images: "Images",
     *,
     num_classes: int | None = None,
+    part: str | None = None,
     seed: int = 0,
 ) -> "Source":
     """Find the network and say which one it is."""
     from ..engine.network.sources import find_network
 
-    source = find_network(file, arch, images, num_classes=num_classes, seed=seed)
+    source = find_network(file, arch, images, num_classes=num_classes, part=part, seed=seed)
     if source.trained:
         out.note(f"weights: {source.weights}")
+    elif not source.network.classifies:
+        out.warning(f"using {source.weights}; name a file to prune a trained network")
     else:
         out.warning(
             f"no base run of {source.network.arch} on {images.name_for()} in runs/: using {source.weights}; "

@@ -32,6 +32,7 @@ def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
+    part: opt.Part = None,
     recipe: opt.CountedRecipe = None,
     archs: Annotated[
         bool, option("Network", "--list", None, "List the built-in networks, which --arch takes.")
@@ -67,12 +68,12 @@ def command(
     from ..engine.network.network import load_network, new_network
 
     if file is not None:
-        network = load_network(file, arch, input_size=image_size)
+        network = load_network(file, arch, input_size=image_size, part=part)
     elif arch is not None:
-        network = new_network(arch, num_classes=num_classes, input_size=image_size)
+        network = new_network(arch, num_classes=num_classes, input_size=image_size, part=part or "")
     else:
         raise EngineError("give a weight file, or the name of a network with --arch")
-    traced = trace(network.model, network.input_size)
+    traced = trace(network.model, network.takes)
     baseline = cost = count(traced.map)
     ignored: tuple[str, ...] = ()
     if wanted is not None:
@@ -96,7 +97,9 @@ def command(
         ]
         for layer in cost.layers
     ]
-    show.table(f"{network.arch}, images {units.shape(network.input_size)}", COLUMNS, rows)
+    takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
+    part = f" {network.part}" if network.part else ""
+    show.table(f"{network.arch}{part}, {takes}", COLUMNS, rows)
     facts = {
         "MACs": f"{units.count(cost.macs)} ({units.large(cost.macs)})",
         "params": units.count(cost.params),

@@ -38,6 +38,7 @@ HEARD = {
             "plan_out",
             "recalibrate",
             "num_classes",
+            "part",
             "compensate",
             "calibration",
             "fit_blocks",
@@ -59,6 +60,7 @@ class Asked(opt.Group):
 
     file: opt.OptionalFile = None
     network: opt.Network
+    part: opt.Part = None
     method: opt.Method = "select"
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores
@@ -176,7 +178,7 @@ def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> Chosen:
             "--dataset) keep much more of the accuracy"
         )
         return Chosen(pruning, None, note)
-    traced = trace(source.network.model, source.network.input_size)
+    traced = trace(source.network.model, source.network.takes)
     batch_size = asked.training.batch_size or Untrained.batch_size
     found = measured(pruning, asked.compensation.transfer(), source.network, traced, batch_size)
     how = "estimated" if found.estimated else "measured"

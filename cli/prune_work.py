@@ -199,7 +199,9 @@ def _batches(training: opt.Training) -> dict[str, int]:
 
 def _found(asked: Asked, seed: int = 0) -> "Source":
     images, arch = asked.images.images(), asked.network.arch
-    return find(asked.show, asked.file, arch, images, num_classes=asked.num_classes, seed=seed)
+    return find(
+        asked.show, asked.file, arch, images, num_classes=asked.num_classes, part=asked.part, seed=seed
+    )
 
 
 def _trained(asked: Asked) -> "Source":

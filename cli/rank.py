@@ -25,6 +25,7 @@ def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
+    part: opt.Part = None,
     *,
     scoring: opt.Scoring,
     sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
@@ -67,11 +68,11 @@ def command(
         check_runs(RUNS)
     wanted = images.images()
     where = machines.start_together(context)
-    source = find(show, file, arch, wanted, num_classes=num_classes, seed=machines.seed)
+    source = find(show, file, arch, wanted, num_classes=num_classes, part=part, seed=machines.seed)
     network = source.network
     network.model.to(where)
     data = open_images(show, wanted, source) if needs_images else None
-    traced = trace(network.model, network.input_size)
+    traced = trace(network.model, network.takes)
     work = scoring_on(
         data,
         criterion,

@@ -98,7 +98,7 @@ def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
     from ..engine.graph.trace import trace
 
     network = ready.network
-    cost = count(trace(network.model, network.input_size).map)
+    cost = count(trace(network.model, network.takes).map)
     show_dry_run(out, network.arch, folder, before=cost, config=ready.job.training, data=ready.data)
 
 

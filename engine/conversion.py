@@ -78,8 +78,8 @@ def convert(
     has_compactors = bool(COMPACTORS.placed(network.model))
     actions, form, folded = [], "", None
     if not has_compactors:  # otherwise a row of zeros is a compactor's, and folding sees to it
-        traced = trace(network.model, network.input_size)
-        seen = view(network.model, traced, network.input_size, residual)
+        traced = trace(network.model, network.takes)
+        seen = view(network.model, traced, network.takes, residual)
         if dead := dead_channels(seen.model.state_dict(), seen.traced.map):
             network, action = _narrowed(network, seen, dead)
             actions, form = [action], "-narrow"
@@ -144,7 +144,7 @@ def _narrowed(network: Network, seen: View, dead: frozenset[int]) -> tuple[Netwo
 
     # Nothing is masked here: the narrow network must equal the one in the file.
     full, traced = network.model, seen.traced
-    result = narrow_proven(seen.model, traced, network.input_size, choose, reference=full, finish=seen.close)
+    result = narrow_proven(seen.model, traced, network.takes, choose, reference=full, finish=seen.close)
     before, after = count(traced.map), count(traced.map, result.removed)
     filters = sum(int(np.isin(layer.out_ids, list(result.removed)).sum()) for layer in traced.map.layers)
     action = (

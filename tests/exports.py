@@ -31,6 +31,8 @@ def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(export)
     def shared(model: nn.Module, images: tuple[Tensor, ...], **options: Any) -> Any:
+        if options.get("kwargs") or not all(isinstance(given, Tensor) for given in images):
+            return export(model, images, **options)
         try:
             key = (likeness(model), tuple(kind(tensor) for tensor in images), looks(options))
         except Incomparable:

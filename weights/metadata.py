@@ -17,19 +17,53 @@ MARK = f'"{_CHECKSUMS}": {{"'.encode()  # is in every file of ours, wherever its
 _LONGEST_TEXT = 2**23
 _LARGEST_BELIEVED = 1024  # pixels a side
 
+_LOOKS = {"shape": schema.listed(schema.integer(0, 2**31)), "kind": schema.text}
+
+
+def _inputs(value: Any, where: str) -> None:
+    """A tree of tensors by their looks, and plain values, as networks are called with them."""
+    if isinstance(value, dict):
+        held = schema.record(
+            {},
+            {
+                "tensor": schema.record({**_LOOKS, "low": schema.number, "high": schema.number}, {}),
+                "list": schema.listed(_inputs),
+                "tuple": schema.listed(_inputs),
+                "dict": schema.mapping(_inputs),
+            },
+        )
+        held(value, where)
+        if len(value) != 1:
+            raise schema.WrongValue(f"{where} has {len(value)} keys; it must have one")
+    elif value is not None and not isinstance(value, bool | str):
+        schema.number(value, where)
+
+
 _ACCURACY = {"top1": schema.number, "top5": schema.maybe(schema.number), "loss": schema.maybe(schema.number)}
 _STEP = {"command": schema.text, "parent": schema.maybe(schema.text)}
 _SCHEMA = schema.record(
     required={},
     optional={
         "arch": schema.maybe(schema.text),
-        "num_classes": schema.maybe(schema.integer(1, 100_000)),
+        "num_classes": schema.maybe(schema.integer(0, 100_000)),
         "input_size": schema.maybe(schema.listed(schema.integer(1, 100_000))),
+        "inputs": schema.maybe(
+            schema.record(
+                {
+                    "args": schema.listed(_inputs),
+                    "kwargs": schema.mapping(_inputs),
+                    "batch": schema.integer(1, 100_000),
+                },
+                {},
+            )
+        ),
+        "part": schema.maybe(schema.text),
         "normalization": schema.maybe(
             schema.record({"mean": schema.listed(schema.number), "std": schema.listed(schema.above_zero)}, {})
         ),
         "class_names": schema.maybe(schema.listed(schema.text)),
         "folded": schema.maybe(schema.mapping(schema.text)),
+        "numbers": schema.maybe(schema.mapping(schema.mapping(schema.integer(1, 1_000_000)))),
         "ties": schema.maybe(schema.mapping(schema.text)),
         "accuracy": schema.maybe(
             schema.record({}, {**_ACCURACY, "dataset": schema.maybe(schema.text)}, others=True)

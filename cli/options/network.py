@@ -27,6 +27,14 @@ Arch = Annotated[
         "Built-in name, torchvision:NAME or package.module:factory. Default: what the file says.",
     ),
 ]
+Part = Annotated[
+    str | None,
+    _network(
+        "--part",
+        "PATH",
+        "Module to prune, such as backbone; the rest stays as it is. Default: what the file says, or all.",
+    ),
+]
 CountedRecipe = Annotated[
     str | None,
     _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),

@@ -1,4 +1,4 @@
-"""Rates by name: for groups, convolutions, or globs of either."""
+"""Rates by name: for groups, layers, or globs of either."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates
 class LayerRates(GroupAllocation):
     """int(rate * n) of n channels leave where a name or a glob says so; what none matches stays whole.
 
-    Naming one convolution of a group names the group.
+    Naming one layer of a group names the group.
 
     Attributes:
         layer_rates: `GLOB=SHARE` removed, in [0, 1); where several match, the last one counts.
@@ -61,12 +61,13 @@ class LayerRates(GroupAllocation):
         )
 
     def _rate_of(self, network: Prunable, groups: Iterable[Group]) -> dict[str, float]:
-        """The rate of every convolution and group that a name or a glob matches."""
+        """The rate of every convolution, group and layer of one that a name or a glob matches."""
         convolutions = [layer.name for layer in network.map.layers if layer.kind != "linear"]
-        names = dict.fromkeys([*convolutions, *(group.name for group in groups)])
+        chosen = (name for group in groups for name in (group.name, *group.producers))
+        names = dict.fromkeys([*convolutions, *chosen])
         return match_layer_rates(parse_layer_rates(self.layer_rates), names)
 
 
 def _given(group: Group, rate_of: Mapping[str, float]) -> dict[str, float]:
-    """Those of the rates that speak of a group or of one of its convolutions."""
+    """Those of the rates that speak of a group or of one of its layers."""
     return {name: rate_of[name] for name in dict.fromkeys((group.name, *group.producers)) if name in rate_of}

@@ -15,7 +15,8 @@ from ..selection.selection import Scores, Selection, agreed_rate, by_group_rates
 class RateList(GroupAllocation):
     """One rate per convolution in forward order, depthwise ones included, or per group, or per block.
 
-    Rates of convolutions outside the groups that take part are ignored, and returned as such.
+    Rates of convolutions outside the groups that take part are ignored, and returned as such. The papers'
+    lists speak of convolutions, so linear layers stay whole.
 
     Attributes:
         compress_rate: shares removed, in [0, 1), HRank's way; int(rate * n) of n channels leave.
@@ -23,6 +24,7 @@ class RateList(GroupAllocation):
     """
 
     ways: ClassVar = (("compress_rate",), ("keep_rate",))
+    takes_linear: ClassVar = False
     place: ClassVar = 40
 
     compress_rate: str | None = None

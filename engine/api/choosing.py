@@ -42,33 +42,38 @@ def rank(
     criterion: str | Criterion = "hrank",
     *,
     images: Images | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
     limit: int = 5,
     batch_size: int = 128,
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Tensor]:
-    """Score every filter of every convolution.
+    """Score every filter of every convolution, and every unit of linear layers that can lose some.
 
     Args:
         network: left as it is.
         criterion: l1, l2, fpgm, hrank, taylor, bn-scale or random; or a function from the weight_FCHW of a
-            convolution to its scores_F.
+            convolution, or weight_FC of a linear layer, to its scores_F.
         images: what hrank and taylor look at: a data set, or any iterable of images_NCHW or (images_NCHW,
             labels_N), normalised as the network wants them; by default those that it was last measured on.
+            Of a network that takes something else, any iterable of such calls, as `wrap` takes an example.
+        loss: what taylor differentiates: a function of what the network returns and of its targets (what
+            came with the images; of a network that takes something else, the whole item) to one number,
+            summed over the samples; by default the cross entropy of logits.
         limit: batches to look at.
         batch_size: of data sets and lone tensors.
         seed: of the order of a data set, and of the criterion random.
         progress: show how far it is.
 
     Returns:
-        Per convolution name, scores_F, float64, on the CPU. Small scores leave first.
+        Per layer name, scores_F, float64, on the CPU. Small scores leave first.
 
     Raises:
         CriterionError: an unknown criterion, images or labels that it lacks, or no scores.
         DataError: images that do not go with the network.
     """
     network = network_of(network)
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     if not isinstance(criterion, str):
         return _by_function(criterion, network, traced)
     batches = None
@@ -81,7 +86,9 @@ def rank(
     if images is not None:
         batches = batches_of(images, network, limit=limit, batch_size=batch_size, seed=seed)
     total = 0 if images is None else limit
-    work = criteria.scoring(criterion, network.model, traced, batches=batches, total=total, seed=seed)
+    work = criteria.scoring(
+        criterion, network.model, traced, batches=batches, total=total, seed=seed, loss=loss
+    )
     return seen_through(work, progress)
 
 
@@ -97,7 +104,7 @@ def plan(
 
     Args:
         network: left as it is.
-        scores: per convolution name, scores_F, or a file or folder of them, which may leave out some: those
+        scores: per layer name, scores_F, or a file or folder of them, which may leave out some: those
             stay whole; those of l1 by default.
         layers: how much leaves, layer by layer: a dictionary from names or globs to shares removed, or a list
             of dictionaries as torch.ao's pruners and NNI take them; see `engine.selection.layer_settings`.
@@ -120,7 +127,7 @@ def _plan(
     wanted: Mapping[str, Any],
 ) -> Generator[Event, None, Plan]:
     yield Working(0, 3, "tracing")
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     settings = None if layers is None else settings_for(layers, network.model, traced.map)
     if settings is None and allocation_of(wanted) is None:
         wanted = {**wanted, "flops": HALF}
@@ -129,12 +136,14 @@ def _plan(
     known = _scores(network, traced, scores, allocation)
     if isinstance(scores, str | Path):
         allocation, _ = score_file.skipping_unscored(allocation, traced.map, known)
+    else:
+        allocation = score_file.skipping_unscored_units(allocation, traced.map, known)
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.input_size, allocation.residual)
+    seen = view(network.model, traced, network.takes, allocation.residual)
     choice = choice_of(network, allocation, known, seen.traced.map)
     yield Working(2, 3, "cutting")
-    cut = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)
+    cut = narrow_as_planned(seen.model, seen.traced, network.takes, choice)
     if settings is not None:
         refuse_without_effect(settings, choice.selection, pinned_layers(cut.map))
     return plan_of(cut.map, cut.removed, arch=network.arch, residual=allocation.residual)

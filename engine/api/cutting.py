@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..allocations.plan import Planned
+from ..errors import FitError
 from ..events import Event, Working
 from ..graph.known import known_trace
 from ..graph.trace import Trace
@@ -13,7 +14,7 @@ from ..narrowing.frozen import in_question, try_without
 from ..narrowing.narrowing import left_alone
 from ..narrowing.outcome import Outcome, pinned_layers
 from ..narrowing.pruning import prune_network
-from ..network.network import Network
+from ..network.network import IN_MEMORY, Network
 from ..selection import plan as plans
 from ..selection.plan import Plan
 from .keywords import named
@@ -49,22 +50,28 @@ def prune(
     Raises:
         AllocationError: the plan is for another network.
         ProofError: the narrow network would compute something else.
+        FitError: `in_place`, and `network` is a copy of what was wrapped; see `wrap`.
     """
     return seen_through(_prune(network_of(network), plan, in_place), progress)
 
 
 def _prune(network: Network, plan: Plan | str | Path, in_place: bool) -> Generator[Event, None, Outcome]:
+    if in_place and network.made_plain and network.origin == IN_MEMORY:
+        raise FitError(
+            f"its {network.made_plain[0]} is computed from other weights, so `wrap` copied it and made that "
+            "plain: make it plain yourself first (remove_parametrizations), or prune without `in_place`"
+        )
     yield Working(0, 3, "tracing")
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     kept = plans.given(Path(plan) if isinstance(plan, str) else plan)
     yield Working(1, 3, "cutting and proving")
     outcome = prune_network(network, Planned(plan=kept), {}, traced=traced)
     if not network.is_built_in:
         yield Working(2, 3, "looking at what stays whole")
         outcome = _knowing_why(outcome, network, kept, traced)
-    outcome = replace(outcome, parameters=dict(network.model.named_parameters()))
+    outcome = replace(outcome, parameters=dict(network.complete.named_parameters()))
     if in_place:
-        outcome = carrying.moved_into(network.model, outcome)
+        outcome = carrying.moved_into(network, outcome)
     carrying.warn_when_left_behind(outcome)
     return outcome
 
@@ -79,7 +86,7 @@ def _knowing_why(outcome: Outcome, network: Network, plan: Plan, traced: Trace) 
     ]
     if not whole:
         return outcome
-    tried = try_without(network.model, traced, network.input_size, whole)
+    tried = try_without(network.model, traced, network.takes, whole)
     return replace(
         outcome,
         pinned={**pinned_layers(tried.map), **outcome.pinned},

@@ -14,14 +14,21 @@ from ..graph import cost
 from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..modules.blank import without_initialisation
+from ..modules.inputs import Inputs
+from ..modules.plain import fold
 from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
+from ..narrowing.reach import Reach, reaching
 from ..network import sources
-from ..network.network import Network, load_network, logits_width, save_network
+from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
+from ..network.trying import in_pairs
 from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
 from .keywords import named
+from .progress import seen_through
+
+Example = Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
 @named
@@ -47,43 +54,56 @@ def load(
 @named
 def wrap(
     model: nn.Module,
-    input_size: tuple[int, ...] | int,
+    input_size: tuple[int, ...] | int | None = None,
     *,
+    inputs: Example | None = None,
+    part: str = "",
     arch: str = "",
     normalization: Mapping[str, list[float]] | None = None,
     class_names: Iterable[str] = (),
 ) -> Network:
     """Take a network that is in memory as it is; nothing is copied.
 
+    A network in `nn.DataParallel` or `torch.compile` is taken out of it. Where weights are computed from
+    others before each pass (weight norm, spectral norm, other parametrisations), it is copied after all: the
+    copy's are plain, which changes no output, and the outcome's notes say so.
+
     Args:
-        model: images_NCHW -> logits_NK.
+        model: of images_NCHW, or of whatever `inputs` are; it returns one tensor, or any tree of tensors.
         input_size: (C, H, W) of its images, or the side of square ones, with as many channels as the first
             convolution takes.
+        inputs: an example of what it is called with where that is not one batch of images: a tensor, a tuple
+            of arguments, a dictionary of keywords, or `prune.Inputs.like(args, kwargs)`. Only shapes, types
+            and ranges of numbers are remembered. Samples stand along the first axes.
+        part: the path of the module that is pruned, where that is not the whole network: sizes and inputs
+            are then those of the part, and the rest sees what it saw before.
         arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
         normalization: `mean` and `std` per channel that its images are normalised with.
         class_names: in the order of the logits.
 
     Raises:
-        FitError: it does not run on such images, is no classifier, or `arch` makes another network.
+        FitError: it does not run on such inputs, has no such part, or `arch` makes another network.
         ArchError: no such arch.
     """
+    if (input_size is None) == (inputs is None):
+        raise FitError("give either `input_size`, of its images, or `inputs`, an example of what it takes")
+    network = plainly(Network(model, arch, 0, (), origin=IN_MEMORY))
+    whole, network = network.model, parted(network, part)
     if isinstance(input_size, int):
-        input_size = (_channels(model), input_size, input_size)
-    num_classes, class_names = logits_width(model, input_size), tuple(class_names)
-    if len(class_names) not in (0, num_classes):
-        raise FitError(f"{len(class_names)} class names, and it tells {num_classes} classes apart")
+        input_size = (_channels(network.model), input_size, input_size)
+    if input_size is not None:
+        network = replace(network, input_size=tuple(input_size))
+    else:
+        network = replace(network, inputs=in_pairs(network.model, looks_of(inputs)))
+    network, class_names = tried(network), tuple(class_names)
+    if len(class_names) not in (0, network.num_classes):
+        raise FitError(f"{len(class_names)} class names, and it tells {network.num_classes} classes apart")
     if arch:
-        _check_arch(model, arch, num_classes)
-    return Network(
-        model,
-        arch,
-        num_classes,
-        tuple(input_size),
-        normalization=normalization,
-        class_names=class_names,
-        origin="a network in memory",
-    )
+        known = registry.get(arch).num_classes or 0
+        network = replace(network, num_classes=network.num_classes or known)
+        _check_arch(whole, arch, network.num_classes)
+    return replace(network, normalization=normalization, class_names=class_names)
 
 
 @named
@@ -124,18 +144,37 @@ def trace(network: Network | Outcome) -> Trace:
         TraceError: torch.export cannot follow the network.
     """
     network = network_of(network)
-    traced = known_trace(network.model, network.input_size)
+    traced = known_trace(network.model, network.takes)
     if network.is_built_in:
         return traced
-    tried = try_without(network.model, traced, network.input_size, in_question(traced.map))
+    tried = try_without(network.model, traced, network.takes, in_question(traced.map))
     return replace(traced, map=tried.map)
 
 
 @named
+def reach(network: Network | Outcome, *, progress: bool = False) -> Reach:
+    """Find out what can leave, what holds the rest, and how small the network can get.
+
+    Args:
+        network: left as it is.
+        progress: show how far it is.
+
+    Returns:
+        `.groups` of channels that leave together, in forward order, each with its members and what holds it:
+        op, module, line of code, way out; and `.modes`, the smallest network in reach of each residual mode.
+        Printed, it is a summary.
+
+    Raises:
+        TraceError: torch.export cannot follow the network.
+    """
+    return seen_through(reaching(network_of(network)), progress)
+
+
+@named
 def count(network: Network | Outcome) -> cost.Cost:
-    """What one image costs: `.macs`, `.params`, and `.layers` one by one."""
+    """What one image, or other sample, costs: `.macs`, `.params`, and `.layers` one by one."""
     network = network_of(network)
-    return cost.count(known_trace(network.model, network.input_size).map)
+    return cost.count(known_trace(network.model, network.takes).map)
 
 
 @named
@@ -178,6 +217,19 @@ def network_of(given: Any) -> Network:
     return given
 
 
+def looks_of(example: Example | None) -> Inputs:
+    """What a network takes, by an example of it.
+
+    Raises:
+        FitError: there is no tensor in it.
+    """
+    if isinstance(example, Inputs):
+        return example
+    if isinstance(example, Mapping):
+        return Inputs.like((), example)
+    return Inputs.like(example if isinstance(example, tuple) else (example,))
+
+
 def _channels(model: nn.Module) -> int:
     """What the first convolution takes; 3 where there is none."""
     convs = (module for module in model.modules() if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d))
@@ -188,6 +240,7 @@ def _check_arch(model: nn.Module, arch: str, num_classes: int) -> None:
     """What will be saved must be what `load` can build."""
     with without_initialisation():
         built = registry.get(arch).build(num_classes)
+        fold(built)
     have, made = model.state_dict().keys(), built.state_dict().keys()
     for name in [*have, *made]:
         if name not in have or name not in made:

@@ -13,8 +13,9 @@ from ...archs.units import Compactor
 from ..errors import EngineError, ProofError
 from ..graph.channels import NO_ID, ChannelMap, Group, Ids
 from ..graph.cost import count
-from ..graph.trace import BATCH, trace
+from ..graph.trace import trace
 from ..modules.guests import COMPACTORS
+from ..modules.inputs import BATCH
 from ..narrowing.narrowing import narrow_proven
 from ..narrowing.thin import kept_filters
 from .bias_absorption import absorb_into_biases, constants_of_dead_channels

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..graph.channels import NO_ID, Ids
+from ..graph.filters import scored_convolutions
 from ..graph.normalisation import batch_norms, followers, layer_calls
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
@@ -72,7 +73,8 @@ class _Follower:
 
     def _starting_nodes(self) -> set[str]:
         """Where compactors make zeros: behind the BN, or the convolution, of whatever scores a group."""
-        scoring = {name for group in self._traced.map.groups for name in group.producers}
+        convolutions = {layer.name for layer in scored_convolutions(self._traced.map)}
+        scoring = convolutions.intersection(n for group in self._traced.map.groups for n in group.producers)
         ends = followers(self._norm_of, self._model, self._traced)
         return {node for node, layer in ends.items() if layer in scoring}
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from ..errors import CriterionError
 from ..events import BlockFitted, Event
 from ..graph.channels import ChannelMap
 from ..modules.eval_mode import eval_mode
+from ..modules.inputs import inputs_like
 from .blocks import Block, blocks, narrowed
 from .compensate import compensate
 from .pairing import changed, site_name, sites
 from .program import Program
-from .streams import Stream, equal_batches
+from .streams import Batch, Stream, equal_batches
 
 RATE = 1e-3  # Adam's learning rate at the start; it falls to zero along a cosine
 HELD_BACK = 8  # one batch of so many is judged by
@@ -42,7 +44,7 @@ def fit_blocks(
     thin: nn.Module,
     channel_map: ChannelMap,
     removed: Collection[int],
-    images: Iterable[Tensor],
+    images: Iterable[Batch],
     *,
     steps: int,
     seed: int = 0,
@@ -65,13 +67,16 @@ def fit_blocks(
 
     Raises:
         TraceError: one of the networks cannot be followed.
+        CriterionError: they do not take images.
     """
     seen = list(images)
-    batches = equal_batches(seen)
-    size, batch = tuple(batches[0].shape[1:]), len(batches[0])
+    batches = [given for given in equal_batches(seen) if isinstance(given, Tensor)]
+    if not batches:
+        raise CriterionError("`fit_blocks` goes with networks that take images; leave it out")
+    takes = inputs_like(batches[0])
     done: list[Fitted] = []
     with eval_mode(dense), eval_mode(thin):
-        full, narrow = Program(dense, size, batch), Program(thin, size, batch)
+        full, narrow = Program(dense, takes), Program(thin, takes)
         gone = channel_map.removal_mask(removed)
         found = blocks(full, narrow, channel_map, gone, changed(full, narrow))
         dense_values = Stream(full, batches, keep=[block.target for block in found])
@@ -94,7 +99,7 @@ class _At:
     """All batches at one cut of a network, as its parameters are when they get there."""
 
     def __init__(self, program: Program, batches: list[Tensor]):
-        self._program, self._node = program, program.images
+        self._program, self._node = program, program.inputs[0]
         self.values = batches
 
     @torch.no_grad()

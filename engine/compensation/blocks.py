@@ -75,7 +75,7 @@ def blocks(
     """
     of_full = _by_layers(dense)
     found: list[Block] = []
-    start, before = thin.images, frozenset[str]()
+    start, before = thin.inputs[0], frozenset[str]()
     for layers, places in _by_layers(thin).items():
         pairs = zip(reversed(of_full.get(layers, [])), reversed(places), strict=False)
         known = ((full, at, _kept(dense, thin, channel_map, gone, full, at)) for full, at in pairs)
@@ -99,10 +99,10 @@ def _by_layers(program: Program) -> dict[frozenset[str], list[fx.Node]]:
     last = {
         node: max((program.place.get(user, len(program.nodes)) for user in users), default=-1)
         for node, users in program.users.items()
-        if node is program.images or node in program.place
+        if node in program.inputs or node in program.place
     }
     layers: frozenset[str] = frozenset()
-    live: set[fx.Node] = {program.images}
+    live: set[fx.Node] = set(program.inputs)
     found: dict[frozenset[str], list[fx.Node]] = {}
     for place, node in enumerate(program.nodes):
         layers |= {layer_at[node]} if node in layer_at else set()

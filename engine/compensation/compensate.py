@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from ..events import Event, LayerRefitted
 from ..graph.channels import ChannelMap
 from ..modules.eval_mode import eval_mode
+from ..modules.inputs import inputs_like
 from ..processes.distributed import add_up
 from .affine import Layer, Normalisation
 from .fitting import Settings, fit_layer, fit_norm
@@ -23,7 +24,7 @@ from .pairing import Site, changed, kept_outputs, site_name, sites
 from .paths import Path, others_at_end, path_of
 from .program import Norm, Program
 from .report import Refit, Report
-from .streams import Stream, equal_batches
+from .streams import Batch, Stream, equal_batches
 
 DEFAULTS = Settings()
 
@@ -33,7 +34,7 @@ def compensate(
     thin: nn.Module,
     channel_map: ChannelMap,
     removed: Iterable[int],
-    images: Iterable[Tensor],
+    images: Iterable[Batch],
     settings: Settings = DEFAULTS,
     *,
     passed_over: Collection[str] = (),
@@ -77,12 +78,12 @@ class _SideBySide:
         thin: nn.Module,
         channel_map: ChannelMap,
         removed: frozenset[int],
-        batches: Sequence[Tensor],
+        batches: Sequence[Batch],
         settings: Settings,
         passed_over: Collection[str],
     ):
-        size, batch = tuple(batches[0].shape[1:]), len(batches[0])
-        self._dense, self._thin = Program(dense, size, batch), Program(thin, size, batch)
+        takes, batch = inputs_like(batches[0]), len(batches[0])
+        self._dense, self._thin = Program(dense, takes), Program(thin, takes)
         given = sum(map(len, batches))
         both = self._dense.live_bytes() + self._thin.live_bytes()
         batches = batches[: max(1, settings.memory // (both * batch))]
@@ -106,7 +107,7 @@ class _SideBySide:
         wanted = [at for path, _ in self._paths.values() for at in {path.own, path.end}]
         self._dense_values = Stream(self._dense, batches, keep=wanted)
         self._thin_values = Stream(self._thin, batches, before=self.refit)
-        self._halves = [halves(images_NCHW) for images_NCHW in batches]
+        self._halves = [halves(given) for given in batches]
         self._claimed: set[fx.Node] = set()
 
     @property
@@ -165,7 +166,7 @@ def _only_speaks(program: Program, full: Site, narrow: Site) -> bool:
     """
     width = -1 if isinstance(narrow, Norm) or narrow.kind == "linear" else 1
     widths = [site.x.meta["val"].shape[width] for site in (full, narrow)]
-    return narrow.node is program.output and widths[0] == widths[1]
+    return narrow.node in program.outputs and widths[0] == widths[1]
 
 
 def _path(program: Program, site: Site) -> Path:

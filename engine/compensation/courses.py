@@ -23,6 +23,7 @@ from .moments import Gathering
 from .program import Program
 from .readers import Reading, readings
 from .scan import watch
+from .streams import Batch
 from .unfolding import chunks, rows, steps_for
 
 POSITIONS = 144  # of one image, about, that are looked at
@@ -52,7 +53,7 @@ def courses(
     program: Program,
     channel_map: ChannelMap,
     groups: Sequence[Group],
-    batches: Sequence[Tensor],
+    batches: Sequence[Batch],
     *,
     ridge: float = RIDGE,
     seed: int = 0,
@@ -144,7 +145,7 @@ def widths_of_interest(channels: int) -> list[int]:
     return sorted({max(1, round(share * channels)) for share in SHARES})
 
 
-def _moments(program: Program, found: Sequence[Reading], batches: Sequence[Tensor]) -> dict[fx.Node, _Seen]:
+def _moments(program: Program, found: Sequence[Reading], batches: Sequence[Batch]) -> dict[fx.Node, _Seen]:
     """Layer -> what its inputs are like."""
     wanted = {one.call.node: one for one in found}
     gathered: dict[fx.Node, Gathering] = {}
@@ -157,8 +158,8 @@ def _moments(program: Program, found: Sequence[Reading], batches: Sequence[Tenso
             _take_in(gathered[node], one, values[one.call.x])
 
     with torch.no_grad():
-        for images_NCHW in batches:
-            watch(program, images_NCHW, gather)
+        for given in batches:
+            watch(program, program.fed(given), gather)
     return {node: _seen(one, gathered[node]) for node, one in wanted.items()}
 
 

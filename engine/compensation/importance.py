@@ -5,37 +5,39 @@ Alistarh, WoodFisher, arXiv 2004.14340, section 2; its use as a weight of layer-
 2208.11580, and BRECQ, arXiv 2102.05426, section 3.1.
 """
 
-import zlib
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx
 
+from ..modules.inputs import content_of
 from ..processes.distributed import add_up
+from .divergence import own_loss
 from .program import Program
 from .scan import watch
+from .streams import Batch
 
 
 def fisher(
-    program: Program, batches: Sequence[Tensor], axes: Mapping[fx.Node, int], seed: int = 0
+    program: Program, batches: Sequence[Batch], axes: Mapping[fx.Node, int], seed: int = 0
 ) -> dict[fx.Node, Tensor]:
     """importance_C of each operation's channels: E over images of the sum over positions of (dCE/dy)^2.
 
-    Half of an error's importance-weighted square is, to second order, the KL divergence that it causes.
+    Half of an error's importance-weighted square is, to second order, the divergence that it causes; see
+    `engine.compensation.divergence`.
 
     Args:
         program: of the network in evaluation.
-        batches: images_NCHW; in each process its share.
+        batches: images_NCHW, or other calls; in each process its share.
         axes: operation -> the axis of its channels.
-        seed: of the labels.
+        seed: of what is drawn.
     """
     sums = {node: torch.zeros((), dtype=torch.float64) for node in axes}
-    for images_NCHW in batches:
+    for given in batches:
+        fed = {node: _differentiable(value) for node, value in program.fed(given).items()}
         with torch.enable_grad():
-            values = watch(program, images_NCHW.detach().requires_grad_(), lambda node, values: None)
-            logits_NK = values[program.output]
-            loss = F.cross_entropy(logits_NK, own_labels(logits_NK, images_NCHW, seed), reduction="sum")
+            values = watch(program, fed, lambda node, values: None)
+            loss = own_loss([values[node] for node in program.outputs], content_of(given), seed)
             outputs = [values[node] for node in axes]
             gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
         for (node, axis), made, gradient in zip(axes.items(), outputs, gradients, strict=True):
@@ -47,14 +49,5 @@ def fisher(
     return {node: add_up(sum_C) / images for node, sum_C in sums.items()}
 
 
-def own_labels(logits_NK: Tensor, images_NCHW: Tensor, seed: int) -> Tensor:
-    """One label per image out of the network's own softmax.
-
-    What is drawn depends on the image itself and not on its place, so that it is the same in any batch and
-    in any process.
-    """
-    pixels = images_NCHW.detach().float().cpu().numpy()
-    draws = torch.tensor([zlib.crc32(image.tobytes(), seed) / 2**32 for image in pixels], dtype=torch.float64)
-    cumulated_NK = logits_NK.detach().double().softmax(1).cumsum(1)
-    labels_N = (cumulated_NK < draws[:, None].to(cumulated_NK.device)).sum(1)
-    return labels_N.clamp_max(logits_NK.shape[1] - 1)
+def _differentiable(value: Tensor) -> Tensor:
+    return value.detach().requires_grad_() if value.is_floating_point() else value

@@ -6,15 +6,16 @@ import torch
 from torch import Tensor
 
 from ..algebra.least_squares import Moments
+from ..modules.inputs import Call, content_of
 from ..processes.distributed import add_up
 
 
-def halves(images_NCHW: Tensor) -> Tensor:
+def halves(given: Tensor | Call) -> Tensor:
     """half_N: which images go into the second of two halves; an image's own content says so.
 
     The halves are thus the same in whatever batches, order and process the images come.
     """
-    pixels = images_NCHW.detach().float().cpu().numpy()
+    pixels = content_of(given).detach().float().cpu().numpy()
     return torch.tensor([zlib.crc32(image.tobytes()) % 2 == 1 for image in pixels])
 
 

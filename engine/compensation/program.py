@@ -11,10 +11,15 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, export
 from torch.fx.node import map_arg
 
+from ..devices import first_weight
 from ..errors import TraceError
+from ..graph.autocast import autocast_passed_by
 from ..graph.trace import _silence as silence
+from ..graph.untraceable import what_stopped
 from ..graph.walk import op_name
 from ..modules.eval_mode import eval_mode
+from ..modules.inputs import Call as Given
+from ..modules.inputs import Inputs, given_tensors
 
 NORM = "_native_batch_norm_legit_no_training"
 UNCHANGED = frozenset({"clone", "alias", "detach", "dropout", "_to_copy", "contiguous"})
@@ -67,15 +72,16 @@ class Program:
     Attributes:
         nodes: the operations.
         users: which operations read each tensor.
-        output: the operation that makes the logits.
+        inputs: where the tensors enter that the network is called with.
+        outputs: the operations that make what it returns.
         sources: parameters and buffers by the place where they enter.
         calls: layers whose weight is a parameter that nothing else uses.
         norms: batch normalisations whose tensors nothing else uses, by the node of their output.
     """
 
-    def __init__(self, model: nn.Module, image_size: Sequence[int], batch: int):
-        """Export `model` for batches of exactly `batch` images: its code may count them."""
-        program = _exported(model, image_size, batch)
+    def __init__(self, model: nn.Module, takes: Inputs):
+        """Export `model` for calls of exactly so many samples: its code may count them."""
+        program = _exported(model, takes)
         signature = program.graph_signature
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         constants = signature.inputs_to_lifted_tensor_constants
@@ -86,18 +92,23 @@ class Program:
         self.sources: dict[fx.Node, Tensor] = {}
         self.names: dict[fx.Node, str] = {}
         self.nodes: list[fx.Node] = []
+        inputs: list[fx.Node] = []
         for node in program.graph.nodes:
             if node.op == "placeholder" and node.name in names:
                 self.names[node] = str(names[node.name])
                 self.sources[node] = tensors[str(names[node.name])]
             elif node.op == "placeholder" and node.name in constants:
                 self.sources[node] = cast(Tensor, program.constants[str(constants[node.name])])
-            elif node.op == "placeholder":
-                self.images = node
+            elif node.op == "placeholder" and isinstance(node.meta.get("val"), Tensor):
+                inputs.append(node)
             elif node.op == "output":
-                self.output = node.args[0][-1]
+                made = {str(name) for name in signature.user_outputs}
+                self.outputs = tuple(n for n in node.all_input_nodes if n.name in made)
+            elif node.op == "placeholder":
+                continue  # a plain value, written into the operations
             else:
                 self.nodes.append(node)
+        self.inputs, self._samples = tuple(inputs), takes.batch
         self.place = {node: i for i, node in enumerate(self.nodes)}
         self.users = {node: list(node.users) for node in program.graph.nodes}
         self._graph = program.graph
@@ -106,6 +117,10 @@ class Program:
             self._uses[tensor.data_ptr()] += len(self.users[node])
         self.calls = [call for node in self.nodes if (call := self._call(node)) is not None]
         self.norms = {norm.node: norm for node in self.nodes if (norm := self._norm(node)) is not None}
+
+    def fed(self, given: Tensor | Given) -> dict[fx.Node, Any]:
+        """What the inputs are in one call."""
+        return dict(zip(self.inputs, given_tensors(given), strict=True))
 
     def compute(
         self,
@@ -129,12 +144,11 @@ class Program:
 
     def live_bytes(self) -> int:
         """The most that one image takes up at once when its values are kept as long as they are needed."""
-        images = self.images.meta["val"].shape[0]
-        sizes = {node: _bytes(node.meta.get("val")) // images for node in (self.images, *self.nodes)}
+        sizes = {node: _bytes(node.meta.get("val")) // self._samples for node in (*self.inputs, *self.nodes)}
         ends: dict[int, list[fx.Node]] = defaultdict(list)
         for node in sizes:
             ends[max((self.place.get(user, -1) for user in self.users[node]), default=-1)].append(node)
-        most = live = sizes[self.images]
+        most = live = sum(sizes[node] for node in self.inputs)
         for place, node in enumerate(self.nodes):
             live += sizes[node]
             most = max(most, live)
@@ -185,15 +199,15 @@ class Program:
         return Norm(node, given["input"], name, given["eps"])
 
 
-def _exported(model: nn.Module, image_size: Sequence[int], batch: int) -> ExportedProgram:
-    like = next(model.parameters(), torch.zeros(()))
-    blank_NCHW = torch.zeros(batch, *image_size, dtype=like.dtype, device=like.device)
-    with eval_mode(model), silence(), torch.no_grad():
+def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
+    given = takes.make(first_weight(model))
+    with eval_mode(model), autocast_passed_by(), silence(), torch.no_grad():
         try:
-            return export(model, (blank_NCHW,), strict=False).run_decompositions({})
+            exported = export(model, given.args, kwargs=dict(given.kwargs), strict=False)
+            return exported.run_decompositions({})
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise TraceError(f"the network cannot be followed on {batch} images: {line}") from error
+            stopped = what_stopped(error, model)
+            raise TraceError(f"the network cannot be followed on {takes}: {stopped}") from error
 
 
 def _bytes(made: Any) -> int:

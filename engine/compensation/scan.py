@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..modules.inputs import Call
 from .program import Program
 
 Shifts = Mapping[fx.Node, Tensor]
@@ -14,11 +15,11 @@ Shifts = Mapping[fx.Node, Tensor]
 class Scan:
     """Batches of images, held at one place of a network: all values that are still needed behind it."""
 
-    def __init__(self, program: Program, batches: Iterable[Tensor]):
+    def __init__(self, program: Program, batches: Iterable[Tensor | Call]):
         """Before the first operation."""
         self.program = program
         self._at = 0
-        self._values: list[dict[fx.Node, Any]] = [{program.images: images} for images in batches]
+        self._values: list[dict[fx.Node, Any]] = [program.fed(given) for given in batches]
         nodes = program.nodes
         self._last = {
             node: max((program.place.get(user, len(nodes)) for user in users), default=-1)
@@ -33,8 +34,8 @@ class Scan:
         self._at = max(self._at, place)
 
     @torch.no_grad()
-    def rest(self, changed: Mapping[fx.Node, Tensor], shifts: Shifts) -> list[Tensor]:
-        """The logits of every batch, from here on.
+    def rest(self, changed: Mapping[fx.Node, Tensor], shifts: Shifts) -> list[list[Tensor]]:
+        """What the network returns for every batch, from here on.
 
         Args:
             changed: parameters to compute with instead of the network's own.
@@ -44,7 +45,7 @@ class Scan:
         for values in self._values:
             mine = dict(values)
             self._run(mine, self._at, len(self.program.nodes), changed, shifts)
-            made.append(mine[self.program.output])
+            made.append([mine[node] for node in self.program.outputs])
         return made
 
     def _run(
@@ -65,10 +66,13 @@ class Scan:
 
 
 def watch(
-    program: Program, images_NCHW: Tensor, seen: Callable[[fx.Node, Mapping[fx.Node, Any]], None]
+    program: Program, given: Mapping[fx.Node, Any], seen: Callable[[fx.Node, Mapping[fx.Node, Any]], None]
 ) -> Mapping[fx.Node, Any]:
-    """Run one batch; `seen` is called ahead of every operation with all values there are. Returns these."""
-    values: dict[fx.Node, Any] = {program.images: images_NCHW}
+    """Run one batch, as `Program.fed` gives it, and return all values there are.
+
+    `seen` is called with them ahead of every operation.
+    """
+    values: dict[fx.Node, Any] = dict(given)
     for node in program.nodes:
         seen(node, values)
         values[node] = program.compute(node, values)

@@ -16,13 +16,15 @@ from ..events import Event, GroupMeasured
 from ..graph.channels import ChannelMap, Group, Role
 from ..graph.cost import count
 from ..modules.eval_mode import eval_mode
+from ..modules.inputs import inputs_like
 from ..processes.distributed import add_up
 from .affine import Affine
 from .courses import GroupCourse, courses, widths_of_interest
+from .divergence import divergence
 from .program import Program
 from .readers import Reading, first_touched
 from .scan import Scan
-from .streams import batch_size, equal_batches
+from .streams import Batch, batch_size, equal_batches
 from .unfolding import as_weight
 
 
@@ -63,7 +65,7 @@ def sensitivities(
     model: nn.Module,
     channel_map: ChannelMap,
     groups: Sequence[Group],
-    images: Iterable[Tensor],
+    images: Iterable[Batch],
     *,
     measure: bool = True,
     seed: int = 0,
@@ -83,7 +85,7 @@ def sensitivities(
     """
     batches = equal_batches(images, batch_size(channel_map))
     with eval_mode(model):
-        program = Program(model, batches[0].shape[1:], len(batches[0]))
+        program = Program(model, inputs_like(batches[0]))
         starts = {group.name: first_touched(program, channel_map, group) for group in groups}
         forward = sorted(groups, key=lambda group: starts[group.name])
         found = courses(model, program, channel_map, forward, batches, seed=seed, weights=measure)
@@ -140,32 +142,26 @@ def filter_losses(
 class _Measure:
     """Measures what widths cost, of one group after the other in forward order."""
 
-    def __init__(self, program: Program, channel_map: ChannelMap, batches: Sequence[Tensor]):
+    def __init__(self, program: Program, channel_map: ChannelMap, batches: Sequence[Batch]):
         self._program, self._map = program, channel_map
-        self._base = [log.double().log_softmax(1) for log in Scan(program, batches).rest({}, {})]
+        self._base = Scan(program, batches).rest({}, {})
         self._images = int(add_up(torch.tensor(sum(map(len, batches)))))
         self._scan = Scan(program, batches)
 
     def losses(self, one: GroupCourse, start: int) -> dict[int, float]:
-        """Channels gone -> KL divergence; `start` is the first operation that the group touches."""
+        """Channels gone -> divergence; `start` is the first operation that the group touches."""
         self._scan.advance(start)
         found: dict[int, float] = {}
         for gone in _counts(one):
             changed, shifts = _narrowed(self._program, self._map, one, gone)
-            logits = self._scan.rest(changed, shifts)
-            total = sum(_divergence(p, q) for p, q in zip(self._base, logits, strict=True))
+            answers = self._scan.rest(changed, shifts)
+            total = sum(divergence(own, other) for own, other in zip(self._base, answers, strict=True))
             found[gone] = float(add_up(torch.tensor(total, dtype=torch.float64))) / self._images
         return found
 
 
 def _counts(one: GroupCourse) -> list[int]:
     return [k for k in widths_of_interest(len(one.group.channels)) if k <= len(one.course.order)]
-
-
-def _divergence(base_NK: Tensor, logits_NK: Tensor) -> float:
-    """KL(base || changed), summed over images."""
-    changed_NK = logits_NK.double().log_softmax(1)
-    return float((base_NK.exp() * (base_NK - changed_NK)).sum())
 
 
 def _narrowed(

@@ -9,7 +9,10 @@ from torch import Tensor, fx
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import count
+from ..modules.inputs import Call, inputs_like
 from .program import Program
+
+Batch = Tensor | Call
 
 BATCH = 64
 LARGEST_BATCH = 1 << 30  # bytes of all that a network computes on it
@@ -22,9 +25,17 @@ def batch_size(channel_map: ChannelMap) -> int:
     return max(1, min(BATCH, LARGEST_BATCH // max(1, each)))
 
 
-def equal_batches(images: Iterable[Tensor], size: int = BATCH) -> list[Tensor]:
-    """All images in batches of one size, as an exported program wants them; a remainder is left out."""
-    together_NCHW = torch.cat(list(images))
+def equal_batches(images: Iterable[Batch], size: int = BATCH) -> list[Batch]:
+    """All images in batches of one size, as an exported program wants them; a remainder is left out.
+
+    Other calls stay as they are; those of another size than the first are left out.
+    """
+    given = list(images)
+    calls = [one for one in given if isinstance(one, Call)]
+    if calls:
+        looks = str(inputs_like(calls[0]))
+        return [call for call in calls if str(inputs_like(call)) == looks]
+    together_NCHW = torch.cat([one for one in given if isinstance(one, Tensor)])
     count = -(-len(together_NCHW) // size)
     each = len(together_NCHW) // count
     return list(together_NCHW[: each * count].split(each))
@@ -39,20 +50,21 @@ class Stream:
     def __init__(
         self,
         program: Program,
-        batches: Iterable[Tensor],
+        batches: Iterable[Batch],
         *,
         keep: Iterable[fx.Node] = (),
         before: Callable[[fx.Node], None] | None = None,
     ):
         """`keep` are tensors that stay until `release`; `before` is called ahead of every operation."""
         self.program = program
-        self._values: dict[fx.Node, list[Any]] = {program.images: list(batches)}
-        self._batches = len(self._values[program.images])
+        fed = [program.fed(given) for given in batches]
+        self._values: dict[fx.Node, list[Any]] = {node: [one[node] for one in fed] for node in program.inputs}
+        self._batches = len(fed)
         self._pending = {node: len(users) for node, users in program.users.items()}
         self._kept: dict[fx.Node, int] = {}
         for node in keep:
             self._kept[node] = self._kept.get(node, 0) + 1
-        self._done: set[fx.Node] = {program.images}
+        self._done: set[fx.Node] = set(program.inputs)
         self._before = before
 
     @torch.no_grad()

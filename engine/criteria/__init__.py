@@ -1,13 +1,17 @@
 """Criteria: one file each, found by file name.
 
-A criterion gives every filter of every convolution a score; filters with small scores leave first. Its module
-states what it `NEEDS`, weights alone or images too, and has one function: `score(model, trace, seed)`; of
-images, `score_sums(model, trace, images_NCHW, labels_N)` where scores are means over them, and else
-`score_groups(model, channel_map, groups, images, seed)`, which looks at all of them together.
+A criterion gives every filter of every layer that has some a score: a convolution's filters, a linear
+layer's units. Filters with small scores leave first. Its module states what it `NEEDS`, weights alone or
+images too, and has one function: `score(model, trace, seed)`; of images, `score_sums(model, trace,
+images_NCHW, labels_N)` where scores are means over them, and else `score_groups(model, channel_map, groups,
+images, seed)`, which looks at all of them together. One that does not go for every layer says so by a
+function `passed_over(channel_map)`.
 """
 
-from collections.abc import Generator, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from .. import parts
 from ..errors import CriterionError
@@ -28,7 +32,7 @@ class OfWeights(Protocol):
     NEEDS: Literal["weights"]
 
     def score(self, model: "nn.Module", trace: "Trace", seed: int) -> "dict[str, Tensor]":
-        """Per convolution name, scores_F."""
+        """Per layer name, scores_F."""
         ...
 
 
@@ -50,7 +54,7 @@ class OfGroups(Protocol):
         images: "Iterable[Tensor]",
         seed: int,
     ) -> "Generator[Event, None, dict[str, Tensor]]":
-        """Per name of a convolution that makes channels of the groups, scores_F."""
+        """Per name of a layer that makes channels of the groups, scores_F."""
         ...
 
 
@@ -62,7 +66,7 @@ class OfImages(Protocol):
     def score_sums(
         self, model: "nn.Module", trace: "Trace", images_NCHW: "Tensor", labels_N: "Tensor"
     ) -> "dict[str, Tensor]":
-        """Per convolution name, scores_F by each image of a batch, added up; the model is in eval mode."""
+        """Per layer name, scores_F by each image of a batch, added up; the model is in eval mode."""
         ...
 
 
@@ -85,6 +89,12 @@ def looks_at_groups(name: str) -> bool:
     return isinstance(get(name), OfGroups)
 
 
+def passed_over(name: str, channel_map: "ChannelMap") -> list[str]:
+    """The layers whose filters a criterion has no scores for, in forward order: they stay whole."""
+    its_own = getattr(get(name), "passed_over", None)
+    return [] if its_own is None else its_own(channel_map)
+
+
 def scored_groups(channel_map: "ChannelMap") -> "tuple[Group, ...]":
     """The groups that have filters, for criteria that look at groups."""
     return tuple(group for group in channel_map.groups if group.producers)
@@ -105,8 +115,9 @@ def scoring(
     batches: "Batches | None" = None,
     total: int = 0,
     seed: int = 0,
+    loss: "Callable[[Any, Any], Tensor] | None" = None,
 ) -> "Generator[Event, None, dict[str, Tensor]]":
-    """Score every filter of every convolution that makes channels of its own.
+    """Score every filter of every layer that makes channels of its own; see `scored_layers`.
 
     Args:
         name: a criterion, as `names` lists them.
@@ -116,17 +127,20 @@ def scoring(
             processes work together, this one's share of them.
         total: how many batches there are.
         seed: of the criteria that draw numbers.
+        loss: of the criteria that look at the loss, where it is not the cross entropy of logits.
 
     Yields:
         How far it got.
 
     Returns:
-        Per convolution name, scores_F as float64 on the CPU. Small scores leave first.
+        Per layer name, scores_F as float64 on the CPU. Small scores leave first.
 
     Raises:
         CriterionError: an unknown criterion, no images where they are needed, or scores that are not numbers.
     """
     criterion = get(name)
+    if loss is not None and "loss" not in signature(getattr(criterion, "score_sums", get)).parameters:
+        raise CriterionError(f"`loss` has no effect with criterion '{name}'; leave it out")
     if isinstance(criterion, OfGroups):
         images = (images_NCHW for images_NCHW, _ in batches or ())
         groups = scored_groups(trace.map)
@@ -136,7 +150,7 @@ def scoring(
     elif batches is None:
         raise CriterionError(f"criterion '{name}' looks at images, and none were given")
     else:
-        scores = yield from _means(criterion, name, model, trace, batches, total)
+        scores = yield from _means(criterion, name, model, trace, batches, total, loss)
     return _finite(name, scores)
 
 
@@ -183,17 +197,26 @@ def _finite(name: str, scores: "dict[str, Tensor]") -> "dict[str, Tensor]":
 
 
 def _means(
-    criterion: OfImages, name: str, model: "nn.Module", trace: "Trace", batches: "Batches", total: int
+    criterion: OfImages,
+    name: str,
+    model: "nn.Module",
+    trace: "Trace",
+    batches: "Batches",
+    total: int,
+    loss: "Callable[[Any, Any], Tensor] | None",
 ) -> "Generator[Scored, None, dict[str, Tensor]]":
     """The mean of a criterion's scores over all images."""
     from ..modules.eval_mode import eval_mode
     from ..processes.distributed import mean_over_images  # here: `names` costs no torch
 
+    score_sums: Any = criterion.score_sums
+    if loss is not None:
+        score_sums = partial(score_sums, loss=loss)
     sums: dict[str, Tensor] = {}
     images = 0
     with eval_mode(model):
         for done, (images_NCHW, labels_N) in enumerate(batches, 1):
-            for layer, sums_F in criterion.score_sums(model, trace, images_NCHW, labels_N).items():
+            for layer, sums_F in score_sums(model, trace, images_NCHW, labels_N).items():
                 sums[layer] = sums[layer] + sums_F if layer in sums else sums_F
             images += len(images_NCHW)
             yield Scored(done, total)

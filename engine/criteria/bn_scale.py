@@ -26,10 +26,10 @@ def bn_scales(gamma_F: Tensor) -> Tensor:
 
 
 def following_bn_weights(channel_map: ChannelMap) -> dict[str, str]:
-    """Name, per convolution, the weight of the batch normalisation that normalises exactly its channels.
+    """Name, per layer, the weight of the batch normalisation that normalises exactly its channels.
 
     Returns:
-        Convolution name -> parameter name; convolutions without such a normalisation are absent.
+        Layer name -> parameter name; layers without such a normalisation are absent.
     """
     order = {name: position for position, name in enumerate(channel_map.shapes)}
     normalisations = {
@@ -49,10 +49,18 @@ def following_bn_weights(channel_map: ChannelMap) -> dict[str, str]:
     return {name: weight for name, weight in followers.items() if weight is not None}
 
 
-def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
-    """Batch normalisation scales of every convolution; see `bn_scales`.
+def passed_over(channel_map: ChannelMap) -> list[str]:
+    """The linear layers that no batch normalisation follows: few have one, so they stay whole."""
+    weights = following_bn_weights(channel_map)
+    scored = scored_layers(channel_map)
+    return [layer.name for layer in scored if layer.kind == "linear" and layer.name not in weights]
 
-    Convolutions that can never be pruned need no normalisation, and have no scores without one.
+
+def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
+    """Batch normalisation scales of every layer; see `bn_scales`.
+
+    Convolutions that can never be pruned need no normalisation, and have no scores without one; nor have
+    linear layers, see `passed_over`.
 
     Raises:
         CriterionError: a convolution that could be pruned has no batch normalisation of its own.
@@ -62,7 +70,9 @@ def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
     missing = [
         layer.name
         for layer in scored_layers(channel_map)
-        if layer.name not in weights and not channel_map.pinned.keys() >= set(layer.out_ids.tolist())
+        if layer.name not in weights
+        and layer.kind != "linear"
+        and not channel_map.pinned.keys() >= set(layer.out_ids.tolist())
     ]
     if missing:
         raise CriterionError(

@@ -24,7 +24,7 @@ def geometric_median_scores(weight_FCHW: Tensor, distance: Distance = "l2") -> T
     sum of |cos|.
 
     Args:
-        weight_FCHW: one convolution's weight, F filters, any float dtype.
+        weight_FCHW: one layer's weight, F filters, any float dtype; (F, C) of a linear layer.
         distance: between two filters.
 
     Returns:
@@ -45,7 +45,7 @@ def geometric_median_scores(weight_FCHW: Tensor, distance: Distance = "l2") -> T
 
 
 def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
-    """Geometric median scores (L2) of every convolution's filters; see `geometric_median_scores`."""
+    """Geometric median scores (L2) of every layer's filters; see `geometric_median_scores`."""
     state = model.state_dict()
     return {
         layer.name: geometric_median_scores(filters_of(layer, state[layer.weight]))

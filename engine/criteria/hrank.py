@@ -10,8 +10,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..algebra.matrix_rank import feature_map_ranks
 from ..errors import CriterionError
-from ..graph.filters import scored_layers
+from ..graph.channels import ChannelMap
+from ..graph.filters import scored_convolutions, scored_layers
 from ..graph.trace import Tap, Trace
+from ..modules.inputs import Call, answer
 
 NEEDS = "images"
 
@@ -65,8 +67,15 @@ def _rank_sums(name: str, maps: Tensor, tap: Tap) -> Tensor:
     return feature_map_ranks(maps_NFHW).sum(0).cpu()
 
 
+def passed_over(channel_map: ChannelMap) -> list[str]:
+    """The linear layers: what they make are no maps."""
+    return [layer.name for layer in scored_layers(channel_map) if layer.kind == "linear"]
+
+
 @torch.no_grad()  # not inference mode: it hides the decomposition of composite ops, and with it some taps
-def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Tensor) -> dict[str, Tensor]:
+def score_sums(
+    model: nn.Module, trace: Trace, images_NCHW: Tensor | Call, labels_N: Any
+) -> dict[str, Tensor]:
     """Score each filter by the matrix rank of its feature map, summed over a batch of images.
 
     Lin et al., CVPR 2020, arXiv 2002.10179, Eq. 5; the feature map is the first activation that carries the
@@ -77,9 +86,9 @@ def score_sums(model: nn.Module, trace: Trace, images_NCHW: Tensor, labels_N: Te
     Raises:
         CriterionError: maps that are not finite, or a pass that differs from the traced one.
     """
-    taps = {layer.name: trace.taps[layer.name] for layer in scored_layers(trace.map)}
+    taps = {layer.name: trace.taps[layer.name] for layer in scored_convolutions(trace.map)}
     with _TapReader(taps) as reader:
-        model(images_NCHW)
+        answer(model, images_NCHW)
     missed = taps.keys() - reader.rank_sums.keys()
     if missed:
         raise CriterionError(

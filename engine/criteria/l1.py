@@ -14,7 +14,7 @@ def l1_norms(weight_FCHW: Tensor) -> Tensor:
     Li et al., ICLR 2017, arXiv 1608.08710, section 3.1.
 
     Args:
-        weight_FCHW: one convolution's weight, F filters, any float dtype.
+        weight_FCHW: one layer's weight, F filters, any float dtype; (F, C) of a linear layer.
 
     Returns:
         scores_F, float64, in the unit of the weights.
@@ -23,7 +23,7 @@ def l1_norms(weight_FCHW: Tensor) -> Tensor:
 
 
 def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
-    """L1 norms of every convolution's filters; see `l1_norms`."""
+    """L1 norms of every layer's filters; see `l1_norms`."""
     state = model.state_dict()
     return {
         layer.name: l1_norms(filters_of(layer, state[layer.weight])) for layer in scored_layers(trace.map)

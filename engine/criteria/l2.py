@@ -14,7 +14,7 @@ def l2_norms(weight_FCHW: Tensor) -> Tensor:
     He et al., IJCAI 2018, arXiv 1808.06866, Eq. 2 with p = 2.
 
     Args:
-        weight_FCHW: one convolution's weight, F filters, any float dtype.
+        weight_FCHW: one layer's weight, F filters, any float dtype; (F, C) of a linear layer.
 
     Returns:
         scores_F, float64, in the unit of the weights.
@@ -23,7 +23,7 @@ def l2_norms(weight_FCHW: Tensor) -> Tensor:
 
 
 def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
-    """L2 norms of every convolution's filters; see `l2_norms`."""
+    """L2 norms of every layer's filters; see `l2_norms`."""
     state = model.state_dict()
     return {
         layer.name: l2_norms(filters_of(layer, state[layer.weight])) for layer in scored_layers(trace.map)

@@ -40,7 +40,7 @@ def score_groups(
         measure: measure what some widths cost, see `engine.compensation.sensitivity`.
 
     Returns:
-        Per convolution name, scores_F: nats per image.
+        Per layer name, scores_F: nats per image.
     """
     found = yield from sensitivities(model, channel_map, groups, images, measure=measure, seed=seed)
     return filter_losses(channel_map, groups, found)

@@ -31,6 +31,6 @@ def score_groups(
         model, channel_map, groups, images, seed: see `obs.score_groups`.
 
     Returns:
-        Per convolution name, scores_F: nats per image.
+        Per layer name, scores_F: nats per image.
     """
     return (yield from obs.score_groups(model, channel_map, groups, images, seed, measure=True))

@@ -29,7 +29,7 @@ def random_scores(filters: int, layer_name: str, seed: int) -> Tensor:
 
 
 def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:
-    """Random scores for every convolution's filters; see `random_scores`."""
+    """Random scores for every layer's filters; see `random_scores`."""
     return {
         layer.name: random_scores(len(layer.out_ids), layer.name, seed) for layer in scored_layers(trace.map)
     }

@@ -1,4 +1,4 @@
-"""The filters of a convolution, whatever its kind."""
+"""The filters of a layer, whatever its kind: what makes one output channel, or one unit of a linear layer."""
 
 from torch import Tensor
 
@@ -6,25 +6,42 @@ from .channels import NO_ID, ChannelMap, Layer
 
 
 def scored_layers(channel_map: ChannelMap) -> list[Layer]:
-    """The convolutions whose filters can be scored: they make channels of their own, in forward order.
+    """The layers whose filters can be scored, in forward order.
 
-    A depthwise convolution passes its producer's channels through, and a linear layer has no filters.
+    Convolutions that make channels of their own, and linear layers whose units may leave. A depthwise
+    convolution passes its producer's channels through, and what a linear layer adds to a residual stream or
+    speaks as the network's output stays.
     """
+    units = {
+        name for group in channel_map.groups if group.free.any() for name in group.producers
+    }  # those of convolutions among them
     return [
         layer
         for layer in channel_map.layers
-        if layer.kind in ("conv", "transposed") and (layer.out_ids != NO_ID).any()
+        if (layer.kind == "linear" and layer.name in units) or _has_maps(layer)
     ]
+
+
+def scored_convolutions(channel_map: ChannelMap) -> list[Layer]:
+    """Those of the scored layers that make feature maps."""
+    return [layer for layer in channel_map.layers if _has_maps(layer)]
 
 
 def filters_of(layer: Layer, weight: Tensor) -> Tensor:
     """View a layer's weight as one filter per output channel.
 
     Args:
-        layer: a convolution.
-        weight: its weight, (F, C/groups, ...) or, transposed, (C, F, ...).
+        layer: a convolution or linear layer.
+        weight: its weight, (F, C/groups, ...) or, transposed, (C, F, ...); (F, C) of a linear layer.
 
     Returns:
-        weight_FCHW, a view, in the order of the layer's output channels.
+        weight_FCHW, in the order of the layer's output channels; of a linear layer weight_FC.
     """
-    return weight.transpose(0, 1) if layer.kind == "transposed" else weight
+    if layer.kind != "transposed":
+        return weight
+    by_group = weight.unflatten(0, (layer.groups, -1))  # (G, C/G, F/G, ...)
+    return by_group.transpose(1, 2).flatten(0, 1)
+
+
+def _has_maps(layer: Layer) -> bool:
+    return layer.kind in ("conv", "transposed") and bool((layer.out_ids != NO_ID).any())

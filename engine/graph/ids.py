@@ -96,3 +96,13 @@ def compress(full: torch.Tensor) -> Ids:
         if full.stride(axis) == 0 or torch.equal(full, first.expand_as(full)):
             full = first
     return full.numpy().copy()
+
+
+def several_classes(rows: Ids) -> bool:
+    """Do ids fall into more than one class when those of each row are united?"""
+    distinct, places = np.unique(rows, return_inverse=True)
+    pool = IdPool()
+    pool.new(len(distinct))
+    for row in places.reshape(rows.shape):
+        pool.unite(np.full_like(found := np.unique(row), found[0]), found)
+    return len(np.unique(pool.roots(np.arange(len(distinct))))) > 1

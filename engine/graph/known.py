@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 from torch import nn
 
+from ..modules.inputs import Takes, inputs_of
 from .trace import Trace, trace
 
 _PLAIN = (bool, int, float, str, type(None), tuple, list, dict, set, frozenset)
@@ -12,22 +13,22 @@ _EVERY_MODULES = frozenset(vars(nn.Module())) - {"forward"}
 _known: WeakKeyDictionary[nn.Module, tuple[Hashable, Trace]] = WeakKeyDictionary()
 
 
-def known_trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
+def known_trace(model: nn.Module, takes: Takes) -> Trace:
     """As `trace`, which is not repeated while the network stays what it is, whatever its weights.
 
     Raises:
         TraceError: as `trace`.
     """
-    looks = _looks(model, input_size)
+    looks = _looks(model, takes)
     before = _known.get(model)
     if before is not None and before[0] == looks:
         return before[1]
-    traced = trace(model, input_size)
+    traced = trace(model, takes)
     _known[model] = (looks, traced)
     return traced
 
 
-def _looks(model: nn.Module, input_size: tuple[int, ...]) -> Hashable:
+def _looks(model: nn.Module, takes: Takes) -> Hashable:
     """All that a trace depends on, but for code: modules, their settings and hooks, and kinds of tensors."""
     modules = tuple(
         (name, id(module), type(module).forward, _settings(module), _hooks(module))
@@ -37,7 +38,7 @@ def _looks(model: nn.Module, input_size: tuple[int, ...]) -> Hashable:
         (name, id(tensor), tuple(tensor.shape), tensor.dtype, tensor.device)
         for name, tensor in model.state_dict(keep_vars=True).items()
     )
-    return tuple(input_size), modules, tensors
+    return repr(inputs_of(takes)), modules, tensors
 
 
 def _settings(module: nn.Module) -> Hashable:

@@ -16,13 +16,20 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from ...archs.units import Expand, Merge, PadShortcut
-from ..devices import device_of
+from ..devices import device_of, first_weight
 from ..modules.guests import EXPANSIONS
+from ..modules.inputs import Takes, answer, inputs_of
 from .rules_elementwise import RESIDUAL_OPS
-from .trace import Trace, blank_images, trace
+from .trace import Trace, trace
 from .walk import NodeRecord
 
 COPIES = "each branch narrowed by scatter is copied once to the full width of its stream before it is added"
+
+# What a branch may end with, to be expanded to the width of its stream where it is added.
+_ENDS = frozenset(
+    {"batch_norm", "group_norm", "instance_norm"}
+    | {f"conv{transposed}{rank}d" for transposed in ("", "_transpose") for rank in (1, 2, 3)}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +73,12 @@ class View:
         return model
 
 
-def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual: str) -> View:
+def view(model: nn.Module, traced: Trace, takes: Takes, residual: str) -> View:
     """The network under a residual mode.
 
     Args:
         model: left as it is.
-        traced: its trace for images of `input_size`.
+        traced: its trace for what it takes.
         residual: `internal` and `coupled` see the network as it is; in `scatter` a layer whose outputs are
             added into a stream may lose filters alone. Layers whose outputs go elsewhere too stay tied to the
             stream, unless a `Merge` receives them.
@@ -79,7 +86,7 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
     if residual != "scatter":
         return View(model, traced, shortcuts=_indexed_shortcuts(model, traced))
     opened = copy.deepcopy(model)
-    widths = _widths(opened, Merge, input_size)
+    widths = _widths(opened, Merge, takes)
     merges: dict[str, int] = {}
     expansions: list[str] = []
     for name, width in widths.items():
@@ -96,7 +103,7 @@ def view(model: nn.Module, traced: Trace, input_size: tuple[int, ...], residual:
         EXPANSIONS.place(opened, name, Expand(widths[name]).to(device_of(model)))
     return View(
         opened,
-        trace(opened, input_size),
+        trace(opened, takes),
         merges,
         (*expansions, *branches),
         _indexed_shortcuts(model, traced),
@@ -109,7 +116,7 @@ def passing_shortcuts(model: nn.Module) -> list[str]:
     return [name for name, m in model.named_modules() if isinstance(m, PadShortcut) and m.index is None]
 
 
-def parted(model: nn.Module, input_size: tuple[int, ...]) -> nn.Module:
+def parted(model: nn.Module, takes: Takes) -> nn.Module:
     """A copy that computes the same, in which every `PadShortcut` says by an index which channels pass.
 
     The stream behind it then has channels of its own: what leaves before it reads as zero behind it, and what
@@ -117,7 +124,7 @@ def parted(model: nn.Module, input_size: tuple[int, ...]) -> nn.Module:
     """
     model = copy.deepcopy(model)
     passing = passing_shortcuts(model)
-    for name, width in _widths(model, PadShortcut, input_size).items():
+    for name, width in _widths(model, PadShortcut, takes).items():
         if name in passing:
             shortcut = model.get_submodule(name)
             assert isinstance(shortcut, PadShortcut)
@@ -139,7 +146,7 @@ def _indexed_shortcuts(model: nn.Module, traced: Trace) -> dict[str, tuple[str, 
     return found
 
 
-def _widths(model: nn.Module, kind: type[nn.Module], input_size: tuple[int, ...]) -> dict[str, int]:
+def _widths(model: nn.Module, kind: type[nn.Module], takes: Takes) -> dict[str, int]:
     """The name of every module of a kind -> the channels that it returns, seen in one pass."""
     widths: dict[str, int] = {}
 
@@ -152,7 +159,7 @@ def _widths(model: nn.Module, kind: type[nn.Module], input_size: tuple[int, ...]
     hooks = [watch(name, m) for name, m in model.named_modules() if isinstance(m, kind)]
     training = model.training
     with torch.no_grad():
-        model.eval()(blank_images(model, input_size))
+        answer(model.eval(), inputs_of(takes).make(first_weight(model)))
     model.train(training)
     for hook in hooks:
         hook.remove()
@@ -170,7 +177,7 @@ def _lone_branches(model: nn.Module, traced: Trace) -> list[str]:
             continue
         for source in (made[name] for name in record.inputs if name in made):
             alone = readers[source.name] == 1 and calls[source.module] == 1
-            if alone and source.op in ("batch_norm", "conv2d") and source.module:
+            if alone and source.op in _ENDS and source.module:
                 found.append(source.module)
     return list(dict.fromkeys(found))
 

@@ -1,4 +1,4 @@
-"""Which rule takes channel ids through which ATen op, and the rules of ops that only move elements.
+"""Which rule takes channel ids through which ATen op, and the rules of padding and of indices.
 
 A rule takes the walk, the node and its arguments by schema name, and returns the value (or values) made. An
 op without a rule pins what comes in: it is never guessed at.
@@ -13,9 +13,34 @@ from torch import fx
 from ...archs.units import Expand, PadShortcut
 from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
+from .opaque import opaque
+from .rules_attention import rows_of_table, scaled_dot_product_attention
 from .rules_elementwise import elementwise, prelu
-from .rules_layers import batch_norm, convolution, linear, transposed_convolution
-from .walk import Arguments, Rule, Walk, identified, is_pointwise, op_name, unknown, values_in
+from .rules_layers import convolution, deformable_convolution, linear, transposed_convolution
+from .rules_moves import (
+    as_another,
+    channel_shuffle,
+    concatenate,
+    equal_parts,
+    gated_halves,
+    rearrange,
+    reshape,
+)
+from .rules_norms import batch_norm, group_norm, layer_norm
+from .rules_products import einsum, matrix_product, sum_of_products
+from .rules_reductions import reduce, softmax
+from .rules_sequences import embedding, recurrent, recurrent_cell
+from .rules_windows import (
+    along_one_axis,
+    columns,
+    from_columns,
+    pixel_shuffle,
+    same_channels,
+    sample,
+    unpool,
+    windows,
+)
+from .walk import Arguments, Rule, Walk, is_pointwise, op_name, unknown
 
 
 def rule_for(node: fx.Node) -> Rule:
@@ -32,50 +57,8 @@ def give_up(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 
 def made_of_nothing(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """New tensors (`zeros`, `ones_like`, ...): what they are made like gives them a size, not an identity."""
+    """New tensors (`zeros`, `ones_like`, ...), which take a size and no identity; assertions make none."""
     return unknown(node.meta.get("val"))
-
-
-def same_channels(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """Copies, pooling, resizing: spatial extents may change, channels stay, and zeros stay zeros."""
-    x = given.get("self", given.get("input"))
-    made = node.meta.get("val")
-    first, *others = made if isinstance(made, list | tuple) else (made,)
-    if (
-        not isinstance(x, Value)
-        or first is None
-        or any(x.shape[axis] != first.shape[axis] for axis in x.varying_axes())
-    ):
-        return walk.give_up(node, given.values(), "an axis that channels vary along changes its extent")
-    value = Value(tuple(first.shape), x.ids, x.reads_zero)
-    return [value, *map(unknown, others)] if isinstance(made, list | tuple) else value
-
-
-def rearrange(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """Run the op on a tensor of ids: it says itself where each one goes."""
-    given = {name: _with_own_ids(walk, argument) for name, argument in given.items()}
-    values = values_in(given.values())
-    moved = {name: _full_ids(argument) for name, argument in given.items()}
-    try:
-        made = node.target(**moved)  # pyright: ignore[reportCallIssue]
-    except (RuntimeError, TypeError, IndexError):
-        return give_up(walk, node, given)
-    zero, computed = _all_read_zero(values), any(v.computed for v in values)
-    if isinstance(made, torch.Tensor):
-        return Value(tuple(made.shape), compress(made), zero, computed)
-    return [Value(tuple(part.shape), compress(part), zero, computed) for part in made]
-
-
-def concatenate(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """`cat`, along ids kept as small as they are."""
-    parts = [value for value in given["tensors"] if value.shape != (0,)]
-    rank = len(parts[0].shape)
-    dim = int(given["dim"] or 0) % rank
-    if any(axis != dim for value in parts for axis in value.varying_axes()):
-        return rearrange(walk, node, given)
-    line = np.concatenate([value.line(dim) for value in parts])
-    ids = along(dim, rank, line) if len(np.unique(line)) > 1 else along(dim, rank, line[:1])
-    return Value(tuple(node.meta["val"].shape), ids, _all_read_zero(parts))
 
 
 def pad(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -102,30 +85,13 @@ def pad(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     return Value(tuple(node.meta["val"].shape), ids, zero)
 
 
-def reduce(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """Means and sums: over space channels survive, over channels they are mixed."""
-    x, dims = given["self"], given.get("dim")
-    made = node.meta["val"]
-    if not isinstance(made, torch.Tensor):
-        return give_up(walk, node, given)
-    dims = [d % len(x.shape) for d in ([dims] if isinstance(dims, int) else dims or range(len(x.shape)))]
-    if any(axis in dims for axis in x.varying_axes()):
-        return walk.give_up(node, given.values(), "channels are mixed")
-    ids = x.ids if given.get("keepdim") else x.ids.squeeze(tuple(dims))
-    return Value(tuple(made.shape), ids, x.reads_zero)
-
-
-def softmax(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """Mixes the axis it runs over; nothing reads as zero behind it."""
-    x, dim = given["self"], int(given["dim"])
-    if dim % len(x.shape) in x.varying_axes():
-        return walk.give_up(node, given.values(), "channels are mixed")
-    return Value(x.shape, x.ids, reads_zero=False)
-
-
 def index(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """`x[:, index]`; an index of a shortcut or an expansion follows the channels it points to."""
     x, positions = given["self"], given["indices"]
+    if _is_table(walk, x) and len(positions) == 1:
+        return rows_of_table(walk, node, x)
+    if all(p is None or _passes_by(x, axis, p) for axis, p in enumerate(positions)):
+        return _picked(walk, node, given)
     pointer = positions[1] if len(positions) == 2 and positions[0] is None else None
     if not isinstance(pointer, Value) or pointer.name is None or not _is_renumbered(walk, pointer.name):
         return give_up(walk, node, given)
@@ -152,25 +118,25 @@ def index_add(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     return Value(stream.shape, stream.ids, stream.reads_zero and branch.reads_zero)
 
 
-def _all_read_zero(values: list[Value]) -> bool:
-    """Do masked channels read as zero in all tensors that have channels at all?"""
-    return all(value.reads_zero for value in values if (value.ids != NO_ID).any())
+def _is_table(walk: Walk, x: Value) -> bool:
+    """Is it a matrix of parameters that nothing has changed yet?"""
+    return x.name is not None and len(x.shape) == 2 and walk.is_parameter(x.name)
 
 
-def _with_own_ids(walk: Walk, argument: Any) -> Any:
-    if isinstance(argument, Value):
-        return identified(walk, argument)
-    return (
-        [_with_own_ids(walk, part) for part in argument] if isinstance(argument, list | tuple) else argument
-    )
+def _passes_by(x: Value, axis: int, positions: Value) -> bool:
+    """Do these positions say nothing about channels?"""
+    whole = positions.name is None and (positions.ids == NO_ID).all()
+    return whole and axis not in x.varying_axes()
 
 
-def _full_ids(argument: Any) -> Any:
-    if isinstance(argument, Value):
-        return argument.full()
-    if isinstance(argument, list | tuple):
-        return [_full_ids(part) for part in argument]
-    return argument
+def _picked(walk: Walk, node: fx.Node, given: Arguments) -> Any:
+    """Whichever positions are picked, along these axes the ids are the same."""
+    x, dtypes = given["self"], [p.meta["val"].dtype for p in node.args[1] if isinstance(p, fx.Node)]  # pyright: ignore
+    if any(dtype in (torch.bool, torch.uint8) for dtype in dtypes):
+        return give_up(walk, node, given)
+    anywhere = [None if p is None else torch.zeros(p.shape, dtype=torch.int64) for p in given["indices"]]
+    ids = compress(node.target(x.full(), anywhere))  # pyright: ignore[reportCallIssue]
+    return Value(tuple(node.meta["val"].shape), ids, x.reads_zero)
 
 
 def _varies(x: Value, axis_from_the_end: int) -> bool:
@@ -206,27 +172,53 @@ RULES: dict[str, Rule] = _rules(
     {
         convolution: "conv1d conv2d conv3d",
         transposed_convolution: "conv_transpose1d conv_transpose2d conv_transpose3d",
+        deformable_convolution: "deform_conv2d",
         linear: "linear",
+        recurrent: "lstm gru rnn_tanh rnn_relu",
+        recurrent_cell: "lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell",
+        embedding: "embedding",
         batch_norm: "batch_norm instance_norm",
+        group_norm: "group_norm",
+        layer_norm: "layer_norm rms_norm",
         prelu: "prelu _prelu_kernel",
         same_channels: """
             dropout feature_dropout alpha_dropout native_dropout clone contiguous detach alias to _to_copy
-            lift_fresh_copy max_pool1d max_pool2d max_pool3d max_pool2d_with_indices avg_pool1d avg_pool2d
-            avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
-            adaptive_max_pool2d upsample_nearest1d upsample_nearest2d _upsample_nearest_exact2d
-            upsample_linear1d upsample_bilinear2d upsample_bicubic2d""",
+            lift_fresh_copy max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices
+            avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d
+            adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d fractional_max_pool2d
+            upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
+            _upsample_nearest_exact2d _upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d
+            upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa""",
+        unpool: "max_unpool2d max_unpool3d",
+        sample: "grid_sampler grid_sampler_2d grid_sampler_3d",
+        windows: "unfold",
+        columns: "im2col",
+        from_columns: "col2im",
+        pixel_shuffle: "pixel_shuffle",
+        channel_shuffle: "channel_shuffle native_channel_shuffle",
+        equal_parts: "chunk split tensor_split",
+        gated_halves: "glu",
+        reshape: "view reshape _unsafe_view unflatten",
+        as_another: "view_as reshape_as expand_as",
         rearrange: """
-            view view_as reshape flatten unflatten permute transpose t movedim squeeze unsqueeze expand
-            expand_as slice select narrow chunk split split_with_sizes tensor_split unbind stack index_select
-            flip roll repeat _unsafe_view pixel_shuffle pixel_unshuffle channel_shuffle swapaxes tile
-            numpy_T""",
+            flatten permute transpose t movedim squeeze unsqueeze expand slice select narrow
+            split_with_sizes unbind stack index_select flip roll repeat repeat_interleave pixel_unshuffle
+            swapaxes tile numpy_T""",
         concatenate: "cat concat concatenate",
         pad: "pad constant_pad_nd",
-        reduce: "mean sum amax amin std var",
-        softmax: "softmax log_softmax",
+        along_one_axis: "cumsum cumprod sort topk cummax cummin",
+        reduce: """
+            mean sum amax amin max min median std var norm linalg_vector_norm logsumexp argmax argmin""",
+        softmax: "softmax log_softmax _safe_softmax",
+        scaled_dot_product_attention: "scaled_dot_product_attention",
+        einsum: "einsum",
+        matrix_product: "matmul mm bmm mv dot",
+        sum_of_products: "addmm baddbmm",
         index: "index",
         index_add: "index_add",
+        opaque: "opaque",
         made_of_nothing: """
+            _assert_tensor_metadata _assert_async _assert_scalar
             zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like
             arange""",
     }

@@ -13,16 +13,19 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
+from ..modules.attention import in_plain_sight
+from ..modules.inputs import Inputs, Takes, inputs_of
+from .autocast import autocast_passed_by
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
+from .opaque import MOST, cut_around, module_to_cut
+from .places import lines_kept, raised_at
 from .rules import rule_for
 from .taps import Tap, find_taps
-from .walk import NodeRecord, Walk
-
-BATCH = 2  # one image is special to some networks and to torch.export
+from .untraceable import what_stopped
+from .walk import OUTPUT, NodeRecord, Walk
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,46 +46,54 @@ class Trace:
         return f"Trace of {len(self.records)} tensors, {len(self.map.groups)} groups of channels"
 
 
-def trace(model: nn.Module, input_size: tuple[int, ...]) -> Trace:
-    """Export `model` for images of `input_size` (C, H, W) and give every channel of every tensor an id.
+def trace(model: nn.Module, takes: Takes) -> Trace:
+    """Export `model` for what it takes and give every channel of every tensor an id.
 
-    The model keeps its mode and its weights. Parameters that evaluation never uses (auxiliary heads) pin the
-    channels they read.
+    The model keeps its mode and its weights. What it returns, one tensor or any tree of them, keeps its
+    channels. Parameters that evaluation never uses (auxiliary heads) pin the channels they read.
+
+    Args:
+        takes: what it is called with; a bare size (C, H, W) is that of images.
 
     Raises:
-        TraceError: torch.export cannot follow the network at all, or it returns more than one tensor.
+        TraceError: torch.export cannot follow the network at all.
     """
-    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for)
-    program = _export(model, input_size, training=False)
-    returned = program.call_spec.out_spec
-    if returned is None or not returned.is_leaf():
-        raise TraceError(
-            "the network returns several things; only classifiers, which return logits, can be pruned"
-        )
-    walk.run(program)
+    inputs = inputs_of(takes)
+    walk = Walk(model, canonical=_canonical_names(model), rule_for=rule_for, batch=inputs.batch)
+    walk.run(_export(model, inputs, training=False))
     records, calls = walk.records, dict(walk.calls)
-    _pin_unseen(walk, input_size)
+    _pin_unseen(walk, inputs)
+    _pin_opaque(walk)
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
     return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map))
 
 
-def _export(model: nn.Module, input_size: tuple[int, ...], *, training: bool) -> ExportedProgram:
-    with _mode(model, training), _silence(), torch.no_grad():
-        try:
-            return export(model, (blank_images(model, input_size),), strict=False)
-        except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            size = "x".join(map(str, input_size))
-            raise TraceError(
-                f"the network cannot be followed on {BATCH} images of {size}: {first_line(error)}"
-            ) from error
-
-
-def blank_images(model: nn.Module, input_size: tuple[int, ...]) -> torch.Tensor:
-    """images_NCHW of zeros, of the kind and in the place that the model's weights are."""
-    like = first_weight(model)
-    return torch.zeros(BATCH, *input_size, dtype=like.dtype, device=like.device)
+def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
+    """The graph; modules whose code cannot be followed are cut around, the smallest that there are."""
+    given, around = inputs.make(first_weight(model)), dict[str, str]()
+    refused: TraceError | None = None
+    while True:
+        with (
+            _mode(model, training),
+            in_plain_sight(model),
+            autocast_passed_by(),
+            _silence(),
+            lines_kept(__file__),
+            torch.no_grad(),
+        ):
+            try:
+                with cut_around(model, around, given):
+                    return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
+            except Exception as error:  # torch.export raises whatever the network or its own passes raise
+                stopped = what_stopped(error, model)
+                cut = module_to_cut(model, raised_at(error, model).module)
+                refused = refused or TraceError(f"the network cannot be followed on {inputs}: {stopped}")
+                known = any(f"{cut}.".startswith(f"{path}.") for path in around)
+                if not cut or known or len(around) == MOST:
+                    raise refused from error
+                around[cut] = stopped
 
 
 @contextmanager
@@ -120,16 +131,15 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
     return names
 
 
-def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
+def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
-    used = {name for name, _ in walk.axes}
-    unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
-    unseen = {walk.canonical[name] for name in unseen} - used
+    unseen = {name for name, p in walk.model.named_parameters() if p.dim() > 0}
+    unseen = {walk.canonical[name] for name in unseen - _in_opaque(walk)} - walk.used
     if not unseen:
         return
     eval_layers = dict(walk.layers)
     try:
-        walk.run(_export(walk.model, input_size, training=True))
+        walk.run(_in_training(walk.model, inputs))
     except TraceError as error:
         for axis in list(walk.axes.values()):
             walk.pin(
@@ -139,6 +149,31 @@ def _pin_unseen(walk: Walk, input_size: tuple[int, ...]) -> None:
     for (name, _), axis in list(walk.axes.items()):
         if name in unseen:
             walk.pin(axis.ids, f"goes with {name}, which only runs in training")
+
+
+def _in_training(model: nn.Module, inputs: Inputs) -> ExportedProgram:
+    """The graph of training; on larger images where auxiliary heads take no smaller ones."""
+    try:
+        return _export(model, inputs, training=True)
+    except TraceError:
+        larger = inputs.larger()
+        if larger is inputs:
+            raise
+        return _export(model, larger, training=True)
+
+
+def _pin_opaque(walk: Walk) -> None:
+    """What the code that is cut around may read keeps its width: its own weights, used elsewhere too."""
+    own = {walk.canonical[name] for name in _in_opaque(walk)}
+    for (name, _), axis in list(walk.axes.items()):
+        if name in own:
+            walk.pin(axis.ids, f"{name} also belongs to a module that is cut around")
+
+
+def _in_opaque(walk: Walk) -> set[str]:
+    """The parameters and buffers of modules that are cut around, under all their names."""
+    inside = tuple(f"{module}." for module in walk.opaque)
+    return {name for name in walk.canonical if name.startswith(inside)} if inside else set()
 
 
 def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
@@ -189,18 +224,30 @@ def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, s
         yield Group(
             name=group[0].name,
             channels=channels,
-            producers=tuple(_scoring(group)),
+            producers=() if _answers(group, channels, pinned) else tuple(_scoring(group)),
             stream=not streams.isdisjoint(channels.tolist()),
             pinned={c: pinned[c] for c in channels.tolist() if c in pinned},
             parts=tuple(part for part in made if 0 < len(part) < len(channels)),
         )
 
 
+def _answers(group: list[Layer], channels: Ids, pinned: Mapping[int, str]) -> bool:
+    """Is it a linear layer that speaks for the network, and so nobody's to choose from?"""
+    return all(layer.kind == "linear" for layer in group) and all(
+        pinned.get(c) == OUTPUT for c in channels.tolist()
+    )
+
+
 def _scoring(group: list[Layer]) -> list[str]:
-    """The convs whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
+    """The layers whose filters say what a channel is worth; beside real maps, gates on pooled ones do not."""
     convs = [layer for layer in group if layer.kind in ("conv", "transposed")]
-    mapped = [layer.name for layer in convs if max(layer.out_hw, default=1) > 1]
-    return mapped or [layer.name for layer in convs]
+    mapped = [layer for layer in group if _has_positions(layer)]
+    return [layer.name for layer in mapped or convs or group]
+
+
+def _has_positions(layer: Layer) -> bool:
+    """Is it applied at many places of one image: pixels, tokens?"""
+    return layer.positions > 1 if layer.kind == "linear" else max(layer.out_hw, default=1) > 1
 
 
 def _distinct(ids: Ids) -> Ids:

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
-from .ids import IdPool, Value, along, no_ids
+from .ids import IdPool, Value, along, no_ids, several_classes
+from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
+_UNKNOWN = SimpleNamespace(arguments=(), returns=())
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
@@ -23,12 +26,15 @@ UNTAGGED = frozenset(
     {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
 )
 
+OUTPUT = "network output"  # the reason why what a network answers stays
+
 
 @dataclass(frozen=True, eq=False)
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
-    `numbers` are the constants of a pointwise op: no width may be among them.
+    `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
+    `line` is that of the code.
     """
 
     name: str
@@ -37,15 +43,25 @@ class NodeRecord:
     value: Value
     inputs: tuple[str, ...]
     numbers: tuple[float, ...] = ()
+    line: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for messages."""
+        return Place(self.op, self.module, self.line)
 
 
 @dataclass(eq=False)
 class Walk:
-    """The growing knowledge about a network; several graphs of one network may be walked in turn."""
+    """The growing knowledge about a network; several graphs of one network may be walked in turn.
+
+    `batch` is how many samples the graph is for: what is counted is counted per sample.
+    """
 
     model: nn.Module
     canonical: dict[str, str]
     rule_for: Callable[[fx.Node], Rule]
+    batch: int = 1
     pool: IdPool = field(default_factory=IdPool)
     axes: dict[tuple[str, int], Axis] = field(default_factory=dict)
     layers: dict[str, Layer] = field(default_factory=dict)
@@ -54,7 +70,12 @@ class Walk:
     pins: dict[int, str] = field(default_factory=dict)
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
+    opaque: dict[str, str] = field(default_factory=dict)  # module that is cut around -> why
+    _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
+    _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
+    _fixed: tuple[float, ...] = ()
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
@@ -63,7 +84,7 @@ class Walk:
         values: dict[fx.Node, Any] = {}
         self.records = []
         for node in program.graph.nodes:
-            self._node = node
+            self._node, self._fixed = node, ()
             if node.op == "placeholder":
                 values[node] = self._placeholder(node, tensors.get(node.name))
             elif node.op == "output":
@@ -74,19 +95,27 @@ class Walk:
             elif node.op == "call_function":
                 values[node] = self.rule_for(node)(self, node, self._arguments(node, values))
                 self._note_write(node, values)
+                self._note_other_uses(node, values)
             else:
                 values[node] = None
             self._record(node, values.get(node))
+        self._pin_other_uses()
 
     # What rules ask for.
 
+    def is_parameter(self, name: str) -> bool:
+        """Is this entry of the state dict a parameter, and no buffer?"""
+        owner, _, slot = name.rpartition(".")
+        return slot in self.model.get_submodule(owner)._parameters
+
     def where(self) -> str:
-        """The op being walked and the module it stands in, for messages."""
+        """The op being walked, the module it stands in and the line of code, for messages."""
         assert self._node is not None
-        return f"{op_name(self._node)} in {module_path(self._node) or 'the top module'}"
+        return str(_place(self._node))
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
+        self._labelled.add((self._here, name))
         if (name, dim) not in self.axes:
             self.axes[name, dim] = Axis(dim, self.pool.new(count), role)
         self._produce_if(role, name, dim)
@@ -94,6 +123,7 @@ class Walk:
 
     def label(self, name: str, dim: int, ids: Ids, role: Role) -> None:
         """Say which ids index an axis; an axis that has ids already is tied to the new ones."""
+        self._labelled.add((self._here, name))
         if (name, dim) in self.axes:
             self.unite(self.axes[name, dim].ids, ids)
         else:
@@ -109,15 +139,52 @@ class Walk:
         self.pin(lone, f"meets channels without identity at {self.where()}")
 
     def pin(self, ids: Ids, reason: str) -> None:
-        """These ids are never removed; the first reason given is kept."""
+        """These ids are never removed; the first reason given is kept, with the op that is being walked."""
+        placed = Reason(reason, self._node and _place(self._node))
         for i in np.unique(ids).tolist():
             if i != NO_ID:
-                self.pins.setdefault(i, reason)
+                self.pins.setdefault(i, placed)
 
     def pin_unless_zero(self, value: Value) -> None:
         """A consumer may only lose channels that read as zero when masked."""
         if not value.reads_zero:
             self.pin(value.ids, f"a removed channel would not read as zero at {self.where()}")
+
+    def line(self, value: Value, axis: int) -> Ids | None:
+        """One id per position of `axis`; what varies along other axes too leaves together.
+
+        None where nothing varies along `axis` alone: then everything would leave together.
+        """
+        line = value.line(axis)
+        if line is not None:
+            return line
+        ids = self.mixed(value, [other for other in value.varying_axes() if other != axis % len(value.shape)])
+        return None if ids is None else np.broadcast_to(ids.reshape(-1), (value.shape[axis],)).copy()
+
+    def mixed(self, value: Value, axes: Iterable[int]) -> Ids | None:
+        """A tensor's ids where an op mixes what lies along some axes: that leaves together.
+
+        None where everything would leave together, whatever lies along the other axes.
+        """
+        axes = [axis for axis in value.varying_axes() if axis in axes]
+        if not axes:
+            return value.ids
+        rows = np.moveaxis(value.ids, axes, range(-len(axes), 0))
+        rows = self.pool.roots(rows.reshape(-1, np.prod(rows.shape[-len(axes) :])))
+        return self.tied_along(value.ids, axes) if several_classes(rows) else None
+
+    def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
+        """Tie the ids of a pattern along some of its axes, which keep one position each."""
+        first = ids
+        for axis in axes:
+            first = first.take([0], axis)
+        if first.size < ids.size:
+            self.unite(first, ids)
+        return first
+
+    def fix(self, *numbers: float) -> None:
+        """Note what the op being walked computes with that must be the same in the narrow network."""
+        self._fixed = numbers
 
     def give_up(self, node: fx.Node, arguments: Iterable[Any], why: str) -> Any:
         """Pin everything that comes in; what goes out has no identity."""
@@ -139,6 +206,24 @@ class Walk:
         if role is Role.PRODUCES and self.axes[name, dim].role is not Role.PRODUCES:
             self.axes[name, dim] = replace(self.axes[name, dim], role=role)
 
+    @property
+    def _here(self) -> str:
+        assert self._node is not None
+        return self._node.name
+
+    def _note_other_uses(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """A parameter that an op reads without saying by which channels, as a tied weight's transpose."""
+        for source in node.all_input_nodes:
+            value = values.get(source)
+            name = value.name if source.op == "placeholder" and isinstance(value, Value) else None
+            if name is not None and (node.name, name) not in self._labelled:
+                self._other_uses.setdefault(name, self.where())
+
+    def _pin_other_uses(self) -> None:
+        for (name, _), axis in self.axes.items():
+            if name in self._other_uses:
+                self.pin(axis.ids, f"{name} is also read at {self._other_uses[name]}")
+
     def _note_write(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
         """After an in-place op, whatever shares memory with its target holds what was written."""
         made = values[node]
@@ -157,16 +242,21 @@ class Walk:
         if name is None:
             return Value(shape, no_ids(shape), reads_zero=False)
         name = self.canonical.get(name, name)
+        if node.users:
+            self.used.add(name)
         return Value(shape, no_ids(shape), computed=False, name=name)
 
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
         for made in node.all_input_nodes:
             if made.name in user_outputs and isinstance(values.get(made), Value):
-                self.pin(values[made].ids, "network output")
+                self.pin(values[made].ids, OUTPUT)
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
         schema = _schema(node).arguments
+        if _schema(node) is _UNKNOWN:
+            named = {str(place): argument for place, argument in enumerate(node.args)} | dict(node.kwargs)
+            return {name: map_arg(value, values.get) for name, value in named.items()}
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
         return {name: map_arg(value, values.get) for name, value in named.items()}
@@ -174,9 +264,10 @@ class Walk:
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
-            numbers = _numbers(node) if is_pointwise(node.target) else ()
+            numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
+            place = _place(node)
             self.records.append(
-                NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
+                NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)
             )
 
 
@@ -196,6 +287,10 @@ def module_path(node: fx.Node) -> str:
     """The dotted path of the innermost module that a node was traced in."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return stack[-1][0] if stack else ""
+
+
+def _place(node: fx.Node) -> Place:
+    return Place(op_name(node), module_path(node), source_line(node))
 
 
 def values_in(arguments: Iterable[Any]) -> list[Value]:
@@ -251,4 +346,5 @@ def _memory(node: fx.Node) -> fx.Node:
 
 
 def _schema(node: fx.Node) -> Any:
-    return node.target._schema  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+    """What an op takes and returns; of what is no op, as a graph within the graph, nothing is known."""
+    return getattr(node.target, "_schema", _UNKNOWN)

@@ -38,10 +38,11 @@ def asked_for(wanted: Mapping[str, Any], layers: LayerSettings | None, channel_m
 
 
 def settings_for(settings: Settings, model: nn.Module, channel_map: ChannelMap) -> LayerSettings:
-    """Settings per layer, spread over the convolutions of a network; see `read_layer_settings`."""
+    """Settings per layer, spread over the layers of a network; see `read_layer_settings`."""
     modules = dict(model.named_modules())
-    layers = {layer.name: type(modules.get(layer.name)).__name__ for layer in scored_layers(channel_map)}
-    return read_layer_settings(settings, layers)
+    owner = {layer.name: layer.weight.rpartition(".")[0] for layer in scored_layers(channel_map)}
+    kinds = {name: type(modules[module]).__name__ for name, module in owner.items()}
+    return read_layer_settings(settings, kinds)
 
 
 def refuse_without_effect(layers: LayerSettings, selection: Selection, pinned: Mapping[str, str]) -> None:
@@ -64,7 +65,7 @@ def refuse_without_effect(layers: LayerSettings, selection: Selection, pinned: M
 
 
 def _skips(excluded: Iterable[str], channel_map: ChannelMap) -> Iterable[str]:
-    """What `skip` calls these convolutions: their own names, or those of the groups that choose for them."""
+    """What `skip` calls these layers: their own names, or those of the groups that choose for them."""
     choosing = {name for group in channel_map.groups for name in group.producers}
     for name in excluded:
         if name in choosing:

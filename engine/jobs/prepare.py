@@ -39,6 +39,11 @@ class Prepared:
     skipped: str = ""
 
     @property
+    def measures(self) -> bool:
+        """Are there images to measure accuracies on, of a network that has any?"""
+        return self.data is not None and self.network.classifies
+
+    @property
     def images(self) -> ImageData:
         """The images of a job that cannot do without."""
         assert self.data is not None
@@ -66,6 +71,11 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
         teacher = answering(teacher, data, by_position=job.images.classes_by_position)
     for loaded in filter(None, (network, teacher)) if trains else ():
         _require_finite(loaded)
+    if (trains or job.max_drop is not None) and not network.classifies:
+        raise TrainingError(
+            f"'{network.origin}' returns no row of logits per image; only classifiers are trained and "
+            "measured here: train others with your own loop, measure them by `prune.evaluate` with a `metric`"
+        )
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
     network.model.to(resolve_device(job.config.device))

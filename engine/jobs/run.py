@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import DataInfo
 from ..data.base import Batch
-from ..data.some import some_images
+from ..data.some import some_batches, some_images
 from ..devices import device_of, resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
 from ..graph.residual import view
@@ -72,7 +72,7 @@ def run_pruning(
     assert ready.schedule is not None
     network = ready.network
     before: dict[str, Accuracy] = {}
-    if ready.data is not None and (job.start is not None or run is None):
+    if ready.measures and (job.start is not None or run is None):
         before["before"] = yield from _test(ready, network.model)
     if run is None:
         return (yield from _at_once(ready, pruning, ready.schedule.chooser, before))
@@ -98,19 +98,22 @@ def _at_once(
         notes += (f"batch norms behind sketched filters are not re-estimated ({why}): finetune before use",)
     for note in notes:
         yield Note(note)
-    network, accuracies = replace(marked, model=thin.model), dict(before)
-    if data is not None:
-        accuracies["pruned"] = accuracy = yield from _test(ready, thin.model)
-        if pruning.transfer.calibration:
-            found = len(thin.notes)
-            thin = yield from pruning.transfer.mend(ready.network, thin, _calibration_images(ready))
-            for note in thin.notes[found:]:
-                yield Note(note)
-            accuracies["compensated"] = accuracy = yield from _test(ready, thin.model)
-        elif job.recalibration:
-            recalibrate(thin.model, _training_batches(ready, job.recalibration))
-            accuracies["recalibrated"] = accuracy = yield from _test(ready, thin.model)
-        network = measured(network, accuracy, data.info)
+    network, accuracies = marked.holding(thin.model), dict(before)
+    if ready.measures:
+        accuracies["pruned"] = yield from _test(ready, thin.model)
+    mended = None
+    if data is not None and pruning.transfer.calibration:
+        found, mended = len(thin.notes), "compensated"
+        thin = yield from pruning.transfer.mend(ready.network, thin, _calibration_images(ready))
+        for note in thin.notes[found:]:
+            yield Note(note)
+    elif data is not None and job.recalibration:
+        mended = "recalibrated"
+        recalibrate(thin.model, _training_batches(ready, job.recalibration))
+    if ready.measures and mended is not None:
+        accuracies[mended] = yield from _test(ready, thin.model)
+    if data is not None and ready.measures:
+        network = measured(network, accuracies[mended or "pruned"], data.info)
     residual = chooser.wanted.residual
     outcome = outcome_of(network, thin, choice.selection, residual, chooser.before, notes)
     return replace(outcome, accuracies=accuracies)
@@ -135,7 +138,7 @@ def _in_training(
     def conclude(after_training: Accuracy) -> Generator[Event, None, Mapping[str, Any]]:
         nonlocal outcome
         accuracies = {**before, **steering.hooks.accuracies, pruning.transfer.full: after_training}
-        trained = replace(marked, model=model)
+        trained = marked.holding(model)
         outcome = yield from _cut_out(ready, pruning, schedule, steering, trained, accuracies, run)
         return outcome.report()
 
@@ -156,15 +159,15 @@ def _cut_out(
     run: Run,
 ) -> Generator[Event, None, Outcome]:
     """Make the narrow network of the trained one, test and save it."""
-    transfer, size = pruning.transfer, trained.input_size
+    transfer, takes = pruning.transfer, trained.takes
     residual = schedule.chooser.wanted.residual
     facts = steering.hooks.facts
     wide = copy.deepcopy(trained.model).to(memory_format=torch.contiguous_format)
-    seen = view(wide, trace(wide, size), size, residual)
-    thin = transfer.narrow(replace(trained, model=wide), seen, lambda _: steering.hooks.masked)
+    seen = view(wide, trace(wide, takes), takes, residual)
+    thin = transfer.narrow(trained.holding(wide), seen, lambda _: steering.hooks.masked)
     accuracy = yield from _test(ready, thin.model)
     folded = {**trained.folded, **thin.folded}
-    network = measured(replace(trained, model=thin.model, folded=folded), accuracy, ready.images.info)
+    network = measured(replace(trained.holding(thin.model), folded=folded), accuracy, ready.images.info)
     path = run.folder / f"{transfer.file}.hdf5"
     if distributed.is_first():
         save_network(path, network, force=True)
@@ -206,16 +209,9 @@ def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]
 
 
 def _training_batches(ready: Prepared, limit: int) -> Iterator[Batch]:
-    """This process's share of so many batches of training images, as they are."""
-    job = ready.job
-    return ready.images.batches(
-        "train",
-        distributed.share_of(job.config.batch_size),
-        device=device_of(ready.network.model),
-        shuffle_seed=job.config.seed,
-        limit=limit,
-        shard=distributed.shard(),
-    )
+    config = ready.job.config
+    device = device_of(ready.network.model)
+    return some_batches(ready.images, limit, batch_size=config.batch_size, device=device, seed=config.seed)
 
 
 def _calibration_images(ready: Prepared) -> Iterator[Tensor]:
@@ -235,6 +231,6 @@ def _saving(trained: Network, info: DataInfo) -> Save:
     """How `train` writes a network down: as `trained` is, with its weights and accuracy of that moment."""
 
     def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
-        save_network(path, measured(replace(trained, model=model), accuracy, info), force=True)
+        save_network(path, measured(trained.holding(model), accuracy, info), force=True)
 
     return save

@@ -35,7 +35,7 @@ def trying(chooser: Chooser) -> Generator[Event, None, Trial]:
     """
     network, seen = chooser.network, chooser.seen
     choice = chooser.choice(network.model, (yield from chooser.score(network.model)))
-    planned = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)
+    planned = narrow_as_planned(seen.model, seen.traced, network.takes, choice)
     selection = replace(choice.selection, removed=planned.removed)
     return Trial(planned.map, selection, (*chooser.notes, *left_alone(planned.misfits)))
 

@@ -48,7 +48,7 @@ def measure_networks(
         accuracy = None
         if path in images:
             accuracy = yield from evaluating(model, images[path], batch_size=batch_size, device=device)
-        cost = count(trace(model, network.input_size).map)
+        cost = count(trace(model, network.takes).map)
         results[path] = Measured(path, network.arch, accuracy, cost, path.stat().st_size)
     if latency:
         models = {str(path): network.model for path, network in networks.items()}

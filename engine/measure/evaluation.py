@@ -158,9 +158,13 @@ def check_on_one_image(model: nn.Module, images_NCHW: Tensor, info: DataInfo) ->
             f"the network cannot take the {size} images of data set '{info.name}': {first_line(error)}"
         ) from error
     shape = tuple(logits_NK.shape) if isinstance(logits_NK, Tensor) else type(logits_NK).__name__
-    if shape != (1, info.num_classes):
-        answer = f"{shape[1]} classes" if isinstance(shape, tuple) and len(shape) == 2 else f"{shape}"
+    if not isinstance(shape, tuple) or len(shape) != 2:
         raise DataError(
-            f"the network answers with {answer}, data set '{info.name}' has {info.num_classes} classes; "
-            "choose the data set it was made for, or build it with that number of classes"
+            f"the network returns {shape}, not one row of logits per image; only classifiers have a top-1: "
+            "measure others from Python, with `prune.evaluate` and its `metric`"
+        )
+    if shape != (1, info.num_classes):
+        raise DataError(
+            f"the network answers with {shape[1]} classes, data set '{info.name}' has {info.num_classes} "
+            "classes; choose the data set it was made for, or build it with that number of classes"
         )

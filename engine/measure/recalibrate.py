@@ -1,6 +1,7 @@
 """Batch-norm statistics re-estimated after surgery: narrower inputs have other means and variances."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,11 +9,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import DataError
 from ..modules.eval_mode import eval_mode
+from ..modules.inputs import Call, answer
 from ..processes.synchronised_norm import synchronised_norms
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> int:
+def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor | Call, Any]]) -> int:
     """Replace every running mean and variance by its average over the batches, all batches weighing alike.
 
     Every batch is normalised by its own statistics, as in training, while dropout stays off; the variance is
@@ -20,7 +22,7 @@ def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> i
     they were. Where several processes share every batch, the statistics are those of the whole batch.
 
     Args:
-        batches: images_NCHW and labels on the model's device; labels are not looked at.
+        batches: images_NCHW, or other calls, and labels on the model's device; labels are not looked at.
 
     Returns:
         How many batch norms there are; with none, no image is looked at.
@@ -42,9 +44,9 @@ def recalibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> i
                 norm.reset_running_stats()
                 norm.momentum = None  # PyTorch's spelling of a cumulative average
                 norm.train()
-            model(first_NCHW)
+            answer(model, first_NCHW)
             for images_NCHW in images:
-                model(images_NCHW)
+                answer(model, images_NCHW)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from ...archs.units import Expand, Merge, PadShortcut
 from ..errors import FitError
+from .attention import follow
 from .guests import nothing_instead
+from .plain import fold
+from .widths import set_widths
 
 ANOTHER_ARCH = "is this another arch? name it with `arch`"
 COUNTER = "num_batches_tracked"
@@ -20,7 +23,8 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
     Args:
         model: the network at full width; its values are overwritten, and it may be on the meta device.
         state: every parameter and buffer of the network; tied tensors may be given under one name only, and a
-            missing `num_batches_tracked` counts as 0.
+            missing `num_batches_tracked` counts as 0. Weights that the network computes from others (weight
+            norm, ...) may be plain ones there: then they are so in the network, too.
         folded: BN name -> the conv it was folded into, for networks that do not pair them in one unit.
     Returns:
         The same module.
@@ -28,6 +32,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         FitError: a tensor is missing, left over, or of a rank that the network's own does not have, or an
             index does not hold positions.
     """
+    fold(model, state)
     _drop_folded(model, state, folded or {})
     ties = ties_of(model)
     state = dict(state)
@@ -42,6 +47,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
     for name, first in ties.items():
         owner, _, slot = name.rpartition(".")
         setattr(model.get_submodule(owner), slot, _lookup(model, first))
+    follow(model)
     try:
         load(model, state)
     except RuntimeError as error:  # a shape the module itself refuses
@@ -82,26 +88,7 @@ def _fit_module(module: nn.Module, prefix: str, state: dict[str, Tensor]) -> Non
             state[prefix + slot] = torch.zeros((), dtype=torch.int64)
         if stored is not None and (stored.shape != buffer.shape or buffer.is_meta):
             setattr(module, slot, torch.empty(stored.shape, dtype=buffer.dtype, device=_real(buffer)))
-    if "weight" in full:
-        _set_widths(module, full["weight"])
-
-
-def _set_widths(module: nn.Module, full: torch.Size) -> None:
-    """Bring the module's own record of its widths in line with its weight."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    if isinstance(module, nn.modules.conv._ConvNd):
-        transposed = isinstance(module, nn.modules.conv._ConvTransposeNd)
-        if 1 < module.groups == module.in_channels:  # depthwise: as many groups as channels, always
-            multiplier = full[1] if transposed else full[0] // module.groups
-            module.groups = weight.shape[0] if transposed else weight.shape[0] // multiplier
-        ins, outs = (weight.shape[0], weight.shape[1]) if transposed else (weight.shape[1], weight.shape[0])
-        module.in_channels = ins if transposed else ins * module.groups
-        module.out_channels = outs * module.groups if transposed else outs
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = weight.shape
-    elif isinstance(module, nn.modules.batchnorm._NormBase):
-        module.num_features = weight.shape[0]
+    set_widths(module, full)
 
 
 def _drop_folded(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]) -> None:

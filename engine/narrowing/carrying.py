@@ -12,25 +12,26 @@ from torch.optim import Optimizer
 
 from ...archs.units import Merge
 from ..errors import TrainingError
-from ..graph.channels import ChannelMap
 from ..modules.fit import fit
 from ..modules.guests import EXPANSIONS
+from ..modules.numbers import numbers_of, set_numbers
+from ..network.network import Network
 from .outcome import Outcome
 from .surgery import cut_tensor
 
 
-def moved_into(model: nn.Module, outcome: Outcome) -> Outcome:
-    """Make `model`, the full network, the narrow one: the same module, parameter by parameter.
+def moved_into(network: Network, outcome: Outcome) -> Outcome:
+    """Make the full network's own module the narrow one: the same module, parameter by parameter.
 
     Args:
-        model: keeps its modules, their modes and hooks, and its parameters, which change their shapes and
-            lose their gradients.
+        network: its model keeps its modules, their modes and hooks, and its parameters, which change their
+            shapes and lose their gradients.
         outcome: what has been cut out of a copy of it, and proven.
 
     Returns:
-        The same outcome, of `model` instead of the copy.
+        The same outcome, of that module instead of the copy.
     """
-    thin = outcome.model
+    model, thin = network.model, outcome.network.model
     held = dict(model.named_parameters(remove_duplicate=False))
     for name, module in thin.named_modules():
         if isinstance(module, Merge) and module.index is None:
@@ -41,6 +42,7 @@ def moved_into(model: nn.Module, outcome: Outcome) -> Outcome:
     state = thin.state_dict()
     EXPANSIONS.place_stored(model, state)
     fit(model, state, outcome.network.folded)
+    set_numbers(model, numbers_of(thin))
     for name, fitted in list(model.named_parameters(remove_duplicate=False)):
         parameter = held[name]
         parameter.grad = None
@@ -48,7 +50,7 @@ def moved_into(model: nn.Module, outcome: Outcome) -> Outcome:
             _give(parameter, fitted.data)
             owner, _, slot = name.rpartition(".")
             setattr(model.get_submodule(owner), slot, parameter)
-    return replace(outcome, network=replace(outcome.network, model=model))
+    return replace(outcome, network=replace(outcome.network, model=model, whole=network.whole))
 
 
 def carry_over(optimizer: Optimizer, outcome: Outcome) -> None:
@@ -76,7 +78,7 @@ def carry_over(optimizer: Optimizer, outcome: Outcome) -> None:
         )
     states = {
         parameter: {
-            entry: _carried(value, entry, names[id(parameter)], outcome.map, outcome.removed)
+            entry: _carried(value, entry, names[id(parameter)], outcome)
             for entry, value in optimizer.state[parameter].items()
         }
         for parameter in held
@@ -143,11 +145,13 @@ def _optimizers() -> list[Optimizer]:
     return [optimizer for optimizer in found if own <= vars(optimizer).keys()]
 
 
-def _carried(value: Any, entry: str, name: str, channel_map: ChannelMap, removed: frozenset[int]) -> Any:
+def _carried(value: Any, entry: str, name: str, outcome: Outcome) -> Any:
     """What an optimizer has gathered for one parameter, without the channels that left."""
-    if not isinstance(value, Tensor) or value.dim() == 0:
+    part = f"{outcome.network.part}." if outcome.network.part else ""
+    if not isinstance(value, Tensor) or value.dim() == 0 or not name.startswith(part):
         return value
-    gone = channel_map.removal_mask(removed)
+    name, channel_map = name.removeprefix(part), outcome.map
+    gone = channel_map.removal_mask(outcome.removed)
     narrow = cut_tensor(torch.empty(channel_map.shapes[name], device="meta"), name, channel_map, gone).shape
     if value.shape == narrow:
         return value

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import ProofError
 from ..graph.channels import NO_ID, Ids
 from ..graph.ids import Value
+from ..graph.places import Reason
 from ..graph.trace import Trace
+from ..graph.walk import NodeRecord
+from ..modules.inputs import Call, answer, tensors_of
 
 TOLERANCE = 1e-6  # relative, in float64
+TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +27,7 @@ class Misfit:
     """A place where the narrow network is not what was planned: these ids cannot be removed."""
 
     ids: Ids
-    reason: str
+    reason: Reason
 
 
 def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misfit | None:
@@ -37,18 +42,23 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     removed = list(removed)
     gone = full.map.removal_mask(removed)
     if [r.op for r in full.records] != [r.op for r in narrow.records]:
-        return Misfit(np.array(removed), "the network runs other code when it is narrower")
+        return Misfit(np.array(removed), _other_code(full, narrow))
     survivors = _correspondence(full, narrow, gone)
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
-    for before, after in zip(full.records, narrow.records, strict=True):
-        where = f"{before.op} in {before.module or 'the top module'}"
+
+    def wrong(before: NodeRecord, after: NodeRecord) -> str:
         before_ids, after_ids = _patterns(before.value, after.value)
         expected = _left(np.where(np.isin(before_ids, carried), before_ids, NO_ID), gone)
         if not np.array_equal(expected, survivors[after_ids].ravel()):
-            return Misfit(before.value.ids.ravel(), f"{where} does not follow its channels")
-        if before.numbers != after.numbers:
-            return Misfit(before.value.ids.ravel(), f"{where} computes with the number of channels")
+            return "does not follow its channels"
+        return "computes with the number of channels" if before.numbers != after.numbers else ""
+
+    pairs = list(zip(full.records, narrow.records, strict=True))
+    for number, (before, after) in enumerate(pairs):
+        if what := wrong(before, after):
+            behind = (pair for pair in pairs[number + 1 :] if _same_code(pair[0], before) and wrong(*pair))
+            return _misfit_at([before, *(pair[0] for pair in behind)], what)
     for name, axes in full.map.axes.items():
         found_axes = {axis.dim: axis for axis in narrow.map.axes_of(name)}
         for axis in axes:
@@ -57,17 +67,18 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
                 continue  # a single channel is not told from an axis that no channel indexes
             found = survivors[found_axes[axis.dim].ids] if axis.dim in found_axes else np.full(0, NO_ID)
             if not np.array_equal(expected, found):
-                return Misfit(axis.ids, f"axis {axis.dim} of {name} is indexed by other channels when narrow")
+                words = f"axis {axis.dim} of {name} is indexed by other channels when narrow"
+                return Misfit(axis.ids, Reason(words))
     return None
 
 
 def value_difference(
-    masked: nn.Module, narrow: nn.Module, full: Trace, removed: Iterable[int], images_NCHW: Tensor
+    masked: nn.Module, narrow: nn.Module, full: Trace, removed: Iterable[int], given: Tensor | Call
 ) -> float:
-    """The largest relative difference between the masked and the narrow network, logits and every conv.
+    """The largest relative difference between the masked and the narrow network, outputs and every conv.
 
-    Both run in float64 on the same images; of the masked network's convs only the surviving channels are
-    looked at.
+    Both run in float64 on the same images, or other arguments, and draw the same random numbers; of the
+    masked network's convs only the surviving channels are looked at.
     Differences are relative to the largest absolute value of each output.
 
     Raises:
@@ -75,19 +86,59 @@ def value_difference(
     """
     gone = full.map.removal_mask(removed)
     worst = 0.0
-    wide = _conv_outputs(masked, images_NCHW)
-    thin = _conv_outputs(narrow, images_NCHW)
-    convs = [record for record in full.records if record.op.startswith("conv")]
-    for record, a, b in zip([*convs, None], wide, thin, strict=True):
+    convs_wide, wide = _outputs(masked, given)
+    convs_thin, thin = _outputs(narrow, given)
+    convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
+    if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
+        convs, convs_wide, convs_thin = [], [], []
+    outputs = [None] * len(wide)
+    if not wide:
+        raise ProofError("the network returns no tensor, so that nothing can be proven of it")
+    for record, a, b in zip([*convs, *outputs], [*convs_wide, *wide], [*convs_thin, *thin], strict=True):
         name = (record.module or record.name) if record else "the output"
         if record:
             a = _survivors(a, record.value, gone)
-        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-            raise ProofError(
-                f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
-            )
-        worst = max(worst, float((a - b).abs().max() / a.abs().max().clamp_min(1e-30)))
+        worst = max(worst, _difference(a, b, name))
     return worst
+
+
+def _difference(a: Tensor, b: Tensor, name: str) -> float:
+    """The largest difference between two tensors, in units of the largest number in the first."""
+    if a.shape != b.shape:
+        raise ProofError(f"{name} has shape {tuple(b.shape)} when narrow, not {tuple(a.shape)}")
+    if not a.numel():
+        return 0.0
+    if not (a.is_floating_point() or a.is_complex()):
+        return float((a != b).any())
+    masked_out = a.isinf() & (a == b)  # as attention does: at the same places in both
+    a, b = a.masked_fill(masked_out, 0), b.masked_fill(masked_out, 0)
+    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+        raise ProofError(
+            f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
+        )
+    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+
+
+def _other_code(full: Trace, narrow: Trace) -> Reason:
+    """The first op that only one of the two networks runs."""
+    words = "the network runs other code when it is narrower"
+    pairs = zip_longest(full.records, narrow.records)
+    before = next((a for a, b in pairs if a and (b is None or a.op != b.op)), full.records[-1])
+    return Reason(f"{words}: from {before.place}", before.place)
+
+
+def _same_code(record: NodeRecord, other: NodeRecord) -> bool:
+    """Is it the same line in another module of its kind? What fails in one block mostly fails in all."""
+    alike = (record.op, record.line) == (other.op, other.line)
+    return bool(record.line) and alike and record.module != other.module
+
+
+def _misfit_at(records: Sequence[NodeRecord], what: str) -> Misfit:
+    """At several places that run the same code; the first is named."""
+    place = records[0].place
+    where = f"{place.op} in {place.module or 'the top module'} {what}"
+    reason = Reason(", ".join(filter(None, (where, place.line))), place)
+    return Misfit(np.concatenate([record.value.ids.ravel() for record in records]), reason)
 
 
 def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:
@@ -145,9 +196,11 @@ class _Recorder(TorchDispatchMode):
         return made
 
 
-def _conv_outputs(model: nn.Module, images_NCHW: Tensor) -> list[Tensor]:
-    """What every convolution makes in one pass, in forward order, and the network's output last."""
+def _outputs(model: nn.Module, given: Tensor | Call) -> tuple[list[Tensor], list[Tensor]]:
+    """What every convolution makes in one pass, in forward order; and what the network returns."""
     recorder = _Recorder()
-    with torch.no_grad(), recorder:
-        out = model(images_NCHW)
-    return [*recorder.outputs, out]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        with recorder:
+            returned = answer(model, given)
+    return recorder.outputs, tensors_of(returned)

@@ -15,7 +15,7 @@ from ..graph.cost import Cost, count
 from ..graph.residual import View, view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
-from ..scores.score_file import load_scores, skipping_unscored
+from ..scores.score_file import load_scores, skipping, skipping_unscored
 from ..scores.scoring import Scoring, scoring_on
 from ..selection.allocation import Allocation, GroupAllocation
 from ..selection.selection import Scores
@@ -47,22 +47,22 @@ class Chooser:
     @cached_property
     def traced(self) -> Trace:
         """The network's own trace."""
-        return self.known or trace(self.network.model, self.network.input_size)
+        return self.known or trace(self.network.model, self.network.takes)
 
     @cached_property
     def seen(self) -> View:
         """The network as pruning sees it, under the residual mode."""
-        return view(self.network.model, self.traced, self.network.input_size, self.wanted.residual)
+        return view(self.network.model, self.traced, self.network.takes, self.wanted.residual)
 
     @property
     def wanted(self) -> Allocation:
-        """The allocation for this very network: without what saved scores leave out."""
+        """The allocation for this very network: without what the scores leave out."""
         return self._wanted[0]
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know before anything is chosen."""
-        return (*self._wanted[1], *self.seen.notes)
+        return (*self.network.notes, *self._wanted[1], *self.seen.notes)
 
     @cached_property
     def before(self) -> Cost:
@@ -105,7 +105,7 @@ class Chooser:
             return load_scores(self.scoring.scores, self.traced.map)
         traced, groups = self.traced, None
         if criteria.looks_at_groups(self.scoring.criterion):
-            now = view(model, self.traced, self.network.input_size, self.wanted.residual)
+            now = view(model, self.traced, self.network.takes, self.wanted.residual)
             model, traced = now.model, now.traced
             if isinstance(self.wanted, GroupAllocation):
                 groups = self.wanted.groups(prunable(self.network, traced.map))
@@ -131,9 +131,13 @@ class Chooser:
 
     @cached_property
     def _wanted(self) -> tuple[Allocation, tuple[str, ...]]:
-        """The allocation for this network, and a note on what saved scores do not know."""
+        """The allocation for this network, and a note on what the scores do not know."""
         allocation = self.allocation.for_arch(self.network.arch)
-        if self.scoring.scores is None or not allocation.needs_scores:
+        if not allocation.needs_scores:
             return allocation, ()
-        scores = load_scores(self.scoring.scores, self.traced.map)
-        return skipping_unscored(allocation, self.traced.map, scores)
+        if self.scoring.scores is not None:
+            scores = load_scores(self.scoring.scores, self.traced.map)
+            return skipping_unscored(allocation, self.traced.map, scores)
+        criterion = self.scoring.criterion
+        without = criteria.passed_over(criterion, self.traced.map)
+        return skipping(allocation, self.traced.map, without, f"{criterion} does not score them")

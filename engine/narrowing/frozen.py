@@ -6,22 +6,23 @@ from torch import nn
 
 from ..graph.channels import ChannelMap, Group
 from ..graph.trace import Trace
+from ..modules.inputs import Takes
 from .narrowing import Cut, narrow_as_planned
 
 
-def try_without(model: nn.Module, traced: Trace, input_size: tuple[int, ...], groups: Iterable[Group]) -> Cut:
+def try_without(model: nn.Module, traced: Trace, takes: Takes, groups: Iterable[Group]) -> Cut:
     """Take one channel out of each of these groups; where the code does not follow, pin what is there.
 
     Args:
         model: left as it is.
-        traced: its trace for images of `input_size`.
+        traced: its trace for what it takes.
         groups: those of its map that are in question.
 
     Returns:
         `.map` with what is pinned, `.misfits` the reasons; nobody needs the network that comes of it.
     """
     spare = [channel for group in groups for channel in _spare(group)]
-    return narrow_as_planned(model, traced, input_size, lambda _: spare)
+    return narrow_as_planned(model, traced, takes, lambda _: spare)
 
 
 def in_question(channel_map: ChannelMap) -> list[Group]:

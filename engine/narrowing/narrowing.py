@@ -1,23 +1,30 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
-import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...weights.errors import first_line
+from ..devices import first_weight
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
-from ..graph.trace import BATCH, Trace, blank_images, trace
+from ..graph.places import Reason
+from ..graph.trace import Trace, trace
+from ..graph.untraceable import what_stopped
+from ..modules.copies import computing_in, unfilled
+from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, load
-from .checks import TOLERANCE, Misfit, structure_misfit, value_difference
-from .surgery import mask, narrow
+from ..modules.inputs import Inputs, Takes, answer, inputs_of
+from ..modules.numbers import numbers_of, set_numbers
+from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
+from .heads import numbers_without
+from .surgery import mask_in_place, narrow
 
-SMALLEST_SIDE = 48  # of the images that values are proven on: five halvings leave more than one pixel
+MOST_CRASHES = 32  # groups that are found one by one; each takes some runs of the network
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
@@ -58,12 +65,12 @@ def left_alone(misfits: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"left alone: {reason}" for reason in misfits)
 
 
-def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ...], choose: Choose) -> Cut:
+def narrow_as_planned(model: nn.Module, traced: Trace, takes: Takes, choose: Choose) -> Cut:
     """Cut what `choose` picks out of a copy of `model`, and prove the structure of the result, no values.
 
     Args:
         model: the full network; it is left as it is.
-        traced: its trace for images of `input_size`.
+        traced: its trace for what it takes.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
     Raises:
         ProofError: a copy of the network is another network, whatever leaves.
@@ -74,7 +81,11 @@ def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ..
         thin = _cut(model, channel_map, removed)
         if isinstance(thin, nn.Module) and _proven.get(traced) == removed:
             return Cut(thin, channel_map, removed, tuple(misfits))
-        found = _misfits(model, thin, traced, channel_map, input_size, removed)
+        found = _misfits(model, thin, traced, channel_map, takes, removed)
+        if found and isinstance(thin, nn.Module) and numbers_of(thin) != numbers_of(model):
+            plain = _cut(model, channel_map, removed, adapt=False)
+            if not _misfits(model, plain, traced, channel_map, takes, removed):
+                thin, found = plain, []
         if isinstance(thin, nn.Module) and not found:
             _proven[traced] = removed
             return Cut(thin, channel_map, removed, tuple(misfits))
@@ -88,7 +99,7 @@ def narrow_as_planned(model: nn.Module, traced: Trace, input_size: tuple[int, ..
 def narrow_proven(
     model: nn.Module,
     traced: Trace,
-    input_size: tuple[int, ...],
+    takes: Takes,
     choose: Choose,
     *,
     reference: nn.Module | None = None,
@@ -98,36 +109,51 @@ def narrow_proven(
 
     Args:
         model: the full network; it is left as it is.
-        traced: its trace for images of `input_size`.
+        traced: its trace for what it takes.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
         reference: what the narrow network must equal; by default `model` with the removed channels masked.
         finish: a last change to the narrow network, before its values are compared.
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
-    cut = narrow_as_planned(model, traced, input_size, choose)
+    cut = narrow_as_planned(model, traced, takes, choose)
     thin = cut.model if finish is None else finish(cut.model)
     wide = _masked(model, cut.map, cut.removed) if reference is None else reference
-    difference = proven_difference(wide, thin, traced, cut.removed, input_size)
+    difference = proven_difference(wide, thin, traced, cut.removed, takes)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
 
 
-def _cut(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module | str:
-    """The narrow network, or the first line of what is raised instead."""
+def _cut(
+    model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
+) -> nn.Module | str:
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
     try:
-        return fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed)).eval()
+        thin = fit(unfilled(model), narrow(model.state_dict(), channel_map, removed))
+        if adapt:
+            set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
+        return thin.eval()
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, model)
 
 
 def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
-    masked = copy.deepcopy(model)
-    load(masked, mask(model.state_dict(), channel_map, removed))
+    """In float64: it is of use for the proof alone."""
+    masked = computing_in(torch.float64, model)
+    state = masked.state_dict()
+    mask_in_place(state, channel_map, removed)
+    load(masked, state)
     return masked
 
 
-def _in_float64(model: nn.Module) -> nn.Module:
-    return copy.deepcopy(model).cpu().double().eval()
+@contextmanager
+def _default(kind: torch.dtype) -> Iterator[None]:
+    """Floats that code makes without naming a type are of this one."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(kind)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _misfits(
@@ -135,7 +161,7 @@ def _misfits(
     thin: nn.Module | str,
     traced: Trace,
     channel_map: ChannelMap,
-    input_size: tuple[int, ...],
+    takes: Takes,
     removed: frozenset[int],
 ) -> list[Misfit]:
     """What must be pinned before this choice can be made; empty when the narrow network is as planned."""
@@ -143,9 +169,13 @@ def _misfits(
     try:
         if isinstance(thin, str):
             raise TraceError(thin)
-        misfit = structure_misfit(traced, trace(thin, input_size), removed)
+        misfit = structure_misfit(traced, trace(thin, takes), removed)
     except TraceError as error:
-        return _crashing_groups(model, channel_map, input_size, removed) or [Misfit(everything, str(error))]
+        for inputs in _from_small(model, takes):
+            crashes = _crashing_groups(model, channel_map, inputs, removed)
+            if crashes:
+                return crashes
+        return [Misfit(everything, Reason(str(error)))]
     if misfit is None:
         return []
     if not np.isin(misfit.ids, everything).any():  # the ids there are not to blame: whatever left is
@@ -153,26 +183,43 @@ def _misfits(
     return [misfit]
 
 
+def _from_small(model: nn.Module, takes: Takes) -> Iterator[Inputs]:
+    """What a network takes, small images before large ones if it runs on them: crashes cost many runs."""
+    inputs = inputs_of(takes)
+    small = inputs.smaller()
+    if small != inputs and _failure(model, small) is None:
+        yield small
+    yield inputs
+
+
 def _crashing_groups(
-    model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
+    model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]
 ) -> list[Misfit]:
-    """The groups without which the narrow network runs, found by bisection over the forward order."""
+    """The groups without which the narrow network runs, found by bisection over the forward order.
+
+    After `MOST_CRASHES` of them the groups behind the last are pinned too, without being tried one by one.
+    """
     touched = [group for group in channel_map.groups if not removed.isdisjoint(group.channels.tolist())]
     parts = [removed.intersection(group.channels.tolist()) for group in touched]
     crashes: list[Misfit] = []
     accepted: frozenset[int] = frozenset()
     start = 0
-    while (error := _crash(model, channel_map, input_size, accepted.union(*parts[start:]))) is not None:
+    while (error := _crash(model, channel_map, takes, accepted.union(*parts[start:]))) is not None:
         if start == len(parts):
             raise _not_itself(error)
+        if len(crashes) == MOST_CRASHES:
+            rest = np.concatenate([group.channels for group in touched[start:]])
+            words = f"without channels of more than {MOST_CRASHES} groups the network fails: {error}"
+            return [*crashes, Misfit(rest, Reason(words))]
         low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
         while low < high:
             middle = (low + high) // 2
-            reason = _crash(model, channel_map, input_size, accepted.union(*parts[start : middle + 1]))
+            reason = _crash(model, channel_map, takes, accepted.union(*parts[start : middle + 1]))
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
         crashes.append(
             Misfit(
-                touched[low].channels, f"without channels of {touched[low].name} the network fails: {error}"
+                touched[low].channels,
+                Reason(f"without channels of {touched[low].name} the network fails: {error}"),
             )
         )
         accepted, start = accepted.union(*parts[start:low]), low + 1
@@ -187,18 +234,19 @@ def _not_itself(reason: str) -> ProofError:
     )
 
 
-def _crash(
-    model: nn.Module, channel_map: ChannelMap, input_size: tuple[int, ...], removed: frozenset[int]
-) -> str | None:
-    """The first line of what the narrow network raises, or None when it runs."""
+def _crash(model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]) -> str | None:
+    """One line on what the narrow network raises, or None when it runs."""
     thin = _cut(model, channel_map, removed)
-    if isinstance(thin, str):
-        return thin
+    return thin if isinstance(thin, str) else _failure(thin, takes)
+
+
+def _failure(model: nn.Module, takes: Inputs) -> str | None:
+    """One line on what a network raises, or None when it runs."""
     try:
-        with torch.no_grad():
-            thin(blank_images(thin, input_size))
+        with eval_mode(model), torch.no_grad():
+            answer(model, takes.make(first_weight(model)))
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, model)
     return None
 
 
@@ -207,7 +255,7 @@ def proven_difference(
     thin: nn.Module,
     traced: Trace,
     removed: frozenset[int],
-    input_size: tuple[int, ...],
+    takes: Takes,
     what: str = "the masked one",
 ) -> float:
     """How far the narrow network is from what it must equal, relative, float64.
@@ -222,29 +270,28 @@ def proven_difference(
     Raises:
         ProofError: it is further off than rounding explains.
     """
-    wide, thin = _in_float64(wide), _in_float64(thin)
-    try:
-        difference = value_difference(wide, thin, traced, removed, _noise(_smaller(input_size)))
-    except ProofError:
-        raise
-    except Exception:  # whatever the network's own code raises: some take images of one size only
-        difference = value_difference(wide, thin, traced, removed, _noise(input_size))
-    if not difference <= TOLERANCE:
+    inputs = inputs_of(takes)
+    ways = [
+        (torch.float64, inputs.smaller(), TOLERANCE),
+        (torch.float64, inputs, TOLERANCE),  # some take images of one size only
+        (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
+    ]
+    for number, (kind, some, tolerance) in enumerate(ways, 1):
+        masked, narrowed = (computing_in(kind, model, share=True) for model in (wide, thin))
+        given = some.make(torch.zeros((), dtype=kind), seed=0)
+        try:
+            with _default(kind):
+                difference = value_difference(masked, narrowed, traced, removed, given)
+        except ProofError:
+            raise
+        except Exception:  # whatever the network's own code raises
+            if number == len(ways):
+                raise
+            continue
+        if difference <= tolerance:
+            return difference
         raise ProofError(
-            f"the narrow network differs from {what} by {difference:.1e} (allowed {TOLERANCE:.0e}); "
+            f"the narrow network differs from {what} by {difference:.1e} (allowed {tolerance:.0e}); "
             "nothing was written. Please report this network."
         )
-    return difference
-
-
-def _noise(input_size: tuple[int, ...]) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(BATCH, *input_size, generator=generator, dtype=torch.float64)
-
-
-def _smaller(input_size: tuple[int, ...]) -> tuple[int, ...]:
-    """The size halved as long as both sides stay large enough for kernels to reach around their middle."""
-    channels, height, width = input_size
-    while min(height, width) // 2 >= SMALLEST_SIDE:
-        height, width = height // 2, width // 2
-    return channels, height, width
+    raise AssertionError("the last way either returns or raises")

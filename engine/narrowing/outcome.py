@@ -70,8 +70,8 @@ class Outcome:
 
     @property
     def model(self) -> nn.Module:
-        """The narrow network itself."""
-        return self.network.model
+        """The narrow network itself, with the rest around it where only a part was pruned."""
+        return self.network.complete
 
     @property
     def plan(self) -> Plan:

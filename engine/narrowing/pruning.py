@@ -8,6 +8,7 @@ from ..graph.cost import Cost, count
 from ..graph.residual import View, parted, passing_shortcuts, view
 from ..graph.trace import Trace, trace
 from ..network.network import Network
+from ..scores.score_file import skipping_unscored_units
 from ..selection.allocation import Allocation, Prunable
 from ..selection.selection import Scores, Selection, equal_scores
 from .narrowing import left_alone, narrow_as_planned
@@ -45,7 +46,7 @@ def prune_network(
 
     Args:
         network: left as it is.
-        scores: per convolution name, scores_F; may be empty where the allocation needs none.
+        scores: per layer name, scores_F; may be empty where the allocation needs none.
         traced: the network's trace, where it is there already.
         options: for the history, beside the allocation.
     Raises:
@@ -54,12 +55,13 @@ def prune_network(
     """
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.input_size, allocation.residual)
-    choice = choice_of(network, allocation, scores, seen.traced.map)
-    thin = cut_proven(seen, network.input_size, choice)
+    seen = view(network.model, traced, network.takes, allocation.residual)
+    scored = skipping_unscored_units(allocation, seen.traced.map, scores)
+    choice = choice_of(network, scored, scores, seen.traced.map)
+    thin = cut_proven(seen, network.takes, choice)
     step = {**allocation.given(), **(options or {})}
     narrow = network.after("prune", step, model=thin.model, accuracy=None)
-    notes = (*seen.notes, *thin.notes)
+    notes = (*network.notes, *seen.notes, *thin.notes)
     return outcome_of(narrow, thin, choice.selection, allocation.residual, count(traced.map), notes)
 
 
@@ -73,11 +75,11 @@ def as_asked(network: Network, allocation: Allocation, traced: Trace | None = No
     Raises:
         AllocationError: nothing may leave, or a glob matches nothing.
     """
-    traced = traced or trace(network.model, network.input_size)
+    traced = traced or trace(network.model, network.takes)
     if not wants_apart(network, allocation, traced):
         return network, traced
     network = apart(network)
-    return network, trace(network.model, network.input_size)
+    return network, trace(network.model, network.takes)
 
 
 def wants_apart(network: Network, allocation: Allocation, traced: Trace) -> bool:
@@ -89,7 +91,7 @@ def wants_apart(network: Network, allocation: Allocation, traced: Trace) -> bool
 
 def apart(network: Network) -> Network:
     """The same network, every stream with channels of its own; see `engine.graph.residual.parted`."""
-    return replace(network, model=parted(network.model, network.input_size))
+    return network.holding(parted(network.model, network.takes))
 
 
 def choice_of(network: Network, allocation: Allocation, scores: Scores, seen: ChannelMap) -> Choice:
@@ -97,7 +99,7 @@ def choice_of(network: Network, allocation: Allocation, scores: Scores, seen: Ch
 
     Args:
         allocation: for the network's arch already; see `Allocation.for_arch`.
-        scores: per convolution name, scores_F.
+        scores: per layer name, scores_F.
         seen: the channels of the network as it looks under the residual mode, before anything was pinned.
     """
     return Choice(lambda channel_map: allocation.select(prunable(network, channel_map, seen), scores))
@@ -145,7 +147,7 @@ def forecast(network: Network, allocation: Allocation, traced: Trace | None = No
     """
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.input_size, allocation.residual)
+    seen = view(network.model, traced, network.takes, allocation.residual)
     return forecast_on(network, allocation, seen, count(traced.map))
 
 
@@ -159,6 +161,6 @@ def forecast_on(network: Network, allocation: Allocation, seen: View, before: Co
     if network.is_built_in:
         removed = choice(channel_map)
         return Forecast(choice.selection, channel_map, before, count(channel_map, removed))
-    cut = narrow_as_planned(seen.model, seen.traced, network.input_size, choice)
+    cut = narrow_as_planned(seen.model, seen.traced, network.takes, choice)
     selection = replace(choice.selection, removed=cut.removed)
     return Forecast(selection, cut.map, before, count(cut.map, cut.removed), left_alone(cut.misfits))

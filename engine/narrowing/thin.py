@@ -8,7 +8,9 @@ from torch import nn
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
+from ..graph.filters import scored_layers
 from ..graph.residual import View
+from ..modules.inputs import Takes
 from .narrowing import left_alone, narrow_proven
 
 Choose = Callable[[ChannelMap], frozenset[int]]
@@ -23,7 +25,7 @@ class Thin:
         map: the full network's channel map, with everything pinned that turned out to be unremovable.
         removed: the channel ids that left.
         after: what one image costs.
-        kept: per convolution, the positions of the filters that stay.
+        kept: per layer, the positions of the filters that stay.
         difference: how exactly it was proven, relative.
         notes: what a user should know of it.
         counts: per group, how many channels stay and how many there were, where a selection does not say so.
@@ -43,18 +45,18 @@ class Thin:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-def cut_proven(seen: View, input_size: tuple[int, ...], choose: Choose) -> Thin:
+def cut_proven(seen: View, takes: Takes, choose: Choose) -> Thin:
     """Cut what `choose` picks out of a copy of a network, and prove that it equals the masked one.
 
     Args:
         seen: the network as pruning sees it.
-        input_size: (C, H, W) of its images.
+        takes: what it is called with.
         choose: from a channel map to the ids that leave; asked again whenever something had to be pinned.
 
     Raises:
         ProofError: the narrow network computes something else than the masked one.
     """
-    cut = narrow_proven(seen.model, seen.traced, input_size, choose, finish=seen.close)
+    cut = narrow_proven(seen.model, seen.traced, takes, choose, finish=seen.close)
     return Thin(
         model=cut.model,
         map=cut.map,
@@ -67,6 +69,7 @@ def cut_proven(seen: View, input_size: tuple[int, ...], choose: Choose) -> Thin:
 
 
 def kept_filters(channel_map: ChannelMap, removed: frozenset[int]) -> dict[str, list[int]]:
-    """Per convolution, the positions of the filters that stay."""
-    convs = (layer for layer in channel_map.layers if layer.kind != "linear")
-    return {layer.name: channel_map.kept(layer.name, removed).tolist() for layer in convs}
+    """Per convolution, and per linear layer whose units may leave, the positions of the filters that stay."""
+    units = {layer.name for layer in scored_layers(channel_map) if layer.kind == "linear"}
+    layers = (layer for layer in channel_map.layers if layer.kind != "linear" or layer.name in units)
+    return {layer.name: channel_map.kept(layer.name, removed).tolist() for layer in layers}

@@ -26,6 +26,8 @@ def matched(network: Network, data: ImageData, *, by_position: bool = False) -> 
         DataError: names both sizes, both numbers of classes, or the classes that only one of them knows.
     """
     _check_size(network, data)
+    if not network.classifies:
+        return data
     names, info = network.class_names, data.info
     if info.num_classes != network.num_classes:
         raise DataError(
@@ -68,6 +70,10 @@ class _Reordered(nn.Module):
 
 def _check_size(network: Network, data: ImageData) -> None:
     info = data.info
+    if not network.input_size:
+        raise DataError(
+            f"'{network.origin or 'this network'}' takes {network.inputs}, not images; use it from Python"
+        )
     if tuple(info.input_size) == tuple(network.input_size):
         return
     have, want = ("x".join(map(str, size)) for size in (info.input_size, network.input_size))

@@ -1,5 +1,6 @@
 """A network with everything needed to use it: built by name, loaded from a file alone, saved whole."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -12,23 +13,21 @@ from torch import Tensor, nn
 
 from ...archs import registry
 from ...archs.registry import ArchError
-from ...weights import formats, names, store
-from ...weights.errors import first_line
+from ...weights import formats, store
 from ...weights.metadata import believed_size, history_of
-from ...weights.shortcuts import shortcut_indices
 from ...weights.store import WeightFile
-from ..devices import first_weight
 from ..errors import FitError
 from ..modules.blank import without_initialisation
-from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
+from ..modules.inputs import Inputs, Takes
+from ..modules.numbers import numbers_of, set_numbers
+from ..modules.plain import plain
 from .normalization import NORMALIZATION_OF_STYLE
-from .recognition import recognise
+from .reading import arch_name_of, in_our_names, is_of, several, size_for, widest_last
+from .trying import answer_of, logits_width
 
-
-class UnsaidSize(ArchError):
-    """Neither file nor arch nor user says how large a network's images are."""
+IN_MEMORY = "a network in memory"  # where the weights of one come from that was wrapped
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,11 +35,18 @@ class Network:
     """A model and the facts a file keeps about it.
 
     Attributes:
+        model: what is pruned: the network, or a part of it.
         arch: the name that builds it at full width; empty where nobody has named it.
-        input_size: (C, H, W) of its images.
+        num_classes: what its arch is built for; 0 where that is the arch's own business.
+        input_size: (C, H, W) of its images; empty where it takes something else.
+        inputs: what it is called with, where that is not one batch of images.
+        part: the path of `model` in `whole`, where only a part of a network is pruned.
+        whole: that network.
+        classifies: does it answer with one row of logits per image?
         normalization: `mean` and `std` per channel that its images are normalised with, or None when unknown.
         class_names: in the order of the logits, or empty.
         folded: BN name -> conv it was folded into.
+        made_plain: weights that were computed from others, as weight norm does, and are plain ones now.
         accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, and `data_dir`, where
             the images were then.
         history: how it came about, oldest step first.
@@ -52,13 +58,46 @@ class Network:
     arch: str
     num_classes: int
     input_size: tuple[int, ...]
+    inputs: Inputs | None = None
+    part: str = ""
+    whole: nn.Module | None = None
+    classifies: bool = True
     normalization: Mapping[str, list[float]] | None = None
     class_names: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
+    made_plain: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     origin: str = ""
     sha256: str | None = None
+
+    @property
+    def takes(self) -> Takes:
+        """What `model` is called with."""
+        return self.inputs or self.input_size
+
+    @property
+    def complete(self) -> nn.Module:
+        """The whole network, of which `model` may be a part."""
+        return self.model if self.whole is None else self.whole
+
+    def holding(self, model: nn.Module) -> "Network":
+        """This network with another model in the place of its own."""
+        if self.whole is None:
+            return replace(self, model=model)
+        return replace(self, model=model, whole=copy.deepcopy(self.whole, {id(self.model): model}))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever prunes it should know of it."""
+        if not self.made_plain:
+            return ()
+        first, *others = self.made_plain
+        named = f"{first} and {len(others)} other weights are" if others else f"{first} is"
+        return (
+            f"{named} plain now: what computed them (weight norm, spectral norm or the like) is folded in, "
+            "which changes no output; training goes on without it",
+        )
 
     @property
     def conv_order(self) -> tuple[str, ...]:
@@ -86,7 +125,8 @@ class Network:
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
         step = {"command": command, "options": dict(options), "parent": self.sha256, "versions": versions()}
-        return replace(self, history=(*self.history, step), **changes)
+        model = changes.pop("model", self.model)
+        return replace(self.holding(model), history=(*self.history, step), **changes)
 
 
 def new_network(
@@ -94,13 +134,16 @@ def new_network(
     *,
     num_classes: int | None = None,
     input_size: tuple[int, ...] | int | None = None,
+    part: str = "",
     seed: int = 0,
 ) -> Network:
     """A network with seeded random weights.
 
     Args:
         input_size: (C, H, W), or the side of its square images; needed for archs that do not say it.
+        part: the path of the module that is to be pruned, where that is not the whole network.
     Raises:
+        FitError: it has no such part, or does not run.
         ArchError: unknown arch, or it does not say its number of classes or image size and neither is given.
     """
     arch = registry.get(arch_name)
@@ -110,8 +153,10 @@ def new_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = arch.build(num_classes)
-    size = _input_size(arch, input_size)
-    return Network(model, arch.name, num_classes, size, origin=f"random weights, seed {seed}")
+    size = size_for(arch, input_size)
+    origin = f"random weights, seed {seed}"
+    network = plainly(Network(model, arch.name, num_classes, size, several(arch, size), origin=origin))
+    return network if arch.classifies and not part else tried(parted(network, part))
 
 
 def load_network(
@@ -119,6 +164,7 @@ def load_network(
     arch_name: str | None = None,
     *,
     input_size: tuple[int, ...] | int | None = None,
+    part: str | None = None,
     beside: Network | None = None,
 ) -> Network:
     """Rebuild the network in a weight file: `load_network(path)` alone is enough for files of ours.
@@ -126,6 +172,7 @@ def load_network(
     Args:
         arch_name: needed only for files that do not say it and whose names are not recognised.
         input_size: (C, H, W), or the side of its square images; needed for archs that do not say it.
+        part: the path of the module that is to be pruned, where the file does not say it.
         beside: a network that this one will work with: its arch, trusted already, is taken where the file
             names the same, or names none and is of no arch of ours; and the size of its images, likewise.
     Raises:
@@ -134,14 +181,16 @@ def load_network(
         ArchError: no such arch.
     """
     weight_file = formats.read_any(path)
-    if arch_name is None and beside is not None and _is_of(weight_file, beside.arch):
+    if arch_name is None and beside is not None and is_of(weight_file, beside.arch):
         arch_name = beside.arch
-    weight_file, style = _in_our_names(weight_file, arch_name)
-    arch = registry.get(_arch_name(weight_file, arch_name, path))
+    weight_file, style = in_our_names(weight_file, arch_name)
+    arch = registry.get(arch_name_of(weight_file, arch_name, path))
     meta, history = weight_file.meta, history_of(weight_file.meta, str(path))
-    num_classes = meta.get("num_classes") or arch.num_classes or _widest_last(weight_file)
+    said = (meta.get("num_classes"), arch.num_classes)
+    num_classes = next((number for number in said if number is not None), widest_last(weight_file))
+    inputs = Inputs.from_json(meta["inputs"], str(path)) if meta.get("inputs") else None
     size = input_size or believed_size(meta, str(path)) or arch.input_size
-    size = _input_size(arch, beside.input_size if size is None and beside else size)
+    size = () if inputs else size_for(arch, beside.input_size if size is None and beside else size)
     folded = meta.get("folded") or {}
     with without_initialisation():
         model = arch.build(num_classes)
@@ -150,14 +199,13 @@ def load_network(
     EXPANSIONS.place_stored(model, state)
     try:
         fit(model, state, folded)
-        classes = logits_width(model, size)
+        set_numbers(model, meta.get("numbers") or {})
+        network = plainly(Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size)))
+        network = tried(parted(network, meta.get("part") or "" if part is None else part))
     except FitError as error:
         raise FitError(f"'{path}' does not go with arch '{arch.name}': {error}") from error
-    return Network(
-        model.eval(),
-        arch.name,
-        classes,
-        size,
+    return replace(
+        network,
         normalization=meta.get("normalization") or NORMALIZATION_OF_STYLE.get(style or ""),
         class_names=tuple(meta.get("class_names") or ()),
         folded=folded,
@@ -185,10 +233,8 @@ def save_network(path: str | Path, network: Network, *, force: bool = False) -> 
 
 def to_weight_file(network: Network) -> WeightFile:
     """The network's tensors and facts, as they go into a file; tied tensors are kept once."""
-    ties = ties_of(network.model)
-    tensors = {
-        name: _array(tensor) for name, tensor in network.model.state_dict().items() if name not in ties
-    }
+    whole, ties = network.complete, ties_of(network.complete)
+    tensors = {name: _array(tensor) for name, tensor in whole.state_dict().items() if name not in ties}
     meta = {
         "arch": network.arch,
         "num_classes": network.num_classes,
@@ -196,11 +242,58 @@ def to_weight_file(network: Network) -> WeightFile:
         "normalization": network.normalization,
         "class_names": list(network.class_names),
         "folded": dict(network.folded),
+        "numbers": numbers_of(network.model),
         "ties": ties,
+        **({"inputs": network.inputs.to_json()} if network.inputs and not network.input_size else {}),
+        **({"part": network.part} if network.part else {}),
         "accuracy": network.accuracy,
         "history": [dict(step) for step in network.history],
     }
     return WeightFile(tensors, meta, _deps(network.conv_order, tensors))
+
+
+def plainly(network: Network) -> Network:
+    """The network without wrappers; where it has computed weights, a copy in which they are plain ones."""
+    model, made_plain = plain(network.model)
+    return replace(network, model=model, made_plain=made_plain)
+
+
+def parted(network: Network, part: str) -> Network:
+    """The network with a part of it in its place.
+
+    Raises:
+        FitError: it has no such part, or the part shares a tensor with the rest.
+    """
+    if not part:
+        return network
+    whole = network.model
+    try:
+        model = whole.get_submodule(part)
+    except AttributeError:
+        known = ", ".join(name for name, module in whole.named_children() if list(module.parameters()))
+        raise FitError(f"the network has no `part` '{part}'; its parts are {known}") from None
+    inside = {id(tensor) for tensor in model.parameters()}
+    rest = [
+        (n, t)
+        for n, t in whole.named_parameters(remove_duplicate=False)
+        if not f"{n}.".startswith(f"{part}.")
+    ]
+    shared = next((name for name, tensor in rest if id(tensor) in inside), None)
+    if shared is not None:
+        raise FitError(
+            f"'{part}' shares '{shared}' with the rest of the network; name a `part` that has both"
+        )
+    return replace(network, model=model, whole=whole, part=part)
+
+
+def tried(network: Network) -> Network:
+    """The network, and what it answers when it is called once.
+
+    Raises:
+        FitError: it does not run.
+    """
+    classes = logits_width(answer_of(network.model, network.takes))
+    return replace(network, num_classes=classes or network.num_classes, classifies=classes is not None)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -213,45 +306,6 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("prune-cnn", "torch", "numpy")}
 
 
-def _in_our_names(weight_file: WeightFile, arch_name: str | None) -> tuple[WeightFile, str | None]:
-    """Rename the tensors of a known foreign style, unless they are for a network with names of its own."""
-    style = names.detect(weight_file.tensors)
-    if style is None or ":" in (arch_name or weight_file.meta.get("arch") or ""):
-        return weight_file, style
-    renamed = names.to_ours(weight_file.tensors, style)
-    tensors = {**renamed, **shortcut_indices(renamed, style)}
-    return WeightFile(tensors, weight_file.meta, weight_file.deps), style
-
-
-def _arch_name(weight_file: WeightFile, given: str | None, path: str | Path) -> str:
-    stored = weight_file.meta.get("arch")
-    if given is not None:
-        return given
-    if isinstance(stored, str):
-        family, colon, _ = stored.partition(":")
-        if colon and family != "torchvision":
-            # Importing what a file names would run whatever the file's author wants.
-            raise ArchError(
-                f"'{path}' says its network is made by {stored!r}, which is not imported unasked; "
-                f"if you trust it, give `arch` {stored}"
-            )
-        return stored
-    found = recognise(weight_file.tensors)
-    if len(found) != 1:
-        why = f"its names fit {' and '.join(found)}" if found else "its names are not recognised"
-        raise ArchError(f"'{path}' does not say its arch, and {why}; name it with `arch`")
-    return found[0]
-
-
-def _is_of(weight_file: WeightFile, arch_name: str) -> bool:
-    """Does the file name this arch, or none where none of ours is recognised?"""
-    stored = weight_file.meta.get("arch")
-    if stored is not None:
-        return stored == arch_name
-    renamed, _ = _in_our_names(weight_file, None)
-    return len(recognise(renamed.tensors)) != 1
-
-
 def _deps(conv_order: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> np.ndarray | None:
     """The width of every convolution in ResRep's order, where that says what the network is.
 
@@ -260,46 +314,3 @@ def _deps(conv_order: tuple[str, ...], tensors: Mapping[str, np.ndarray]) -> np.
     if not conv_order or any(".compactor." in name or name.endswith(".index") for name in tensors):
         return None
     return np.array([len(tensors[f"{name}.weight"]) for name in conv_order], dtype=np.int64)
-
-
-def _input_size(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tuple[int, ...]:
-    if isinstance(given, int):
-        channels = arch.input_size[0] if arch.input_size else 3
-        return (channels, given, given)
-    size = given or arch.input_size
-    if size is None:
-        raise UnsaidSize(f"arch '{arch.name}' does not say the size of its images; give `input_size`")
-    return tuple(size)
-
-
-def _widest_last(weight_file: WeightFile) -> int:
-    """The rows of the last matrix: what a classifier's number of classes usually is."""
-    matrices = [array for array in weight_file.tensors.values() if array.ndim == 2]
-    return matrices[-1].shape[0] if matrices else 1000
-
-
-def logits_width(model: nn.Module, input_size: tuple[int, ...]) -> int:
-    """The number of classes a network tells apart, found by running it on one blank image.
-
-    Raises:
-        FitError: it does not run on such an image, which names the module, or it is no classifier.
-    """
-    like = first_weight(model)
-    blank_1CHW = torch.zeros(1, *input_size, dtype=like.dtype, device=like.device)
-    reached: list[str] = []
-    hooks = [
-        module.register_forward_pre_hook(lambda *_, name=name: reached.append(name))
-        for name, module in model.named_modules()
-    ]
-    try:
-        with eval_mode(model), torch.no_grad():
-            out = model(blank_1CHW)
-    except Exception as error:  # whatever the network's own code raises
-        size, where = "x".join(map(str, input_size)), f" in '{reached[-1]}'" if any(reached) else ""
-        raise FitError(f"it does not run on a {size} image{where}: {first_line(error)}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not isinstance(out, Tensor) or out.dim() != 2:
-        raise FitError("its output is not one row of logits per image; only classifiers are supported")
-    return out.shape[1]

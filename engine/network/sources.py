@@ -10,7 +10,8 @@ from ..errors import DataError, EngineError
 from ..processes.distributed import first_of_machine_goes_first
 from ..runs.runs import newest_base
 from .matching import matched
-from .network import Network, UnsaidSize, load_network, new_network
+from .network import Network, load_network, new_network
+from .reading import UnsaidSize
 
 DEFAULT_DATASET = "digits"
 RUNS = Path("runs")
@@ -31,6 +32,10 @@ class Images:
         """The data set: the one named, a folder's, the one the network was last measured on, or `digits`."""
         measured_on = (network.accuracy or {}).get("dataset") if network else None
         return self.dataset or ("imagefolder" if self.data_dir else None) or measured_on or DEFAULT_DATASET
+
+    def size_of(self, arch: registry.Arch) -> tuple[int, ...] | int | None:
+        """The size of these images, if anybody says it, for a network that is not known by its classes."""
+        return self.image_size or (self.open().info.input_size if self.named else arch.input_size)
 
     @property
     def named(self) -> bool:
@@ -115,7 +120,7 @@ class Images:
         return chosen
 
 
-def load_for(images: Images, path: Path, arch: str | None) -> Network:
+def load_for(images: Images, path: Path, arch: str | None, part: str | None = None) -> Network:
     """The network of a file; where nothing else says the size of its images, they are as large as these.
 
     Raises:
@@ -123,11 +128,11 @@ def load_for(images: Images, path: Path, arch: str | None) -> Network:
         DataError: the images are looked at, and are not there.
     """
     try:
-        return load_network(path, arch, input_size=images.image_size)
+        return load_network(path, arch, input_size=images.image_size, part=part)
     except UnsaidSize:
         if not images.named:
             raise
-        return load_network(path, arch, input_size=images.open().info.input_size)
+        return load_network(path, arch, input_size=images.open().info.input_size, part=part)
 
 
 def random_network(
@@ -165,15 +170,24 @@ class Source:
 
 
 def find_network(
-    path: Path | None, arch: str | None, images: Images, *, num_classes: int | None, seed: int
+    path: Path | None,
+    arch: str | None,
+    images: Images,
+    *,
+    num_classes: int | None,
+    part: str | None = None,
+    seed: int,
 ) -> Source:
     """The network of a file, or the newest base run of an arch and data set, or seeded random weights.
+
+    Args:
+        part: the path of the module that is to be pruned, where that is not the whole network.
 
     Raises:
         EngineError: neither a file nor an arch was given, or the file has another number of classes.
     """
     if path is not None:
-        network = load_for(images, path, arch)
+        network = load_for(images, path, arch, part)
         if num_classes not in (None, network.num_classes):
             raise EngineError(
                 f"'{path}' tells {network.num_classes} classes apart, "
@@ -183,7 +197,13 @@ def find_network(
         return Source(network, str(path), trained=True)
     if arch is None:
         raise EngineError("give a weight file, or the name of a network with `arch`")
-    name = registry.get(arch).name
+    known = registry.get(arch)
+    name = known.name
+    if part or known.classifies is False:
+        network = new_network(
+            name, num_classes=num_classes, input_size=images.size_of(known), part=part or "", seed=seed
+        )
+        return Source(network, f"random weights, seed {seed}", trained=False)
     base = newest_base(RUNS, name, images.name_for())
     if base is not None:
         return Source(
@@ -192,7 +212,7 @@ def find_network(
             trained=True,
         )
     info = images.open().info
-    made_for = registry.get(arch).input_size
+    made_for = known.input_size
     # A network for grey images cannot take coloured ones of any size, so it keeps its own.
     fits = made_for is None or made_for[0] == info.input_size[0]
     network = new_network(

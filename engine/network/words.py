@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 def described(network: "Network") -> str:
     """What it is, what it costs and where it comes from."""
     size = "x".join(map(str, network.input_size))
+    takes = f"images {size}" if size else f"takes {network.inputs}"
+    classes = f"{network.num_classes} classes" if network.classifies else "no classifier"
+    part = f", its part '{network.part}'" if network.part else ""
     params = sum(parameter.numel() for parameter in network.model.parameters())
     try:
-        macs = f"{count(known_trace(network.model, network.input_size).map).macs:,} MACs, "
+        macs = f"{count(known_trace(network.model, network.takes).map).macs:,} MACs, "
     except TraceError:
         macs = ""
     known = network.accuracy or {}
     good = f"; {known['top1']:.2f} % on {known.get('dataset')}" if "top1" in known else ""
     return (
-        f"Network {network.arch or 'without arch'}, {network.num_classes} classes, images {size}\n"
+        f"Network {network.arch or 'without arch'}{part}, {classes}, {takes}\n"
         f"  {macs}{params:,} params\n"
         f"  from {network.origin or 'nowhere'}{good}"
     )

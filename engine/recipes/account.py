@@ -76,15 +76,15 @@ def accounts(recipes: Iterable[Recipe]) -> Iterator[Account]:
 
     @cache
     def traced(arch: str) -> Trace:
-        return trace(network(arch).model, network(arch).input_size)
+        return trace(network(arch).model, network(arch).takes)
 
     @cache
     def scattered(arch: str) -> Trace:
-        return view(network(arch).model, traced(arch), network(arch).input_size, "scatter").traced
+        return view(network(arch).model, traced(arch), network(arch).takes, "scatter").traced
 
     @cache
     def streams_apart(arch: str) -> Trace:
-        return trace(apart(network(arch)).model, network(arch).input_size)
+        return trace(apart(network(arch)).model, network(arch).takes)
 
     def seen(arch: str, allocation: Allocation) -> Trace:
         if allocation.residual == "scatter":

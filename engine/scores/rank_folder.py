@@ -13,7 +13,7 @@ from ...weights.errors import WeightsError, first_line
 from ...weights.files import require_file
 from ..errors import CriterionError
 from ..graph.channels import ChannelMap, Layer
-from ..graph.filters import scored_layers
+from ..graph.filters import scored_convolutions
 
 # An inception module has one number, and a file per branch. Both 3x3 convolutions of the 5x5 branch go by the
 # ranks of the second; the 1x1 reductions have none.
@@ -45,7 +45,7 @@ def load_rank_folder(path: str | Path, channel_map: ChannelMap) -> dict[str, Ten
     Raises:
         CriterionError: no such files, a gap in their numbers, or a file that belongs to no convolution.
     """
-    layers = _in_published_order(scored_layers(channel_map))
+    layers = _in_published_order(scored_convolutions(channel_map))
     file_of = _numbered([layer.name for layer in layers])
     found = {file.stem: file for file in sorted(Path(path).glob("rank_conv*.npy"))}
     known = list(dict.fromkeys(file_of.values()))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
+from .reach import reach_in_words
 from .selection import Residual, Scores, Selection, check_choice, equal_scores, prunable_groups
 
 BlockOf = Callable[[str], int | None]
@@ -46,6 +47,7 @@ class Allocation(ABC):
     Attributes:
         ways: the settings that ask for this allocation. Those of one tuple may be given together, those of
             different tuples exclude each other.
+        takes_linear: do linear layers take part, or does it speak of convolutions?
         place: where a message that lists all ways names it; low numbers come first.
         needs_scores: does it matter which scores the filters have?
         widths_depend_on_scores: do the scores also say how many leave each layer, not only which ones?
@@ -54,6 +56,7 @@ class Allocation(ABC):
     """
 
     ways: ClassVar[tuple[tuple[str, ...], ...]]
+    takes_linear: ClassVar[bool] = True
     place: ClassVar[int] = 100
     needs_scores: ClassVar[bool] = True
     widths_depend_on_scores: ClassVar[bool] = False
@@ -99,7 +102,7 @@ class Allocation(ABC):
 
         Args:
             network: under this allocation's residual mode.
-            scores: per convolution name, scores_F; may be empty where none are needed.
+            scores: per layer name, scores_F; may be empty where none are needed.
         Raises:
             AllocationError: it cannot be met.
         """
@@ -160,14 +163,21 @@ class GroupAllocation(Allocation):
         Raises:
             AllocationError: there are none, or a glob matches nothing.
         """
-        groups = prunable_groups(network.map, self.residual, self.skip)
+        groups = self._taking_part(network.map, self.residual)
         if not groups:
-            more = prunable_groups(network.map, "coupled", self.skip) if self.residual == "internal" else ()
+            more = self._taking_part(network.map, "coupled") if self.residual == "internal" else ()
             raise AllocationError(
                 "nothing may leave: every group is pinned, skipped, or part of a residual stream"
                 + (f"; with `residual` coupled, channels of {len(more)} groups may" if more else "")
+                + f"; {reach_in_words(network.map, self.residual)}"
             )
         return groups
+
+    def _taking_part(self, channel_map: ChannelMap, residual: Residual) -> tuple[Group, ...]:
+        groups = prunable_groups(channel_map, residual, self.skip)
+        if self.takes_linear:
+            return groups
+        return tuple(g for g in groups if any(channel_map.layer(n).kind != "linear" for n in g.producers))
 
 
 def label(way: Iterable[str]) -> str:

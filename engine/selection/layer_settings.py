@@ -17,7 +17,7 @@ from ...archs.errors import nearest
 from ..errors import AllocationError
 from .rates import check_rate, match_names
 
-Layers = Mapping[str, str]  # convolution -> class of its module
+Layers = Mapping[str, str]  # layer -> class of its module
 
 RATES = ("sparsity_level", "sparsity", "sparsity_per_layer", "sparse_ratio")
 NAMES = ("tensor_fqn", "op_names")
@@ -41,8 +41,8 @@ class LayerSettings:
     """What settings come to.
 
     Attributes:
-        rates: convolution -> share removed, for those that were given one.
-        excluded: convolutions that must keep all filters.
+        rates: layer -> share removed, for those that were given one.
+        excluded: layers that must keep all filters.
         named: those of `rates` that were called by name, not by pattern or type.
     """
 
@@ -54,12 +54,12 @@ class LayerSettings:
 def read_layer_settings(
     settings: Mapping[str, float] | Iterable[Mapping[str, Any]], layers: Layers
 ) -> LayerSettings:
-    """Spread settings over the convolutions of a network.
+    """Spread settings over the layers of a network.
 
     Args:
         settings: dictionaries in torch.ao's or NNI's form, mixed at will; or one dictionary from names or
-            globs, of convolutions or of their weights, to shares removed.
-        layers: every convolution with filters of its own -> the class of its module, such as "Conv2d".
+            globs, of layers or of their weights, to shares removed.
+        layers: every layer with filters of its own -> the class of its module, such as "Conv2d".
 
     Raises:
         AllocationError: names the setting, and what in it is unknown, missing or out of range.
@@ -171,7 +171,7 @@ def _by_name(names: Iterable[str], layers: Layers) -> list[str]:
     for name in names:
         if name not in layers:
             raise AllocationError(
-                f"'{name}' is no convolution with filters of its own here; {nearest(name, layers)}"
+                f"'{name}' is no layer with filters of its own here; {nearest(name, layers)}"
             )
     return names
 
@@ -182,7 +182,7 @@ def _by_pattern(patterns: list[str], layers: Layers, matches: Callable[[str, str
         mine = {name for name in layers if matches(pattern, name)}
         if not mine:
             raise AllocationError(
-                f"'{pattern}' matches no convolution; the first is '{next(iter(layers), '')}'"
+                f"'{pattern}' matches no layer with filters; the first is '{next(iter(layers), '')}'"
             )
         found |= mine
     return found
@@ -200,6 +200,6 @@ def _by_type(types: list[str], layers: Layers) -> set[str]:
         if kind not in layers.values():
             there = ", ".join(dict.fromkeys(layers.values()))
             raise AllocationError(
-                f"no convolution here is of type '{kind}'; filters leave layers of type {there}"
+                f"no layer with filters here is of type '{kind}'; filters leave layers of type {there}"
             )
     return {name for name, kind in layers.items() if kind in types}

@@ -101,7 +101,7 @@ def channel_scores(channel_map: ChannelMap, group: Group, scores: Scores) -> NDA
     Args:
         channel_map: of the network.
         group: whose channels.
-        scores: per convolution name, scores_F.
+        scores: per layer name, scores_F.
 
     Returns:
         scores_C in the order of `group.channels`; infinite where no scored filter makes the channel.
@@ -178,7 +178,7 @@ def by_group_rates(
     Args:
         channel_map: of the network.
         groups: those that take part.
-        scores: per convolution name, scores_F.
+        scores: per layer name, scores_F.
         rates: per group the share removed, in [0, 1); with `keep` the share kept, in (0, 1].
         keep: int(rate * n) channels, at least one, are kept instead.
         min_channels: as many stay in every group.

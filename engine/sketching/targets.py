@@ -171,6 +171,8 @@ class _Survey:
 
 def _objection(maker: Layer, reader: Layer) -> str | None:
     """Why these two layers cannot be sketched along the channels between them."""
+    if maker.kind == "linear":
+        return "it is a linear layer"
     if maker.kind != "conv" or maker.groups > 1:
         return "it is a transposed or grouped convolution"
     if reader.kind not in ("conv", "linear") or reader.groups > 1:

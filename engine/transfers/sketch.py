@@ -49,7 +49,7 @@ class Sketch(Transfer):
         `kept` counts off the filters of the narrow network, none of which is one of the full one where they
         were sketched; `difference` is that to the file.
         """
-        thin = cut_proven(seen, network.input_size, choose)
+        thin = cut_proven(seen, network.takes, choose)
         found, _ = targets(network.model, seen.traced.map, network.block_of)
         gone = [(target, thin.removed.intersection(target.maker.out_ids.tolist())) for target in found]
         narrower = {target: target.filters - len(ids) for target, ids in gone if ids}
@@ -70,7 +70,5 @@ def _stored_difference(network: Network) -> float:
         path = Path(folder) / "narrow.hdf5"
         save_network(path, network)
         stored = load_network(path, network.arch, input_size=network.input_size)
-    traced = trace(network.model, network.input_size)
-    return proven_difference(
-        network.model, stored.model, traced, frozenset(), network.input_size, "its own file"
-    )
+    traced = trace(network.model, network.takes)
+    return proven_difference(network.model, stored.model, traced, frozenset(), network.takes, "its own file")

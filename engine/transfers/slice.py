@@ -14,4 +14,4 @@ class Slice(Transfer):
 
     def narrow(self, network: Network, seen: View, choose: Choose) -> Thin:
         """Cut out what leaves; see `Transfer.narrow`."""
-        return cut_proven(seen, network.input_size, choose)
+        return cut_proven(seen, network.takes, choose)

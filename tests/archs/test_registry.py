@@ -3,6 +3,7 @@
 import pytest
 import torch
 from prune.archs.errors import one_of
+from prune.archs.from_torchvision import torchvision_names
 from prune.archs.registry import ArchError, UnknownArch, get, names, register
 from torch import nn
 
@@ -117,17 +118,29 @@ def test_a_name_near_nothing_lists_what_there_is():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "size", "classes", "images", "classifies"),
     [
-        ("fasterrcnn_resnet50_fpn", "detection"),
-        ("fcn_resnet50", "segmentation"),
-        ("r3d_18", "video"),
-        ("quantized_resnet50", "quantization"),
+        ("fasterrcnn_mobilenet_v3_large_fpn", (3, 320, 320), 91, 1, False),
+        ("lraspp_mobilenet_v3_large", (3, 224, 224), 21, 1, False),
+        ("r3d_18", (3, 16, 112, 112), 400, 1, True),
+        ("quantized_resnet18", (3, 224, 224), 1000, 1, True),
+        ("raft_small", (3, 128, 128), 0, 2, False),
     ],
 )
-def test_torchvision_networks_for_other_tasks_are_refused(name, kind):
-    with pytest.raises(ArchError, match=f"torchvision:{name} is a {kind} network; only image classification"):
-        get(f"torchvision:{name}")
+def test_torchvision_networks_for_other_tasks_are_described(name, size, classes, images, classifies):
+    arch = get(f"torchvision:{name}")
+    assert (arch.input_size, arch.num_classes, arch.images, arch.classifies) == (
+        size,
+        classes,
+        images,
+        classifies,
+    )
+    assert sum(p.numel() for p in arch.build(7).parameters()) > 0
+
+
+def test_every_torchvision_network_is_described():
+    for name in torchvision_names():
+        assert get(f"torchvision:{name}").input_size
 
 
 def test_every_torchvision_classifier_is_described():
@@ -161,7 +174,7 @@ def test_users_own_factories(user_module):
     made = {name: get(f"own_networks:{name}") for name in ("sized", "passed_on", "fixed", "Net")}
     widths = {name: arch.build(5)(torch.zeros(1, 2)).shape[1] for name, arch in made.items()}
     assert widths == {"sized": 5, "passed_on": 5, "fixed": 9, "Net": 5}
-    assert [arch.num_classes for arch in made.values()] == [4, None, None, None]
+    assert [arch.num_classes for arch in made.values()] == [4, None, 0, None]
     assert {arch.input_size for arch in made.values()} == {None}
     assert made["sized"].name == "own_networks:sized"
 

@@ -256,8 +256,7 @@ class SpaceToDepth(Mini):
 class DepthToSpace(Mini):
     """Sub-pixel up-sampling: four channels become one."""
 
-    PRUNES = ("stem.0",)
-    PINNED = ("wide",)
+    PRUNES = ("stem.0", "wide")
 
     def __init__(self):
         super().__init__(features=8)

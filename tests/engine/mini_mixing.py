@@ -7,10 +7,10 @@ from torch import nn
 
 
 class MixedChannels(Mini):
-    """Mean and softmax over channels, and a group norm: what feeds them stays."""
+    """Mean and softmax over channels: what feeds them stays; a group norm, which whole groups leave."""
 
-    PRUNES = ("last.0",)
-    PINNED = ("stem.0", "mid.0")
+    PRUNES = ("stem.0", "last.0")
+    PINNED = ("mid.0",)
 
     def __init__(self):
         super().__init__()

@@ -4,6 +4,9 @@ import mini_between
 import mini_branches
 import mini_cuts
 import mini_mixing
+import mini_norms
+import mini_ops
+import mini_sequences
 import mini_weights
 import torch
 from mini_base import Mini
@@ -11,25 +14,38 @@ from torch import nn
 
 SIZE = (3, 16, 16)
 
+FAMILIES = (
+    mini_between,
+    mini_cuts,
+    mini_branches,
+    mini_weights,
+    mini_mixing,
+    mini_norms,
+    mini_ops,
+    mini_sequences,
+)
 NAMED: dict[str, type[Mini]] = {
     found.__name__: found
-    for family in (mini_between, mini_cuts, mini_branches, mini_weights, mini_mixing)
+    for family in FAMILIES
     for found in vars(family).values()
     if isinstance(found, type) and issubclass(found, Mini) and found is not Mini
 }
 
 
 def build(name: str) -> Mini:
-    """The network called `name`, BN affine and statistics randomised, so that wrong indices show."""
+    """The network called `name`, norms' affine parts and statistics randomised: wrong indices show."""
     torch.manual_seed(sum(map(ord, name)))
     network = NAMED[name]()
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):
             if module.affine:
                 nn.init.uniform_(module.weight, 0.5, 1.5)
                 nn.init.uniform_(module.bias, -0.3, 0.3)
-            module.running_mean.uniform_(-0.3, 0.3)
-            module.running_var.uniform_(0.5, 1.5)
+            for name, statistics in module.named_buffers(recurse=False):
+                if name == "running_mean":
+                    statistics.uniform_(-0.3, 0.3)
+                elif name == "running_var":
+                    statistics.uniform_(0.5, 1.5)
     return network.eval()
 
 

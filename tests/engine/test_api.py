@@ -155,8 +155,8 @@ def test_an_arch_that_makes_another_network_is_refused_at_once(model):
 def test_what_does_not_run_cannot_be_wrapped(model):
     with pytest.raises(FitError, match="does not run on a 1x16x16 image in '0'"):
         prune.wrap(model, (1, 16, 16))
-    with pytest.raises(FitError, match="only classifiers"):
-        prune.wrap(nn.Sequential(*list(model)[:3]), SIZE)
+    with pytest.raises(FitError, match="give either `input_size`, of its images, or `inputs`"):
+        prune.wrap(model)
 
 
 def test_wrapping_leaves_the_modes_as_they_are(model):

@@ -150,16 +150,6 @@ def test_a_network_whose_copies_are_not_independent_is_refused():
         narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[1:])
 
 
-@pytest.mark.parametrize("made", [lambda x: (x, x), lambda x: {"logits": x}])
-def test_networks_that_return_more_than_logits_are_refused(made):
-    class Several(Chain):
-        def forward(self, x):
-            return made(super().forward(x))
-
-    with pytest.raises(TraceError, match="returns several things"):
-        trace(Several(), SIZE)
-
-
 def test_a_network_that_cannot_be_followed_is_refused_quietly(capfd):
     model = build(lambda x: x if x.sum() > 0 else -x)
     with pytest.raises(TraceError, match="cannot be followed on 2 images of 3x8x8"):

@@ -91,7 +91,9 @@ def test_values_are_proven_on_small_images_where_that_works(monkeypatch):
     sizes = []
     difference = narrowing.value_difference
     monkeypatch.setattr(
-        narrowing, "value_difference", lambda *args: sizes.append(args[-1].shape[2]) or difference(*args)
+        narrowing,
+        "value_difference",
+        lambda *args: sizes.append(args[-1].args[0].shape[2]) or difference(*args),
     )
     convs = [nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU()]
     pooled = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4))

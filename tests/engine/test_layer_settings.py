@@ -61,12 +61,12 @@ def test_only_what_is_called_by_name_counts_as_named():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"op_names": ["stme"], "sparsity": 0.5}, "'stme' is no convolution .* did you mean 'stem'"),
+        ({"op_names": ["stme"], "sparsity": 0.5}, "'stme' is no layer with filters .* did you mean 'stem'"),
         ({"tensor_fqn": "stem.bias", "sparsity": 0.5}, "must name a convolution's weight"),
         ({"tensor_fqn": 3, "sparsity": 0.5}, "must name a convolution's weight"),
         ({"op_names": "stem", "sparsity": 0.5}, "op_names must be a list of texts, not 'stem'"),
-        ({"op_types": ["Linear"], "sparsity": 0.5}, "no convolution here is of type 'Linear'.*Conv2d"),
-        ({"op_names_re": ["head"], "sparsity": 0.5}, "'head' matches no convolution"),
+        ({"op_types": ["Linear"], "sparsity": 0.5}, "no layer with filters here is of type 'Linear'.*Conv2d"),
+        ({"op_names_re": ["head"], "sparsity": 0.5}, "'head' matches no layer with filters"),
         ({"op_names_re": ["("], "sparsity": 0.5}, r"'\(' is no regular expression"),
         ({"op_names": ["stem"]}, "gives no rate; give one of sparsity_level"),
         ({"op_names": ["stem"], "sparsity": 0.5, "sparse_ratio": 0.5}, "gives sparsity and sparse_ratio"),

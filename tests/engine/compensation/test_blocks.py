@@ -11,6 +11,7 @@ from prune.engine.compensation.blocks import blocks
 from prune.engine.compensation.pairing import changed
 from prune.engine.compensation.program import Program
 from prune.engine.events import unwatched
+from prune.engine.modules.inputs import Inputs
 from test_residual import SIZE, Residual
 from torch import nn
 
@@ -34,7 +35,9 @@ class Chain(nn.Sequential):
 
 
 def found(mended):
-    dense, thin = (Program(model, SIZE, 8) for model in (mended.dense, mended.thin))
+    dense, thin = (
+        Program(model, Inputs.of_images(SIZE).with_batch(8)) for model in (mended.dense, mended.thin)
+    )
     gone = mended.cut.map.removal_mask(mended.cut.removed)
     return thin, blocks(dense, thin, mended.cut.map, gone, changed(dense, thin))
 

@@ -9,6 +9,7 @@ from prune.engine.compensation.program import Program
 from prune.engine.compensation.streams import Stream
 from prune.engine.graph.residual import parted, view
 from prune.engine.graph.trace import trace
+from prune.engine.modules.inputs import Inputs
 from prune.engine.narrowing.narrowing import narrow_proven
 from torch import Tensor, nn
 
@@ -64,7 +65,7 @@ def test_a_path_ends_with_the_sum_and_knows_where_its_channels_are(randomise):
     model = randomise(Residual())
     seen = view(model, trace(model, SIZE), SIZE, "scatter")
     cut = narrow_proven(seen.model, seen.traced, SIZE, share_of_channels(0.5), finish=seen.close)
-    program = Program(cut.model, SIZE, 2)
+    program = Program(cut.model, Inputs.of_images(SIZE).with_batch(2))
     calls = {call.layer: call for call in program.calls}
     path = path_of(program, calls["blocks.0.conv2.conv"], 4)
     assert path.norm is not None

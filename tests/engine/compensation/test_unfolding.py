@@ -4,6 +4,7 @@ import pytest
 import torch
 from prune.engine.compensation.program import Program
 from prune.engine.compensation.unfolding import as_matrix, as_weight, outputs, rows
+from prune.engine.modules.inputs import Inputs
 from torch import nn
 
 LAYERS = {
@@ -26,7 +27,7 @@ LAYERS = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_rows_times_matrix_is_the_layer(name: str):
     layer, size = LAYERS[name]
-    (call,) = Program(layer, size, 3).calls
+    (call,) = Program(layer, Inputs.of_images(size).with_batch(3)).calls
     x = torch.randn(3, *size, generator=torch.Generator().manual_seed(0))
     kernel = tuple(layer.weight.shape[2:])
     with torch.no_grad():
@@ -40,6 +41,6 @@ def test_rows_times_matrix_is_the_layer(name: str):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_matrix_goes_back_into_the_weight(name: str):
     layer, size = LAYERS[name]
-    (call,) = Program(layer, size, 2).calls
+    (call,) = Program(layer, Inputs.of_images(size).with_batch(2)).calls
     weight = as_weight(call, as_matrix(call, layer.weight), layer.weight.shape)
     assert torch.equal(weight, layer.weight)

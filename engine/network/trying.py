@@ -1,0 +1,58 @@
+"""A network called once, to see whether it runs and what it answers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...weights.errors import first_line
+from ..devices import first_weight
+from ..errors import FitError
+from ..modules.eval_mode import eval_mode
+from ..modules.inputs import Inputs, Takes, answer, inputs_of
+
+
+def answer_of(model: nn.Module, takes: Takes) -> Any:
+    """What a network returns for one blank image, or for a call of the looks it takes.
+
+    Raises:
+        FitError: it does not run on such, which names the module.
+    """
+    inputs = inputs_of(takes)
+    if inputs.images:
+        inputs = inputs.with_batch(1)
+    reached: list[str] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda *_, name=name: reached.append(name))
+        for name, module in model.named_modules()
+    ]
+    try:
+        with eval_mode(model), torch.no_grad():
+            return answer(model, inputs.make(first_weight(model)))
+    except Exception as error:  # whatever the network's own code raises
+        where = f" in '{reached[-1]}'" if any(reached) else ""
+        what = f"a {'x'.join(map(str, inputs.args[0].shape[1:]))} image" if inputs.images else f"{inputs}"
+        raise FitError(f"it does not run on {what}{where}: {first_line(error)}") from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def logits_width(returned: Any) -> int | None:
+    """How many classes an answer tells apart, if it is rows of logits, one per image."""
+    return returned.shape[1] if isinstance(returned, Tensor) and returned.dim() == 2 else None
+
+
+def in_pairs(model: nn.Module, inputs: Inputs) -> Inputs:
+    """The same inputs for two samples instead of one, if the network takes them: one is special to some."""
+    if inputs.batch != 1 or not any(getattr(like, "shape", ()) for like in _tensors(inputs)):
+        return inputs
+    try:
+        answer_of(model, inputs.with_batch(2))
+    except FitError:
+        return inputs
+    return inputs.with_batch(2)
+
+
+def _tensors(inputs: Inputs) -> list[Any]:
+    return [*inputs.args, *inputs.kwargs.values()]

@@ -1,0 +1,342 @@
+"""Networks that take other things than one batch of images, or return other things than logits."""
+
+import json
+import sys
+from collections import OrderedDict
+from types import ModuleType
+
+import prune
+import pytest
+import torch
+from prune.engine.errors import CriterionError, DataError, FitError
+from prune.engine.modules.inputs import Inputs, TensorLike
+from torch import nn
+
+SIZE = (3, 16, 16)
+
+
+class Several(nn.Module):
+    """Images to a tree of tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.Conv2d(8, 12, 3, padding=1)
+        self.norm = nn.BatchNorm2d(12)
+        self.mask = nn.Conv2d(12, 5, 1)
+        self.edge = nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        early = self.stem(x).relu()
+        late = self.norm(self.body(early)).relu()
+        mask = self.mask(late)
+        return OrderedDict(mask=mask, edges=[self.edge(early), (mask.argmax(1), 3)])
+
+
+class Diffusion(nn.Module):
+    """Noisy images, their times and a keyword to images."""
+
+    def __init__(self):
+        super().__init__()
+        self.times = nn.Embedding(10, 6)
+        self.into = nn.Linear(6, 8)
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.body = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, x, times, *, strength=1.0, more=None):
+        hidden = self.stem(x).relu()
+        hidden = self.body(hidden).relu() + self.into(self.times(times))[:, :, None, None]
+        return {"noise": self.head(hidden) * strength + (0 if more is None else more["add"])}
+
+
+class Detector(nn.Module):
+    """Lists of images to boxes: nothing that a graph could follow, but for its backbone."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = Several()
+        self.head = nn.Linear(5, 4)
+
+    def forward(self, images):
+        boxes = []
+        for image in images:
+            mask = self.backbone(image[None])["mask"].mean((2, 3))
+            if mask.sum() > -1e9:
+                boxes.append(self.head(mask))
+        return boxes
+
+
+@pytest.fixture(autouse=True)
+def any_inputs(monkeypatch):
+    """These networks by name."""
+    module = ModuleType("any_inputs")
+    module.Diffusion, module.Detector = Diffusion, Detector
+    module.__file__ = __file__
+    monkeypatch.setitem(sys.modules, "any_inputs", module)
+
+
+@pytest.fixture
+def several(randomise):
+    return prune.wrap(randomise(Several()).eval(), SIZE)
+
+
+@pytest.fixture
+def diffusion(randomise):
+    model = randomise(Diffusion()).eval()
+    return prune.wrap(model, inputs=(torch.randn(1, *SIZE), torch.tensor([7])), arch="any_inputs:Diffusion")
+
+
+def test_outputs_keep_their_channels_wherever_they_are_in_the_tree(several):
+    thin = prune.prune(several, prune.plan(several, rate=0.5))
+    assert thin.counts == {"stem": (4, 8), "body": (6, 12), "mask": (5, 5), "edge": (2, 2)}
+    assert thin.difference < 1e-12
+    images = torch.randn(2, *SIZE)
+    before, after = several.model(images), thin.model(images)
+    assert after["mask"].shape == before["mask"].shape
+    assert after["edges"][0].shape == before["edges"][0].shape
+    assert not several.classifies
+
+
+def test_several_inputs_of_any_kind(diffusion):
+    assert str(diffusion.inputs) == "(2x3x16x16, 2 int64)", "one sample is special, so there are two"
+    thin = prune.prune(diffusion, prune.plan(diffusion, rate=0.5))
+    assert thin.kept.keys() == {"stem", "body", "head"}
+    assert thin.counts["stem"] == (4, 8)
+    noise = thin.model(torch.randn(3, *SIZE), torch.tensor([1, 2, 9]))["noise"]
+    assert noise.shape == (3, *SIZE)
+
+
+def test_costs_are_those_of_one_sample(diffusion):
+    pixels = 16 * 16
+    macs = {layer.name: layer.macs for layer in prune.count(diffusion).layers}
+    assert macs["stem"] == 3 * 8 * 9 * pixels
+    assert macs["into"] == 6 * 8
+
+
+def test_keywords_and_trees_of_tensors(randomise):
+    more = {"add": torch.zeros(4, 3, 16, 16)}
+    example = {"x": torch.randn(4, *SIZE), "times": torch.arange(4), "strength": 0.5, "more": more}
+    network = prune.wrap(randomise(Diffusion()).eval(), inputs=example)
+    assert network.inputs.batch == 4
+    thin = prune.prune(network, prune.plan(network, flops=0.5))
+    assert thin.after.macs <= thin.before.macs / 2
+    assert "strength=0.5, more={add: 4x3x16x16}" in str(network.inputs)
+
+
+def test_a_network_for_one_sample_alone_is_taken_as_it_is():
+    class Alone(Several):
+        def forward(self, x):
+            return super().forward(x.reshape(1, 3, 16, 16))["mask"].reshape(5, 16, 16)
+
+    network = prune.wrap(Alone().eval(), inputs=torch.randn(1, 3, 256))
+    assert network.inputs.batch == 1
+    assert prune.prune(network, prune.plan(network, rate=0.5)).counts["stem"] == (4, 8)
+
+
+def test_saved_and_loaded_without_a_word_about_inputs(diffusion, tmp_path):
+    thin = prune.prune(diffusion, prune.plan(diffusion, rate=0.5))
+    prune.save(tmp_path / "thin.hdf5", thin)
+    loaded = prune.load(tmp_path / "thin.hdf5", "any_inputs:Diffusion")
+    given = torch.randn(2, *SIZE), torch.tensor([0, 9])
+    assert torch.equal(loaded.model(*given)["noise"], thin.model.eval()(*given)["noise"])
+    assert loaded.inputs == diffusion.inputs
+    again = prune.prune(loaded, prune.plan(loaded, rate=0.5))
+    assert again.counts["stem"] == (2, 4)
+
+
+@pytest.fixture
+def detector(randomise):
+    return prune.wrap(randomise(Detector()).eval(), SIZE, part="backbone", arch="any_inputs:Detector")
+
+
+def test_a_part_is_pruned_and_the_rest_sees_what_it_saw(detector):
+    thin = prune.prune(detector, prune.plan(detector, rate=0.5))
+    assert thin.model.backbone.stem.out_channels == 4
+    assert thin.model.head is not detector.complete.head
+    images = [torch.randn(SIZE), torch.randn(SIZE)]
+    assert [boxes.shape for boxes in thin.model(images)] == [(1, 4), (1, 4)]
+    assert detector.complete.backbone.stem.out_channels == 8, "the full network is left as it is"
+    masked = detector.complete.backbone
+    for name in ("stem", "body"):
+        gone = sorted(set(range(len(masked.get_submodule(name).weight))) - set(thin.kept[name]))
+        masked.get_submodule(name).weight.data[gone] = masked.get_submodule(name).bias.data[gone] = 0
+        if name == "body":
+            for slot in ("weight", "bias", "running_mean"):
+                getattr(masked.norm, slot).data[gone] = 0
+    for ours, theirs in zip(thin.model(images), detector.complete(images), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_part_in_place_and_its_optimizer(detector):
+    whole = detector.complete
+    optimizer = torch.optim.SGD(whole.parameters(), lr=0.1, momentum=0.9)
+    sum(boxes.sum() for boxes in whole([torch.randn(SIZE)])).backward()
+    optimizer.step()
+    thin = prune.prune(detector, prune.plan(detector, rate=0.5), in_place=True)
+    assert thin.model is whole
+    prune.carry_over(optimizer, thin)
+    sum(boxes.sum() for boxes in whole([torch.randn(SIZE)])).backward()
+    optimizer.step()
+    assert optimizer.state[whole.backbone.stem.weight]["momentum_buffer"].shape[0] == 4
+
+
+def test_an_optimizer_of_the_whole_goes_on_with_the_narrow_copy(detector):
+    optimizer = torch.optim.SGD(detector.complete.parameters(), lr=0.1, momentum=0.9)
+    thin = prune.prune(detector, prune.plan(detector, rate=0.5))
+    prune.carry_over(optimizer, thin)
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert held == {id(parameter) for parameter in thin.model.parameters()}
+
+
+def test_a_part_is_saved_with_the_rest_and_found_again(detector, tmp_path):
+    thin = prune.prune(detector, prune.plan(detector, rate=0.5))
+    prune.save(tmp_path / "thin.hdf5", thin)
+    loaded = prune.load(tmp_path / "thin.hdf5", "any_inputs:Detector")
+    assert loaded.part == "backbone"
+    images = [torch.randn(SIZE)]
+    assert torch.equal(loaded.complete(images)[0], thin.model.eval()(images)[0])
+    assert prune.prune(loaded, prune.plan(loaded, rate=0.5)).counts["stem"] == (2, 4)
+
+
+def test_parts_that_are_none(detector):
+    with pytest.raises(FitError, match="no `part` 'neck'; its parts are backbone, head"):
+        prune.wrap(detector.complete, SIZE, part="neck")
+    tied = Detector()
+    tied.more = nn.Conv2d(3, 8, 3)
+    tied.more.weight = tied.backbone.stem.weight
+    with pytest.raises(FitError, match=r"'backbone' shares 'more\.weight' with the rest"):
+        prune.wrap(tied, SIZE, part="backbone")
+
+
+def test_taylor_by_a_loss_of_ones_own(several, diffusion):
+    targets = torch.randn(4, 5, 16, 16)
+    batches = [(torch.randn(4, *SIZE), targets)]
+    scores = prune.rank(
+        several, "taylor", images=batches, loss=lambda made, wanted: (made["mask"] - wanted).square().sum()
+    )
+    assert scores["stem"].shape == (8,)
+    assert scores["body"].max() > 0
+    calls = [(torch.randn(4, *SIZE), torch.arange(4))]
+    own = prune.rank(
+        diffusion, "taylor", images=calls, loss=lambda made, call: (made["noise"] - call[0]).square().sum()
+    )
+    assert own["stem"].max() > 0
+    with pytest.raises(CriterionError, match="taylor needs a `loss`"):
+        prune.rank(several, "taylor", images=[(torch.randn(4, *SIZE), torch.zeros(4))])
+    with pytest.raises(CriterionError, match="`loss` has no effect with criterion 'hrank'"):
+        prune.rank(several, "hrank", images=batches, loss=lambda made, wanted: made["mask"].sum())
+
+
+def test_measured_by_a_metric_of_ones_own(several):
+    images, targets = torch.randn(5, *SIZE), torch.zeros(5)
+    batches = [(images[:4], targets[:4]), (images[4:], targets[4:])]
+    mean = prune.evaluate(several, batches, metric=lambda made, wanted: made["mask"].mean())
+    assert mean == pytest.approx(several.model(images)["mask"].mean().item(), rel=1e-5)
+    with pytest.raises(DataError, match="no top-1: give `metric`"):
+        prune.evaluate(several, batches)
+
+
+@pytest.mark.parametrize("criterion", ["hrank", "obs", "obs-measured"])
+def test_criteria_that_look_at_answers_of_any_kind(several, diffusion, criterion):
+    images = [torch.randn(16, *SIZE)]
+    assert prune.rank(several, criterion, images=images)["body"].shape == (12,)
+    calls = [(torch.randn(16, *SIZE), torch.arange(16) % 10)] * 2
+    scores = prune.rank(diffusion, criterion, images=calls)["stem"]
+    assert scores.shape == (8,)
+    assert criterion == "hrank" or len(scores.unique()) > 1  # noise has feature maps of full rank
+
+
+def test_compensated_and_recalibrated(several, diffusion):
+    torch.manual_seed(0)
+    images = [torch.randn(64, *SIZE)]
+    thin = prune.prune(several, prune.plan(several, rate=0.5))
+    before = _error(several.model, thin.model, images[0])
+    prune.compensate(several, thin, images)
+    assert _error(several.model, thin.model, images[0]) < 0.9 * before
+    assert prune.recalibrate(thin, images) == 1
+    calls = [(torch.randn(64, *SIZE), torch.arange(64) % 10)]
+    narrow = prune.prune(diffusion, prune.plan(diffusion, rate=0.5))
+    start = (narrow.model(*calls[0])["noise"] - diffusion.model(*calls[0])["noise"]).square().mean()
+    prune.compensate(diffusion, narrow, calls)
+    end = (narrow.model(*calls[0])["noise"] - diffusion.model(*calls[0])["noise"]).square().mean()
+    assert end < 0.9 * start
+    with pytest.raises(CriterionError, match="`fit_blocks` goes with networks that take images"):
+        prune.compensate(diffusion, narrow, calls, fit_blocks=3)
+
+
+def _error(full, narrow, images):
+    return float((full(images)["mask"] - narrow(images)["mask"]).square().mean().detach())
+
+
+def test_code_that_computes_in_float32_alone_is_proven_in_it(randomise):
+    class Fixed(Several):
+        def forward(self, x):
+            mask = super().forward(x)["mask"]
+            return nn.functional.conv2d(mask.to(torch.float32), torch.ones(1, 5, 1, 1))
+
+    network = prune.wrap(randomise(Fixed()).eval(), SIZE)
+    thin = prune.prune(network, prune.plan(network, rate=0.5))
+    assert thin.counts["stem"] == (4, 8)
+    assert thin.difference < 1e-4
+
+
+def test_blocks_that_change_number_formats_are_followed(randomise):
+    class Mixed(Several):
+        def forward(self, x):
+            hidden = self.stem(x).relu()
+            with torch.autocast("cpu", enabled=False):
+                hidden = self.norm(self.body(hidden.to(x.dtype))).relu()
+            return self.mask(hidden)
+
+    network = prune.wrap(randomise(Mixed()).eval(), SIZE)
+    thin = prune.prune(network, prune.plan(network, rate=0.5))
+    assert thin.counts == {"stem": (4, 8), "body": (6, 12), "mask": (5, 5)}
+    prune.compensate(network, thin, [torch.randn(32, *SIZE)])
+
+
+def test_code_that_draws_numbers_draws_the_same(randomise):
+    class Noisy(Several):
+        def forward(self, x):
+            mask = super().forward(x)["mask"]
+            return mask + torch.randn_like(mask)
+
+    network = prune.wrap(randomise(Noisy()).eval(), SIZE)
+    assert prune.prune(network, prune.plan(network, rate=0.5)).difference < 1e-12
+
+
+def test_inputs_are_kept_in_a_file_as_they_are():
+    inputs = Inputs.like(
+        (torch.randn(2, 3), [torch.tensor([True, False]), None], {"a": (1, 2.5, "x")}), {"k": torch.arange(4)}
+    )
+    text = json.dumps(inputs.to_json())
+    assert Inputs.from_json(json.loads(text), "f.hdf5") == inputs
+    assert inputs.batch == 1, "two and four share no number of samples"
+    with pytest.raises(FitError, match=r"2x3 float64 from 0 to 1; that is not taken from a file"):
+        Inputs.from_json(
+            {
+                "args": [{"tensor": {"shape": [2, 3], "kind": "float64", "low": 0, "high": 1}}],
+                "kwargs": {},
+                "batch": 2,
+            },
+            "f.hdf5",
+        )
+    with pytest.raises(FitError, match="type slice, which no file can keep"):
+        Inputs((slice(1),)).to_json()
+
+
+def test_made_inputs_are_of_the_kind_and_range_of_the_example():
+    inputs = Inputs.like((torch.tensor([3, 9]), torch.tensor([True, False]), torch.rand(2, 50)))
+    numbers, flags, floats = inputs.make(torch.zeros((), dtype=torch.float16), seed=1).args
+    assert numbers.dtype is torch.int64
+    assert flags.dtype is torch.bool
+    assert numbers.min() >= 3
+    assert numbers.max() <= 9
+    assert floats.dtype is torch.float16
+    assert 0 <= floats.min() < floats.max() <= 1
+
+
+def test_images_are_made_smaller_as_long_as_kernels_find_room():
+    assert Inputs.of_images((3, 224, 224)).smaller().args == (TensorLike((2, 3, 56, 56)),)
+    assert Inputs.of_images((3, 16, 224, 224)).smaller().args == (TensorLike((2, 3, 16, 56, 56)),)
+    assert Inputs.of_images((3, 64, 200)).smaller().args == (TensorLike((2, 3, 64, 200)),)
