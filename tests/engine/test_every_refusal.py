@@ -20,6 +20,7 @@ from prune.engine.errors import (
     TrainingError,
 )
 from prune.engine.jobs.stored import restored
+from prune.engine.modules.inputs import Inputs
 from prune.engine.network.network import new_network
 from prune.engine.processes import distributed
 from prune.engine.runs import lock
@@ -115,8 +116,12 @@ def test_an_arch_that_says_no_number_of_classes(tmp_path, monkeypatch):
 
 def test_a_program_that_cannot_be_followed():
     class Refusing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
         def forward(self, images_NCHW: Tensor) -> Tensor:
             raise ValueError("never\nat all")
 
-    with pytest.raises(TraceError, match=r"the network cannot be followed on 3 images: never$"):
-        _exported(Refusing(), (3, 4, 4), 3)
+    with pytest.raises(TraceError, match=r"cannot be followed on 2 images of 3x4x4: .*never"):
+        _exported(Refusing(), Inputs.of_images((3, 4, 4)))
