@@ -14,7 +14,7 @@ help:
 	@echo 'make demo-resrep   train compactors, empty their rows and fold them away (3 minutes)'
 	@echo 'make test          all checks and tests'
 	@echo 'make check         formatting, lint and types alone'
-	@echo 'make soak          the tests that take long'
+	@echo 'make soak          the tests that take long, and their rows of RELIABILITY.md'
 	@echo 'make bench         every measurement in benchmarks/'
 	@echo 'make coverage      some 250 networks pruned and checked, beside Torch-Pruning (hours; COVERAGE.md)'
 	@echo 'make lower-bounds  the tests with the oldest libraries that are allowed'
@@ -34,7 +34,9 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
+# An hour or two; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
 soak: $(READY)
+	-$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/pytest -m soak
 
 bench: $(READY)
