@@ -26,8 +26,9 @@ demo: $(READY)
 demo-resrep: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/demo_resrep.sh
 
+# Two processes, each a file at a time, one thread each: many tests are too small for more.
 test: check
-	$(BIN)/pytest -m 'not soak'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not soak' -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check
