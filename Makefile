@@ -14,7 +14,7 @@ help:
 	@echo 'make demo-resrep   train compactors, empty their rows and fold them away (3 minutes)'
 	@echo 'make test          all checks and tests'
 	@echo 'make check         formatting, lint and types alone'
-	@echo 'make soak          the tests that take long'
+	@echo 'make soak          the tests that take long, and their rows of RELIABILITY.md'
 	@echo 'make bench         every measurement in benchmarks/'
 	@echo 'make coverage      some 250 networks pruned and checked, beside Torch-Pruning (hours; COVERAGE.md)'
 	@echo 'make lower-bounds  the tests with the oldest libraries that are allowed'
@@ -26,15 +26,18 @@ demo: $(READY)
 demo-resrep: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/demo_resrep.sh
 
+# Two processes, each a file at a time, one thread each: many tests are too small for more.
 test: check
-	$(BIN)/pytest -m 'not soak'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not soak' -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
+# An hour or two; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
 soak: $(READY)
+	-$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/pytest -m soak
 
 bench: $(READY)

@@ -4,7 +4,7 @@
 
 ResNet-20 on digits from random weights, batches of 128, learning rate 0.1: 1, 10 and 100 steps of each way,
 held against one thread, float32, the plain layout, no process beside it. Distances are of all weights as one
-vector, relative to its length; the last way is that same one again, from another seed's order of images.
+vector, relative to its length. For comparison, the same weights trained with another order of images.
 """
 
 import os

@@ -89,7 +89,10 @@ def _is_stopped(worker: SpawnProcess) -> bool:
     """Has it got SIGSTOP, and no SIGCONT since? Where the system does not tell, it has not."""
     if worker.exitcode is not None or worker.pid is None or not hasattr(os, "waitid"):
         return False
-    return os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # it has ended since
+        return False
 
 
 def _stopped(number: int, count: int, store: "Store") -> Exception:

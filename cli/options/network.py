@@ -35,6 +35,14 @@ Part = Annotated[
         "Module to prune, such as backbone; the rest stays as it is. Default: what the file says, or all.",
     ),
 ]
+ThroughNorms = Annotated[
+    bool,
+    _network(
+        "--through-norms",
+        None,
+        "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that stay.",
+    ),
+]
 CountedRecipe = Annotated[
     str | None,
     _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),

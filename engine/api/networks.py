@@ -22,6 +22,7 @@ from ..narrowing.reach import Reach, reaching
 from ..network import sources
 from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
 from ..network.trying import in_pairs
+from ..network.widened import through_norms as narrowing_norms
 from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
@@ -33,7 +34,11 @@ Example = Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 @named
 def load(
-    path: str | Path, arch: str | None = None, *, input_size: tuple[int, ...] | int | None = None
+    path: str | Path,
+    arch: str | None = None,
+    *,
+    input_size: tuple[int, ...] | int | None = None,
+    through_norms: bool = False,
 ) -> Network:
     """Read a network from a weight file of any format.
 
@@ -42,13 +47,15 @@ def load(
         arch: a built-in name, torchvision:NAME or package.module:factory, where the file does not say it, or
             names code of yours.
         input_size: (C, H, W) of its images, or the side of square ones, where neither file nor arch says it.
+        through_norms: as of `wrap`.
 
     Raises:
         WeightsError: the file cannot be read.
         FitError: it does not go with the arch.
         ArchError: no such arch, or none is known.
     """
-    return load_network(path, arch, input_size=input_size)
+    network = load_network(path, arch, input_size=input_size)
+    return narrowing_norms(network) if through_norms else network
 
 
 @named
@@ -59,6 +66,7 @@ def wrap(
     inputs: Example | None = None,
     part: str = "",
     arch: str = "",
+    through_norms: bool = False,
     normalization: Mapping[str, list[float]] | None = None,
     class_names: Iterable[str] = (),
 ) -> Network:
@@ -79,11 +87,13 @@ def wrap(
             are then those of the part, and the rest sees what it saw before.
         arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
+        through_norms: channels may leave norms over all of them (LayerNorm, GroupNorm of one group), which
+            then take the statistics of those that stay: outputs change by more than what leaves.
         normalization: `mean` and `std` per channel that its images are normalised with.
         class_names: in the order of the logits.
 
     Raises:
-        FitError: it does not run on such inputs, has no such part, or `arch` makes another network.
+        FitError: it does not run on such inputs, has no such part or norm, or `arch` makes another network.
         ArchError: no such arch.
     """
     if (input_size is None) == (inputs is None):
@@ -103,7 +113,8 @@ def wrap(
         known = registry.get(arch).num_classes or 0
         network = replace(network, num_classes=network.num_classes or known)
         _check_arch(whole, arch, network.num_classes)
-    return replace(network, normalization=normalization, class_names=class_names)
+    network = replace(network, normalization=normalization, class_names=class_names)
+    return narrowing_norms(network) if through_norms else network
 
 
 @named

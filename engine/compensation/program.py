@@ -17,6 +17,7 @@ from ..graph.autocast import autocast_passed_by
 from ..graph.trace import _silence as silence
 from ..graph.untraceable import what_stopped
 from ..graph.walk import op_name
+from ..modules.attention import in_plain_sight
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Call as Given
 from ..modules.inputs import Inputs, given_tensors
@@ -201,7 +202,7 @@ class Program:
 
 def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
-    with eval_mode(model), autocast_passed_by(), silence(), torch.no_grad():
+    with eval_mode(model), in_plain_sight(model), autocast_passed_by(), silence(), torch.no_grad():
         try:
             exported = export(model, given.args, kwargs=dict(given.kwargs), strict=False)
             return exported.run_decompositions({})

@@ -58,6 +58,8 @@ def give_up(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 def made_of_nothing(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """New tensors (`zeros`, `ones_like`, ...), which take a size and no identity; assertions make none."""
+    if isinstance(given.get("fill_value"), int | float):
+        walk.fix(given["fill_value"])
     return unknown(node.meta.get("val"))
 
 
@@ -208,7 +210,8 @@ RULES: dict[str, Rule] = _rules(
         pad: "pad constant_pad_nd",
         along_one_axis: "cumsum cumprod sort topk cummax cummin",
         reduce: """
-            mean sum amax amin max min median std var norm linalg_vector_norm logsumexp argmax argmin""",
+            mean sum amax amin max min median std var std_mean var_mean norm linalg_vector_norm logsumexp
+            argmax argmin""",
         softmax: "softmax log_softmax _safe_softmax",
         scaled_dot_product_attention: "scaled_dot_product_attention",
         einsum: "einsum",

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from .channels import Ids, Layer, LayerKind, Role
-from .ids import Value, along
+from .channels import NO_ID, Ids, Layer, LayerKind, Role
+from .ids import Value, along, no_ids
 from .walk import Arguments, Walk, op_name
 
 
@@ -76,11 +76,18 @@ def deformable_convolution(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 
 def linear(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """A linear layer reads the last axis and makes new channels there."""
+    """A linear layer reads the last axis and makes new channels there.
+
+    Channels on another axis, as where tokens are mixed channel by channel, stay.
+    """
     x, weight = given["input"], given["weight"]
+    if weight.name is None:
+        return walk.give_up(node, given.values(), "a weight that is no parameter")
     in_ids = walk.line(x, -1)
-    if weight.name is None or in_ids is None:
-        return walk.give_up(node, given.values(), "a weight that is no parameter, or ids over several axes,")
+    if in_ids is None:
+        walk.pin(x.ids, f"what is mixed stands on another axis at {walk.where()}")
+        x = Value(x.shape, no_ids(x.shape), x.reads_zero)
+        in_ids, given = np.full(x.shape[-1], NO_ID), {**given, "input": x}
     walk.pin_unless_zero(x)
     walk.label(weight.name, 1, in_ids, Role.CONSUMES)
     return _finish(

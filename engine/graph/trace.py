@@ -133,8 +133,8 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
 
 def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
-    unseen = {name for name, p in walk.model.named_parameters() if p.dim() > 0}
-    unseen = {walk.canonical[name] for name in unseen - _in_opaque(walk)} - walk.used
+    unseen = {name for name, p in walk.model.named_parameters() if p.dim() > 0} - _in_opaque(walk)
+    unseen = {walk.canonical[name] for name in unseen} - walk.used
     if not unseen:
         return
     eval_layers = dict(walk.layers)

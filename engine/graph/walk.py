@@ -33,7 +33,8 @@ OUTPUT = "network output"  # the reason why what a network answers stays
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
-    `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
+    `numbers` are the constants of a pointwise op, those that the code has made tensors of, and what rules say
+    is fixed: no width may be among them.
     `line` is that of the code.
     """
 
@@ -76,13 +77,14 @@ class Walk:
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
     _fixed: tuple[float, ...] = ()
+    _constants: dict[str, float] = field(default_factory=dict)  # numbers that code has made tensors of
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
         signature = program.graph_signature
         tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         values: dict[fx.Node, Any] = {}
-        self.records = []
+        self.records, self._constants = [], _single_numbers(program)
         for node in program.graph.nodes:
             self._node, self._fixed = node, ()
             if node.op == "placeholder":
@@ -265,6 +267,9 @@ class Walk:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
             numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
+            numbers += tuple(
+                self._constants[n.name] for n in node.all_input_nodes if n.name in self._constants
+            )
             place = _place(node)
             self.records.append(
                 NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)
@@ -326,6 +331,17 @@ def identified(walk: Walk, value: Value) -> Value:
 
 def _numbers(node: fx.Node) -> tuple[float, ...]:
     return tuple(a for a in (*node.args, *node.kwargs.values()) if isinstance(a, int | float))
+
+
+def _single_numbers(program: ExportedProgram) -> dict[str, float]:
+    """The tensors of one number that are written into the code, by the place where they enter."""
+    lifted = program.graph_signature.inputs_to_lifted_tensor_constants
+    tensors = {name: program.constants[key] for name, key in lifted.items()}
+    return {
+        name: tensor.item()
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and tensor.numel() == 1
+    }
 
 
 def _written(node: fx.Node) -> fx.Node | None:

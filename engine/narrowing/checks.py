@@ -1,5 +1,6 @@
 """The two proofs of a narrow network: its structure is as planned, its values are the masked network's."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -17,6 +18,7 @@ from ..graph.places import Reason
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
 from ..modules.inputs import Call, answer, tensors_of
+from .norms import NarrowedNorms
 
 TOLERANCE = 1e-6  # relative, in float64
 TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
@@ -58,7 +60,10 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     for number, (before, after) in enumerate(pairs):
         if what := wrong(before, after):
             behind = (pair for pair in pairs[number + 1 :] if _same_code(pair[0], before) and wrong(*pair))
-            return _misfit_at([before, *(pair[0] for pair in behind)], what)
+            misfit = _misfit_at([before, *(pair[0] for pair in behind)], what)
+            if gone[misfit.ids].any():
+                return misfit
+            return Misfit(_to_blame(full, before, gone), misfit.reason)
     for name, axes in full.map.axes.items():
         found_axes = {axis.dim: axis for axis in narrow.map.axes_of(name)}
         for axis in axes:
@@ -78,7 +83,8 @@ def value_difference(
     """The largest relative difference between the masked and the narrow network, outputs and every conv.
 
     Both run in float64 on the same images, or other arguments, and draw the same random numbers; of the
-    masked network's convs only the surviving channels are looked at.
+    masked network's convs only the surviving channels are looked at. A norm over all channels that some have
+    left takes the statistics of those that stay, in the masked network too: that is what masked means there.
     Differences are relative to the largest absolute value of each output.
 
     Raises:
@@ -86,7 +92,7 @@ def value_difference(
     """
     gone = full.map.removal_mask(removed)
     worst = 0.0
-    convs_wide, wide = _outputs(masked, given)
+    convs_wide, wide = _outputs(masked, given, NarrowedNorms(full, gone))
     convs_thin, thin = _outputs(narrow, given)
     convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
     if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
@@ -157,6 +163,29 @@ def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:
     return table
 
 
+def _to_blame(full: Trace, record: NodeRecord, gone: np.ndarray) -> Ids:
+    """The channels that left nearest to an op: of itself, of what it was made of, of what is made of it."""
+    made = {other.name: other for other in full.records}
+    readers: dict[str, list[NodeRecord]] = defaultdict(list)
+    for other in full.records:
+        for source in other.inputs:
+            readers[source].append(other)
+    following = [record]
+    while following:
+        layer = following
+        while layer:
+            ids = np.concatenate([other.value.ids.ravel() for other in layer])
+            if gone[ids].any():
+                return ids
+            layer = _once(made[source] for other in layer for source in other.inputs if source in made)
+        following = _once(reader for other in following for reader in readers[other.name])
+    return record.value.ids.ravel()
+
+
+def _once(records: Iterable[NodeRecord]) -> list[NodeRecord]:
+    return list({record.name: record for record in records}.values())
+
+
 def _survivors(tensor: Tensor, value: Value, gone: np.ndarray) -> Tensor:
     """What of a convolution's output is left once the channels are gone."""
     for axis in value.varying_axes():
@@ -183,24 +212,32 @@ def _patterns(before: Value, after: Value) -> tuple[Ids, Ids]:
 class _Recorder(TorchDispatchMode):
     """Collects what every convolution makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, norms: NarrowedNorms | None) -> None:
         super().__init__()
         self.outputs: list[Tensor] = []
+        self._norms = norms
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if func.overloadpacket.__name__ == "convolution":
+        name = func.overloadpacket.__name__
+        made = self._norms.call(name, func, args) if self._norms else None
+        if made is None:
+            made = func(*args, **(kwargs or {}))
+        if name == "convolution":
             self.outputs.append(made)
         return made
 
 
-def _outputs(model: nn.Module, given: Tensor | Call) -> tuple[list[Tensor], list[Tensor]]:
+def _outputs(
+    model: nn.Module, given: Tensor | Call, norms: NarrowedNorms | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
     """What every convolution makes in one pass, in forward order; and what the network returns."""
-    recorder = _Recorder()
+    recorder = _Recorder(norms)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         with recorder:
             returned = answer(model, given)
+    if norms is not None:
+        norms.check()
     return recorder.outputs, tensors_of(returned)

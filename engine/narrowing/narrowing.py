@@ -300,11 +300,11 @@ def proven_difference(
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        masked, narrowed = (computing_in(kind, model, share=True) for model in (wide, thin))
+        both = (computing_in(kind, wide, share=True), computing_in(kind, thin, share=True))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):
-                difference = value_difference(masked, narrowed, traced, removed, given)
+                difference = value_difference(*both, traced, removed, given)
         except ProofError:
             raise
         except Exception:  # whatever the network's own code raises

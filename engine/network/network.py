@@ -46,6 +46,7 @@ class Network:
         normalization: `mean` and `std` per channel that its images are normalised with, or None when unknown.
         class_names: in the order of the logits, or empty.
         folded: BN name -> conv it was folded into.
+        through_norms: may channels leave through norms over all of them?
         made_plain: weights that were computed from others, as weight norm does, and are plain ones now.
         accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, and `data_dir`, where
             the images were then.
@@ -65,6 +66,7 @@ class Network:
     normalization: Mapping[str, list[float]] | None = None
     class_names: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
+    through_norms: bool = False
     made_plain: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, Any], ...] = ()
@@ -90,14 +92,9 @@ class Network:
     @property
     def notes(self) -> tuple[str, ...]:
         """What whoever prunes it should know of it."""
-        if not self.made_plain:
-            return ()
-        first, *others = self.made_plain
-        named = f"{first} and {len(others)} other weights are" if others else f"{first} is"
-        return (
-            f"{named} plain now: what computed them (weight norm, spectral norm or the like) is folded in, "
-            "which changes no output; training goes on without it",
-        )
+        from .words import notes_on
+
+        return notes_on(self)
 
     @property
     def conv_order(self) -> tuple[str, ...]:
@@ -124,7 +121,13 @@ class Network:
 
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
-        step = {"command": command, "options": dict(options), "parent": self.sha256, "versions": versions()}
+        norms = {"through_norms": True} if self.through_norms and command == "prune" else {}
+        step = {
+            "command": command,
+            "options": {**options, **norms},
+            "parent": self.sha256,
+            "versions": versions(),
+        }
         model = changes.pop("model", self.model)
         return replace(self.holding(model), history=(*self.history, step), **changes)
 

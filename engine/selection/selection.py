@@ -222,7 +222,7 @@ def agreed_rate(channel_map: ChannelMap, group: Group, rate_of: Mapping[str, flo
             for shortcut, other in _neighbours(channel_map, group)
         )
         raise AllocationError(
-            f"these convolutions lose the same channels, so their rates must be equal: {listed}; "
+            f"these layers lose the same channels, so their rates must be equal: {listed}; "
             f"give them one rate, or skip '{group.name}'{elsewhere}"
         )
     return next(iter(rate_of.values()), 0.0)

@@ -93,7 +93,7 @@ def test_rank_an_arch_as_typed_without_a_base(prune):
     title, heading, _, *rows = out.rstrip().splitlines()
     assert (title, heading.split()) == (
         "hrank scores of resnet56",
-        ["conv", "filters", "lowest", "mean", "highest"],
+        ["layer", "filters", "lowest", "mean", "highest"],
     )
     assert len(rows) == 55
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from prune.cli import processes
 from prune.engine.training.checkpoint import read_checkpoint
 
 pytest.importorskip("sklearn")
@@ -162,6 +164,15 @@ def test_a_process_may_be_stopped_for_a_while_but_not_for_good(here: Path):
     assert said == [f"error: {stopped}; go on with: prune train-base --resume run"]
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert read_checkpoint(here / "run" / "checkpoint.pt").progress.epoch >= 1
+
+
+def test_a_process_that_has_just_ended_is_not_stopped():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    time.sleep(0.1)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # nobody has asked for its exit code yet
+    worker = SimpleNamespace(exitcode=None, pid=ended.pid)
+    assert not processes._is_stopped(worker)
+    ended.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the launched processes in /proc")

@@ -1,6 +1,7 @@
 """Linear layers have widths of their own: hidden units are scored, chosen, cut and proven like filters."""
 
 import copy
+import importlib
 import sys
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from prune.engine.network.network import load_network, new_network, save_network
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))
-from token_networks import SIZE, make_tokens
-
+token_networks = importlib.import_module("token_networks")
+SIZE, make_tokens = token_networks.SIZE, token_networks.make_tokens
 HIDDEN = {"whole.fc1": 20, "windows.fc1": 16, "hidden": 14}
 
 

@@ -141,7 +141,14 @@ def test_every_refusal_of_a_budget_says_how_far_one_can_get(network):
 
 @pytest.mark.parametrize(
     "reason",
-    ["channels are mixed at softmax in body, a.py:1", "the network runs other code when it is narrower"],
+    [
+        "channels are mixed at softmax in body, a.py:1",
+        "the network runs other code when it is narrower",
+        "statistics over all channels at layer_norm in norm, a.py:1",
+        "ids that do not go by channel at lstm in rnn",
+        "a remembered state at gru in rnn",
+        "offsets at deform_conv2d in conv",
+    ],
 )
 def test_reasons_have_ways_out(reason):
     assert way_out(reason)

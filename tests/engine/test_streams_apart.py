@@ -211,7 +211,7 @@ def test_a_refusal_says_which_rates_may_differ(resnet20: Network):
     with pytest.raises(AllocationError) as refused:
         pruned(resnet20, keep_rate=rates)
     assert str(refused.value) == (
-        "these convolutions lose the same channels, so their rates must be equal: "
+        "these layers lose the same channels, so their rates must be equal: "
         "stage3.block0.conv2.conv 0.75, stage3.block1.conv2.conv 1, stage3.block2.conv2.conv 1; give them "
         "one rate, or skip 'stage3.block0.conv2.conv'; 'stage2.block0.conv2.conv', on the other side of "
         "stage3.block0.shortcut, may have another"

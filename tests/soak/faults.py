@@ -66,7 +66,7 @@ def injected(folder: str, *, kind: str = "", at: int = 0, largest: int = 0) -> I
         stack.enter_context(patch.object(builtins, "open", _opening(builtins.open, folder, reached)))
         yield
     if count < at:
-        Path(folder, UNREACHED).touch()
+        Path(folder, UNREACHED).write_text(f"{count} calls")
 
 
 def _opening(call: Callable[..., Any], folder: str, reached: Callable[[], None]) -> Callable[..., Any]:

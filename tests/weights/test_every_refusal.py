@@ -1,6 +1,7 @@
 """The refusals that no other test reaches, each by a file made for it."""
 
 import io
+import os
 import pickle
 import struct
 import zipfile
@@ -12,9 +13,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from prune.weights import files, metadata
+from prune.weights import files, metadata, stored
 from prune.weights.errors import BadWeightFile, UnreadableFile, UnwritableOutput
 from prune.weights.formats import read_any, write_any
+from prune.weights.hdf5 import objects, values
+from prune.weights.hdf5.source import Cursor, Damaged, NotPlain, Source
 from prune.weights.pickles import BadPickle, plain_values
 from prune.weights.store import WeightFile
 from prune.weights.verify import verify_parents
@@ -271,3 +274,57 @@ def test_parents_that_are_damaged_or_of_another_history(tmp_path):
     assert verdict("b.pth", step).startswith("damaged: ")
     found = verify_parents(tmp_path / "x.hdf5", ({"command": "a", "parent": parents["c.pth"]},), [tmp_path])
     assert found[0]["verdict"] == "as it was written"
+
+
+def test_chunks_that_overlap(tmp_path):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        chunked(file)
+    content, place = (tmp_path / "x.hdf5").read_bytes(), struct.pack("<3Q", 0, 4, 0)
+    assert place in content
+    (tmp_path / "x.hdf5").write_bytes(content.replace(place, bytes(24)))
+    assert "chunks overlap" in refusal(tmp_path / "x.hdf5")
+
+
+def test_structures_that_lead_in_circles_or_end_early(tmp_path):
+    (tmp_path / "x").write_bytes(bytes(1000))
+    with (tmp_path / "x").open("rb") as file:
+        source = Source(file)
+        with pytest.raises(Damaged, match="a tree leads in a circle"):
+            [source.described(0, 900, "a tree") for _ in range(10_000)]
+        with pytest.raises(Damaged, match="object header leads in a circle"):
+            objects._continued(source, objects.Message(0x10, 0, bytes(16)), 10**6)
+    with (tmp_path / "x").open("rb") as file:
+        source = Source(file)
+        os.truncate(tmp_path / "x", 10)  # while it is read
+        with pytest.raises(Damaged, match="a tree ends early"):
+            source.values(0, 900, "a tree")
+    with pytest.raises(NotPlain, match="has 40 dimensions; write it again"):
+        values._shape(Cursor(bytes([1, 40, 0, 0, 0, 0, 0, 0]), "shape"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "message"),
+    [
+        ((-2,), (1,), "of a negative size"),
+        ((2, 2), (1,), "a tensor of 2 dimensions and 1 strides"),
+        ((1,) * 33, (1,) * 33, "a tensor of 33 dimensions and 33 strides"),
+    ],
+)
+def test_tensors_that_cannot_be(shape, strides, message):
+    with pytest.raises(stored.Damaged, match=message):
+        stored._tensor(stored.Storage("0", "f4", 4), 0, shape, strides)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_archive_with_one_name_twice(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as file:
+        for _ in range(2):
+            file.writestr("x/data.pkl", pickle.dumps({}))
+    assert "its entries overlap" in refusal(tmp_path / "x.pth")
+
+
+def test_a_pickle_that_gives_one_list_to_many_functions(monkeypatch):
+    monkeypatch.setattr("prune.weights.pickles.MOST_STEPS", 50)
+    program = b"\x80\x02(" + b"K\x01" * 30 + b"lq\x00" + b"0ca\nb\nh\x00\x85R" * 3 + b"."
+    with pytest.raises(BadPickle, match=r"(gives functions|takes) more than 50"):
+        plain_values(io.BytesIO(program), lambda *_: None, lambda _: None)
