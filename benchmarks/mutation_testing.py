@@ -24,7 +24,11 @@ from types import ModuleType
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120  # seconds; a mutant that takes longer is noticed
 TESTS = {
-    "engine/narrowing/surgery.py": ["engine/test_checks.py", "engine/test_allocation.py"],
+    "engine/narrowing/surgery.py": [
+        "engine/test_checks.py",
+        "engine/test_surgery.py",
+        "engine/test_streams_apart.py",
+    ],
     "engine/narrowing/checks.py": ["engine/test_checks.py"],
     "engine/graph/channels.py": ["engine/test_groups.py", "engine/test_checks.py", "engine/test_cost.py"],
     "engine/selection/allocation.py": ["engine/test_allocation.py", "engine/test_allocations.py"],

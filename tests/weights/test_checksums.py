@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from prune.weights import store
 from prune.weights.errors import BadWeightFile
 from prune.weights.formats import read_any, write_any
 from prune.weights.store import WeightFile
@@ -98,3 +99,28 @@ def test_a_mark_across_two_pieces_is_found(tmp_path):
         with (tmp_path / "x").open("rb") as file:
             assert Source(file).holds(b"mark!")
             assert not Source(file).holds(b"mark?")
+
+
+def test_tensors_in_another_order_are_noticed(tmp_path):
+    write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}))
+    with h5py.File(tmp_path / "x.hdf5", "a") as file:
+        values = file["a.weight"][()]
+        del file["a.weight"]
+        file["a.weight"] = values
+    with pytest.raises(BadWeightFile, match="order"):
+        read_any(tmp_path / "x.hdf5")
+
+
+def test_what_was_compared_says_so(tmp_path):
+    write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}))
+    assert read_any(tmp_path / "x.hdf5").verified
+    with h5py.File(tmp_path / "y.hdf5", "w") as file:
+        file["w"] = np.ones(3, np.float32)
+    assert not read_any(tmp_path / "y.hdf5").verified
+
+
+def test_hdf5_is_told_by_its_beginning(tmp_path):
+    write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}))
+    (tmp_path / "y.hdf5").write_text("nonsense")
+    found = {name: store.is_hdf5(tmp_path / name) for name in ("x.hdf5", "y.hdf5", "none.hdf5", "")}
+    assert found == {"x.hdf5": True, "y.hdf5": False, "none.hdf5": False, "": False}

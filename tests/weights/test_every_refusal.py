@@ -328,3 +328,10 @@ def test_a_pickle_that_gives_one_list_to_many_functions(monkeypatch):
     program = b"\x80\x02(" + b"K\x01" * 30 + b"lq\x00" + b"0ca\nb\nh\x00\x85R" * 3 + b"."
     with pytest.raises(BadPickle, match=r"(gives functions|takes) more than 50"):
         plain_values(io.BytesIO(program), lambda *_: None, lambda _: None)
+
+
+def test_a_name_with_a_line_end_in_it_is_told_on_one_line(tmp_path):
+    program = b"\x80\x02cbuiltins\neval\x1d\xc2\x85x\n)R."
+    assert "holds more than tensors (builtins.eval)" in refusal(
+        archive(tmp_path / "x.pth", {"x/data.pkl": program})
+    )
