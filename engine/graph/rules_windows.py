@@ -21,7 +21,7 @@ def same_channels(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     spatial = range(len(x.shape) - _spatial_axes(op_name(node)), len(x.shape))
     if any(axis in spatial or x.shape[axis] != first.shape[axis] for axis in x.varying_axes()):
         return walk.give_up(node, given.values(), "channels are mixed")
-    values = [Value(tuple(tensor.shape), x.ids, x.reads_zero) for tensor in (first,)]
+    values = [Value(tuple(tensor.shape), x.ids, x.reads_zero, x.computed) for tensor in (first,)]
     values += [_places(tensor, x) for tensor in others]
     return values if isinstance(made, list | tuple) else values[0]
 
