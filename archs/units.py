@@ -184,7 +184,7 @@ class PadShortcut(nn.Module):
 
 def _channels_at(x_NCHW: Tensor, index_D: Tensor) -> Tensor:
     """One channel per entry of `index_D`; -1 picks the zero channel appended last."""
-    return F.pad(x_NCHW, (0, 0, 0, 0, 0, 1))[:, index_D]
+    return F.pad(x_NCHW, (0, 0) * (x_NCHW.dim() - 2) + (0, 1))[:, index_D]
 
 
 def _add_at(stream_NCHW: Tensor, branch_NBHW: Tensor, index_B: Tensor) -> Tensor:

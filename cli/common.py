@@ -1,5 +1,6 @@
 """What several commands do first: find the network, open its images."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,16 @@ def find(
     *,
     num_classes: int | None = None,
     part: str | None = None,
+    through_norms: bool = False,
     seed: int = 0,
 ) -> "Source":
     """Find the network and say which one it is."""
+    from ..engine.network import widened
     from ..engine.network.sources import find_network
 
     source = find_network(file, arch, images, num_classes=num_classes, part=part, seed=seed)
+    if through_norms:
+        source = replace(source, network=widened.through_norms(source.network))
     if source.trained:
         out.note(f"weights: {source.weights}")
     elif not source.network.classifies:

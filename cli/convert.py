@@ -23,6 +23,7 @@ def command(
             help="Weight file, or torchvision:NAME for its official weights.",
             show_default=False,
         ),
+        opt.Weights(),
     ],
     destination: Annotated[
         Path | None,

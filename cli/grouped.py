@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from inspect import Parameter, Signature, signature
 from typing import Any, get_args, get_type_hints
 
+from .first_look import look_at_files
 from .options.group import After, Group
 
 
@@ -17,6 +18,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     parameters = list(_options_of(command))
 
     def flat(**values: Any) -> None:
+        look_at_files(parameters, values)
         command(**_in_groups(command, values))
 
     flat.__name__, flat.__doc__, flat.__module__ = command.__name__, command.__doc__, command.__module__

@@ -1,18 +1,22 @@
-"""`prune inspect`: what is in a weight file, or what differs between two."""
+"""`prune inspect`: what is in a weight file, what differs between two, or what can leave a network."""
 
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..weights import stats
-from ..weights.metadata import history_of
+from ..weights.errors import BadWeightFile
+from ..weights.metadata import believed_size, history_of
 from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
 from .grouped import grouped
 from .show import Format, Out
+
+if TYPE_CHECKING:
+    from ..engine.network.network import Network
 
 HASH_DIGITS = 12  # enough to tell a parent's sha256 by
 
@@ -30,20 +34,34 @@ TENSOR_COLUMNS: dict[str, Format] = {
 
 @grouped
 def command(
-    file: opt.File,
+    file: opt.File = None,
     diff: Annotated[
         Path | None, typer.Option("--diff", metavar="OTHER", help="Show what differs in this file instead.")
     ] = None,
     pattern: Annotated[
         str,
         typer.Option(
-            "--filter", metavar="GLOB", help="Only tensors it matches: 'stage1.*'.", show_default=False
+            "--filter",
+            metavar="GLOB",
+            help="Only tensors or layers it matches: 'stage1.*'.",
+            show_default=False,
         ),
     ] = "*",
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Compare checksums, and look for the files it came from, instead."),
     ] = False,
+    channels: Annotated[
+        bool,
+        typer.Option(
+            "--channels",
+            help="Show which channels of the network can leave, and what holds the others, instead.",
+        ),
+    ] = False,
+    arch: opt.Arch = None,
+    num_classes: opt.NumClasses = None,
+    image_size: opt.ImageSize = None,
+    part: opt.Part = None,
     *,
     output: opt.Results,
 ) -> None:
@@ -51,8 +69,27 @@ def command(
 
     HDF5 files are read without torch. The statistics are those of the numbers as they are read, float32 or
     int64; zeros is the share that is exactly zero.
+
+    With --channels, the network itself is looked at, that of the file or, without weights, of --arch: the
+    groups of channels that leave together, which op on which line of whose code holds those that cannot, and
+    how small the network can get in each residual mode.
     """
     out = output.show()
+    if channels:
+        _refuse(("--diff", diff), ("--verify", verify), why="with --channels")
+        from .inspect_channels import show_channels
+
+        show_channels(out, _network(file, arch, num_classes, image_size, part), pattern)
+        return
+    _refuse(
+        ("--arch", arch),
+        ("--num-classes", num_classes),
+        ("--image-size", image_size),
+        ("--part", part),
+        why="without --channels",
+    )
+    if file is None:
+        raise typer.BadParameter("give a weight file", param_hint="FILE")
     if verify:
         if diff is not None:
             raise typer.BadParameter("--verify and --diff exclude each other")
@@ -61,6 +98,27 @@ def command(
         _show(out, stats.describe(file), pattern)
     else:
         _show_difference(out, stats.compare(file, diff), pattern)
+
+
+def _refuse(*given: tuple[str, object], why: str) -> None:
+    """Refuse the first option that was given and has no effect."""
+    for name, value in given:
+        if value not in (None, False):
+            raise typer.BadParameter(f"{name} has no effect {why}; leave it out")
+
+
+def _network(
+    file: Path | None, arch: str | None, num_classes: int | None, image_size: int | None, part: str | None
+) -> "Network":
+    from ..engine.errors import EngineError
+    from ..engine.network.network import load_network, new_network
+
+    if file is not None:
+        _refuse(("--num-classes", num_classes), why="with a file, which says it")
+        return load_network(file, arch, input_size=image_size, part=part)
+    if arch is None:
+        raise EngineError("give a weight file, or the name of a network with `arch`")
+    return new_network(arch, num_classes=num_classes, input_size=image_size, part=part or "")
 
 
 def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
@@ -93,6 +151,10 @@ def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
         out.warning(
             f"NaN or infinite values in {len(broken)} of {len(tensors)} tensors, the first {broken[0]}"
         )
+    try:
+        believed_size(facts["meta"], facts["path"])
+    except BadWeightFile as error:  # for those who compute with it; here it is shown
+        out.warning(str(error))
 
 
 def _verify(out: Out, file: Path) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Run = Callable[[Sequence[str]], int]
 
 GRACE = 10.0  # seconds to finish what is being written, once another process has failed
+STANDSTILL = 120  # seconds that one process may be stopped while this one is not
 
 
 def launch(run: Run, words: Sequence[str], count: int) -> int:
@@ -38,7 +39,7 @@ def launch(run: Run, words: Sequence[str], count: int) -> int:
         The exit code of the first process that failed, which has said why; else 0.
 
     Raises:
-        ProcessError: a process was killed.
+        ProcessError: a process was killed, or was stopped and not continued.
         KeyboardInterrupt: Ctrl-C, before the first process could say how far it is.
     """
     from ..engine.processes import distributed
@@ -62,9 +63,15 @@ def launch(run: Run, words: Sequence[str], count: int) -> int:
 
 def _see_through(workers: list[SpawnProcess], store: "Store") -> int:
     running = list(workers)
+    seconds_stopped = [0] * len(workers)
     while running and not any(worker.exitcode for worker in workers):
-        wait([worker.sentinel for worker in running])
+        # In turns of a second, not by the clock: what stops this process too, as Ctrl-Z does, does not count.
+        wait([worker.sentinel for worker in running], timeout=1)
         running = [worker for worker in running if worker.exitcode is None]
+        for number, worker in enumerate(workers):
+            seconds_stopped[number] = seconds_stopped[number] + 1 if _is_stopped(worker) else 0
+            if seconds_stopped[number] > STANDSTILL:
+                raise _stopped(number, len(workers), store)
     for number, worker in enumerate(workers):
         if (worker.exitcode or 0) < 0:
             raise _killed(number, len(workers), worker, store)
@@ -76,6 +83,23 @@ def _killed(number: int, count: int, worker: SpawnProcess, store: "Store") -> Ex
 
     name = signal.Signals(-(worker.exitcode or 0)).name
     return ProcessError(f"process {number + 1} of {count} was killed by {name}{_way_back(store)}")
+
+
+def _is_stopped(worker: SpawnProcess) -> bool:
+    """Has it got SIGSTOP, and no SIGCONT since? Where the system does not tell, it has not."""
+    if worker.exitcode is not None or worker.pid is None or not hasattr(os, "waitid"):
+        return False
+    try:
+        return os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # it has ended since
+        return False
+
+
+def _stopped(number: int, count: int, store: "Store") -> Exception:
+    from ..engine.errors import ProcessError
+
+    stopped = f"process {number + 1} of {count} has been stopped (SIGSTOP) for {STANDSTILL} seconds"
+    return ProcessError(f"{stopped}{_way_back(store)}")
 
 
 def _interrupt(first: SpawnProcess, store: "Store") -> int:

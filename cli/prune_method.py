@@ -39,6 +39,7 @@ HEARD = {
             "recalibrate",
             "num_classes",
             "part",
+            "through_norms",
             "compensate",
             "calibration",
             "fit_blocks",
@@ -61,6 +62,7 @@ class Asked(opt.Group):
     file: opt.OptionalFile = None
     network: opt.Network
     part: opt.Part = None
+    through_norms: opt.ThroughNorms = False
     method: opt.Method = "select"
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores

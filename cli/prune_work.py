@@ -200,7 +200,11 @@ def _batches(training: opt.Training) -> dict[str, int]:
 def _found(asked: Asked, seed: int = 0) -> "Source":
     images, arch = asked.images.images(), asked.network.arch
     return find(
-        asked.show, asked.file, arch, images, num_classes=asked.num_classes, part=asked.part, seed=seed
+        *(asked.show, asked.file, arch, images),
+        num_classes=asked.num_classes,
+        part=asked.part,
+        through_norms=asked.through_norms,
+        seed=seed,
     )
 
 

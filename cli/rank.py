@@ -26,6 +26,7 @@ def command(
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
     part: opt.Part = None,
+    through_norms: opt.ThroughNorms = False,
     *,
     scoring: opt.Scoring,
     sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
@@ -68,7 +69,13 @@ def command(
         check_runs(RUNS)
     wanted = images.images()
     where = machines.start_together(context)
-    source = find(show, file, arch, wanted, num_classes=num_classes, part=part, seed=machines.seed)
+    source = find(
+        *(show, file, arch, wanted),
+        num_classes=num_classes,
+        part=part,
+        through_norms=through_norms,
+        seed=machines.seed,
+    )
     network = source.network
     network.model.to(where)
     data = open_images(show, wanted, source) if needs_images else None

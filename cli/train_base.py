@@ -25,6 +25,7 @@ def command(
             rich_help_panel="Network",
             show_default=False,
         ),
+        opt.Weights(),
     ] = None,
     images: opt.Images,
     num_classes: opt.NumClasses = None,

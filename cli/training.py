@@ -153,14 +153,14 @@ def _go_on(command: str, folder: Path) -> str:
 
 def see_through(out: Out, events: Any, folder: Path, command: str) -> Any:
     """Show a run's progress and return its result; if it is cut short, say how to go on."""
-    from ..engine.errors import ProcessError
+    from ..engine.errors import DataError, ProcessError
     from ..engine.processes.distributed import leave_word
     from ..weights.errors import UnwritableOutput
 
     leave_word(_go_on(command, folder))
     try:
         return out.progress(events)
-    except (KeyboardInterrupt, ProcessError, UnwritableOutput) as interrupt:
+    except (KeyboardInterrupt, ProcessError, UnwritableOutput, DataError) as interrupt:
         interrupt.add_note(_go_on(command, folder))
         raise
 

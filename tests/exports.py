@@ -42,8 +42,12 @@ def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
             if len(kept) == ROOM:
                 del kept[next(iter(kept))]
             # Without the program's own weights: they would keep every network alive.
+            lifted = program.graph_signature.inputs_to_lifted_tensor_constants.values()
             kept[key] = types.SimpleNamespace(
-                graph=program.graph, graph_signature=program.graph_signature, call_spec=program.call_spec
+                graph=program.graph,
+                graph_signature=program.graph_signature,
+                call_spec=program.call_spec,
+                constants={name: program.constants[name] for name in lifted},
             )
         return kept[key]
 

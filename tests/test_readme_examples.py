@@ -49,7 +49,7 @@ def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_there_are_examples():
-    assert sum("prune.plan(" in example for example in EXAMPLES) == 5
+    assert sum("prune.plan(" in example for example in EXAMPLES) == 7
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))

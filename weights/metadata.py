@@ -1,6 +1,7 @@
 """The JSON text that weight files carry beside their tensors, and what may be in it."""
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,9 @@ from .errors import BadWeightFile
 
 FORMAT = 1
 _CHECKSUMS = "checksums"
+MARK = f'"{_CHECKSUMS}": {{"'.encode()  # is in every file of ours, wherever its metadata lies
 _LONGEST_TEXT = 2**23
+_LARGEST_BELIEVED = 1024  # pixels a side
 
 _LOOKS = {"shape": schema.listed(schema.integer(0, 2**31)), "kind": schema.text}
 
@@ -148,6 +151,23 @@ def history_of(meta: Mapping[str, Any], where: str) -> tuple[dict[str, Any], ...
     steps = meta.get("history")
     _check(_HISTORY, steps, "history", where)
     return tuple(steps or ())
+
+
+def believed_size(meta: Mapping[str, Any], where: str) -> tuple[int, ...] | None:
+    """Return the size of images that a file speaks of; nobody is to wait for what it may have made up.
+
+    Args:
+        where: the file, for the error.
+    Raises:
+        BadWeightFile: it is too large to be taken without a word from the user.
+    """
+    size = meta.get("input_size")
+    if size and (max(size) > _LARGEST_BELIEVED or math.prod(size) > 4 * _LARGEST_BELIEVED**2):
+        raise BadWeightFile(
+            f"'{where}' says that its images are {'x'.join(map(str, size))}; above {_LARGEST_BELIEVED} "
+            f"pixels a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
+        )
+    return tuple(size) if size else None
 
 
 def _check(kind: schema.Kind, value: Any, place: str, where: str) -> None:

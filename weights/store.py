@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from .checksums import verify
-from .errors import BadWeightFile, first_line
+from .errors import BadWeightFile, UnreadableFile, first_line
 from .files import atomic_write, check_output, require_file, sha256
 from .hdf5 import groups, objects, values
 from .hdf5.source import Damaged, NotPlain, Source, Unsupported
 from .memory import Memory
-from .metadata import parse_meta, render_meta
+from .metadata import MARK, parse_meta, render_meta
 from .tensors import WeightFile, normalised
 
-__all__ = ["WeightFile", "check_output", "read", "sha256", "write"]
+__all__ = ["WeightFile", "check_output", "is_hdf5", "read", "sha256", "write"]
 
 META = "prune"
 META_CHECKSUM = "prune.checksum"
@@ -50,6 +50,15 @@ def read(path: str | Path) -> WeightFile:
         raise BadWeightFile(
             f"'{path}' is damaged or truncated ({first_line(error)}); copy it again"
         ) from error
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Is it a regular file that begins as HDF5 does?"""
+    try:
+        with require_file(path).open("rb") as file:
+            return file.read(8) == objects.SIGNATURE
+    except (UnreadableFile, OSError):
+        return False
 
 
 def write(path: str | Path, weight_file: WeightFile, *, force: bool = False) -> None:
@@ -89,9 +98,10 @@ def _hdf5_bytes(arrays: Mapping[str, np.ndarray], meta: str, checksum: str) -> b
 
 def _read(source: Source, path: Path) -> WeightFile:
     root = objects.messages(source, objects.root_address(source))
-    meta, checksums = parse_meta(
-        _attribute(source, root, META, path), _attribute(source, root, META_CHECKSUM, path), str(path)
-    )
+    text, checksum = (_attribute(source, root, name, path) for name in (META, META_CHECKSUM))
+    if text is None and checksum is None and source.holds(MARK):
+        raise BadWeightFile(f"'{path}' has lost its metadata, and its checksums with it; copy it again")
+    meta, checksums = parse_meta(text, checksum, str(path))
     arrays: dict[str, np.ndarray] = {}
     memory, left = Memory(source.size), source.size
     for link in groups.links(source, root):

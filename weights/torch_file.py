@@ -90,7 +90,7 @@ def read_torch(path: str | Path) -> TorchFile:
             return _legacy(path, file)
     except HoldsMore as error:
         raise BadWeightFile(
-            f"'{path}' holds more than tensors ({error}), or is no PyTorch file; it will not be unpickled. "
+            f"'{path}' holds more than tensors ({first_line(error)}), or is no PyTorch file; it will not be unpickled. "
             "Where it was made, save a state dict: torch.save(model.state_dict(), ...)"
         ) from error
     except (BadPickle, Damaged, OSError) as error:
@@ -131,7 +131,7 @@ def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The files in an archive, which together are no larger than the archive.
 
     Raises:
-        Damaged: they are, or one is compressed, which PyTorch never does.
+        Damaged: they are not, or one is compressed, which PyTorch never does, or lies elsewhere.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -141,9 +141,12 @@ def _entries(path: Path) -> dict[str, zipfile.ZipInfo]:
     packed = next((e.filename for e in found if e.compress_type or e.file_size != e.compress_size), None)
     if packed is not None:
         raise Damaged(f"{packed!r} is compressed; unpack the archive and pack it without compression")
-    entries = {entry.filename: entry for entry in found}
-    if len(entries) < len(found) or sum(entry.file_size for entry in found) > path.stat().st_size:
+    entries, size = {entry.filename: entry for entry in found}, path.stat().st_size
+    if len(entries) < len(found) or sum(entry.file_size for entry in found) > size:
         raise Damaged("its entries overlap")
+    outside = next((e.filename for e in found if not 0 <= e.header_offset < size), None)
+    if outside is not None:
+        raise Damaged(f"{outside!r} lies outside of it")
     return entries
 
 

@@ -8,11 +8,22 @@ name, unit, help, and the default in words. What a group says is handed on by it
 from .amount import Amount, MaxDrop, RankedAmount
 from .compensation import Compensation
 from .distillation import Distillation
-from .group import After, Group
+from .group import After, Group, Weights
 from .images import BatchSize, EvalBatchSize, Images
 from .machine import Machine, Machines
 from .masks import Masks
-from .network import Arch, CountedRecipe, File, Files, ImageSize, Network, NumClasses, OptionalFile, Part
+from .network import (
+    Arch,
+    CountedRecipe,
+    File,
+    Files,
+    ImageSize,
+    Network,
+    NumClasses,
+    OptionalFile,
+    Part,
+    ThroughNorms,
+)
 from .output import FileOrRunFolder, Force, OutFile, PlanOut, Results, RunFolder, Work
 from .schedule import Method, Schedule
 from .scoring import Scoring, ScoringOrScores, Sensitivity

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .group import Group
+from .group import Group, Weights
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Distillation(Group):
         typer.Option(
             "--distill", metavar="FILE", help="Learn the answers of this network too.", show_default=False
         ),
+        Weights(),
     ] = None
     teacher_arch: Annotated[
         str | None,

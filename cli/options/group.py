@@ -29,6 +29,18 @@ class After:
         self.names = names
 
 
+class Weights:
+    """Beside an option or argument in `Annotated`: weight files, read before the command begins its work.
+
+    What is damaged or hostile is so refused before torch is imported, which takes longer than the reading and
+    hundreds of megabytes.
+    """
+
+
+class Scores(Weights):
+    """The same, of saved scores: HDF5 whatever the suffix says, or a folder of HRank's."""
+
+
 def option(panel: str, names: str, unit: str | None, text: str, **more: Any) -> Any:
     """An option of one panel of the help; `names` as they are typed, the main one first."""
     return typer.Option(*names.split(), metavar=unit, help=text, rich_help_panel=panel, **more)

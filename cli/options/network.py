@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Annotated
 
 from ..recipe_option import take_recipe
-from .group import Group, argument, option
+from .group import Group, Weights, argument, option
 
 _network = partial(option, "Network")
 
-File = Annotated[Path, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
-OptionalFile = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
+File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
+OptionalFile = Annotated[
+    Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()
+]
 Files = Annotated[
-    list[Path], argument("FILE", "Weight files; the first is the base the others are held against.")
+    list[Path],
+    argument("FILE", "Weight files; the first is the base the others are held against."),
+    Weights(),
 ]
 Arch = Annotated[
     str | None,
@@ -29,6 +33,14 @@ Part = Annotated[
         "--part",
         "PATH",
         "Module to prune, such as backbone; the rest stays as it is. Default: what the file says, or all.",
+    ),
+]
+ThroughNorms = Annotated[
+    bool,
+    _network(
+        "--through-norms",
+        None,
+        "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that stay.",
     ),
 ]
 CountedRecipe = Annotated[

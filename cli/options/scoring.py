@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ...engine import criteria
-from .group import After, Group, option
+from .group import After, Group, Scores, option
 
 _scores = partial(option, "Scores")
 Sensitivity = Annotated[
@@ -35,4 +35,5 @@ class ScoringOrScores(Scoring):
         Path | None,
         _scores("--scores", "PATH", "Saved scores: a file of 'prune rank' or a folder of rank_conv*.npy."),
         After("criterion"),
+        Scores(),
     ] = None

@@ -9,6 +9,7 @@ from ..graph.cost import Counter
 from ..selection.allocation import GroupAllocation, Prunable
 from ..selection.amounts import perhaps_meant
 from ..selection.least_loss import of_least_loss
+from ..selection.reach import reach_in_words
 from ..selection.removal_order import Limits, Ranking, RemovalOrder, first_length
 from ..selection.selection import Scores, Selection, check_choice, equal_scores
 
@@ -75,7 +76,7 @@ class Budget(GroupAllocation):
             length = first_length(order, targets.met_without)
             chosen = None if length is None else order.selection(length)
         if chosen is None:
-            raise AllocationError(_out_of_reach(network.map, order, targets))
+            raise AllocationError(self._out_of_reach(network.map, order, targets))
         return chosen
 
     def check(self, network: Prunable) -> None:
@@ -83,7 +84,7 @@ class Budget(GroupAllocation):
         order = self._order(network, equal_scores(network.map))
         targets = _Targets(network.map, self.flops, self.params)
         if not targets.met_without(order.removed(len(order))):
-            raise AllocationError(_out_of_reach(network.map, order, targets))
+            raise AllocationError(self._out_of_reach(network.map, order, targets))
 
     def _order(self, network: Prunable, scores: Scores) -> RemovalOrder:
         groups = self.groups(network)
@@ -91,6 +92,12 @@ class Budget(GroupAllocation):
 
     def _limits(self) -> Limits:
         return Limits(self.min_channels, self.max_rate, self.round_to)
+
+    def _out_of_reach(self, channel_map: ChannelMap, order: RemovalOrder, targets: "_Targets") -> str:
+        """What is missed, what holds it, and how far other settings would go."""
+        meant = "".join(perhaps_meant(most) for most in targets.most)
+        reach = reach_in_words(channel_map, self.residual)
+        return f"{_missed(channel_map, order, targets)}; {reach}{meant}"
 
 
 class _Targets:
@@ -122,7 +129,7 @@ def _absolute(target: float | None, whole: int) -> float:
     return target * whole if target <= 1 else target
 
 
-def _out_of_reach(channel_map: ChannelMap, order: RemovalOrder, targets: _Targets) -> str:
+def _missed(channel_map: ChannelMap, order: RemovalOrder, targets: _Targets) -> str:
     smallest = targets.cost_without(order.removed(len(order)))
     missed = [
         f"{name} target {target:,.0f} is out of reach: the smallest network has {least:,}, "
@@ -138,5 +145,4 @@ def _out_of_reach(channel_map: ChannelMap, order: RemovalOrder, targets: _Target
     alone = sum(bool(group.producers) for group in channel_map.groups) - len(order.groups)
     if alone:
         limits.append(f"{alone} groups left alone (residual streams, skipped or pinned)")
-    meant = "".join(perhaps_meant(most) for most in targets.most)
-    return f"{'; '.join(missed)}; held by {', '.join(limits)}{meant}"
+    return f"{'; '.join(missed)}; held by {', '.join(limits)}"

@@ -8,7 +8,7 @@ from .choosing import plan, rank
 from .cutting import carry_over, prune
 from .measuring import evaluate, recalibrate
 from .mending import compensate
-from .networks import count, images, load, save, trace, wrap
+from .networks import count, images, load, reach, save, trace, wrap
 
 __all__ = [
     "Inputs",
@@ -21,6 +21,7 @@ __all__ = [
     "plan",
     "prune",
     "rank",
+    "reach",
     "recalibrate",
     "save",
     "trace",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..allocations.plan import Planned
+from ..errors import FitError
 from ..events import Event, Working
 from ..graph.known import known_trace
 from ..graph.trace import Trace
@@ -13,7 +14,7 @@ from ..narrowing.frozen import in_question, try_without
 from ..narrowing.narrowing import left_alone
 from ..narrowing.outcome import Outcome, pinned_layers
 from ..narrowing.pruning import prune_network
-from ..network.network import Network
+from ..network.network import IN_MEMORY, Network
 from ..selection import plan as plans
 from ..selection.plan import Plan
 from .keywords import named
@@ -49,11 +50,17 @@ def prune(
     Raises:
         AllocationError: the plan is for another network.
         ProofError: the narrow network would compute something else.
+        FitError: `in_place`, and `network` is a copy of what was wrapped; see `wrap`.
     """
     return seen_through(_prune(network_of(network), plan, in_place), progress)
 
 
 def _prune(network: Network, plan: Plan | str | Path, in_place: bool) -> Generator[Event, None, Outcome]:
+    if in_place and network.made_plain and network.origin == IN_MEMORY:
+        raise FitError(
+            f"its {network.made_plain[0]} is computed from other weights, so `wrap` copied it and made that "
+            "plain: make it plain yourself first (remove_parametrizations), or prune without `in_place`"
+        )
     yield Working(0, 3, "tracing")
     traced = known_trace(network.model, network.takes)
     kept = plans.given(Path(plan) if isinstance(plan, str) else plan)

@@ -3,8 +3,7 @@
 from collections.abc import Generator
 from dataclasses import replace
 
-from ..compensation.block_fitting import fit_blocks as fitting_blocks
-from ..compensation.compensate import compensate as compensating
+from ..compensation.mending import mend
 from ..errors import CriterionError
 from ..events import Event
 from ..narrowing.outcome import Outcome
@@ -50,7 +49,7 @@ def compensate(
         DataError: images that do not go with the network.
     """
     full = network_of(network)
-    if full.model is thin.model:
+    if full.model is thin.network.model:
         raise CriterionError("the full network was narrowed in place; compensate before that, or keep a copy")
     batches = batches_of(images, full, limit=limit, batch_size=batch_size, seed=seed)
     seen = [images_NCHW for images_NCHW, _ in batches]
@@ -58,12 +57,11 @@ def compensate(
         raise CriterionError("compensation looks at images, and there are none")
 
     def work() -> Generator[Event, None, Outcome]:
-        report = yield from compensating(full.model, thin.model, thin.map, thin.removed, seen)
-        if fit_blocks:
-            yield from fitting_blocks(
-                full.model, thin.model, thin.map, thin.removed, seen, steps=fit_blocks, seed=seed
-            )
-        facts = {**thin.facts, "compensation": {"images": report.images, "layers": len(report.layers)}}
-        return replace(thin, facts=facts, notes=(*thin.notes, *report.notes))
+        narrow = thin.network.model
+        mended = yield from mend(
+            full.model, narrow, thin.map, thin.removed, seen, fit_blocks=fit_blocks, seed=seed
+        )
+        facts = {**thin.facts, "compensation": mended.facts}
+        return replace(thin, facts=facts, notes=(*thin.notes, *mended.notes))
 
     return seen_through(work(), progress)

@@ -15,22 +15,30 @@ from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..modules.blank import without_initialisation
 from ..modules.inputs import Inputs
+from ..modules.plain import fold
 from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
+from ..narrowing.reach import Reach, reaching
 from ..network import sources
-from ..network.network import Network, load_network, parted, save_network, tried
+from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
 from ..network.trying import in_pairs
+from ..network.widened import through_norms as narrowing_norms
 from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
 from .keywords import named
+from .progress import seen_through
 
 Example = Inputs | Tensor | tuple[Any, ...] | Mapping[str, Any]
 
 
 @named
 def load(
-    path: str | Path, arch: str | None = None, *, input_size: tuple[int, ...] | int | None = None
+    path: str | Path,
+    arch: str | None = None,
+    *,
+    input_size: tuple[int, ...] | int | None = None,
+    through_norms: bool = False,
 ) -> Network:
     """Read a network from a weight file of any format.
 
@@ -39,13 +47,15 @@ def load(
         arch: a built-in name, torchvision:NAME or package.module:factory, where the file does not say it, or
             names code of yours.
         input_size: (C, H, W) of its images, or the side of square ones, where neither file nor arch says it.
+        through_norms: as of `wrap`.
 
     Raises:
         WeightsError: the file cannot be read.
         FitError: it does not go with the arch.
         ArchError: no such arch, or none is known.
     """
-    return load_network(path, arch, input_size=input_size)
+    network = load_network(path, arch, input_size=input_size)
+    return narrowing_norms(network) if through_norms else network
 
 
 @named
@@ -56,10 +66,15 @@ def wrap(
     inputs: Example | None = None,
     part: str = "",
     arch: str = "",
+    through_norms: bool = False,
     normalization: Mapping[str, list[float]] | None = None,
     class_names: Iterable[str] = (),
 ) -> Network:
     """Take a network that is in memory as it is; nothing is copied.
+
+    A network in `nn.DataParallel` or `torch.compile` is taken out of it. Where weights are computed from
+    others before each pass (weight norm, spectral norm, other parametrisations), it is copied after all: the
+    copy's are plain, which changes no output, and the outcome's notes say so.
 
     Args:
         model: of images_NCHW, or of whatever `inputs` are; it returns one tensor, or any tree of tensors.
@@ -72,16 +87,19 @@ def wrap(
             are then those of the part, and the rest sees what it saw before.
         arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
+        through_norms: channels may leave norms over all of them (LayerNorm, GroupNorm of one group), which
+            then take the statistics of those that stay: outputs change by more than what leaves.
         normalization: `mean` and `std` per channel that its images are normalised with.
         class_names: in the order of the logits.
 
     Raises:
-        FitError: it does not run on such inputs, has no such part, or `arch` makes another network.
+        FitError: it does not run on such inputs, has no such part or norm, or `arch` makes another network.
         ArchError: no such arch.
     """
     if (input_size is None) == (inputs is None):
         raise FitError("give either `input_size`, of its images, or `inputs`, an example of what it takes")
-    network = parted(Network(model, arch, 0, (), origin="a network in memory"), part)
+    network = plainly(Network(model, arch, 0, (), origin=IN_MEMORY))
+    whole, network = network.model, parted(network, part)
     if isinstance(input_size, int):
         input_size = (_channels(network.model), input_size, input_size)
     if input_size is not None:
@@ -94,8 +112,9 @@ def wrap(
     if arch:
         known = registry.get(arch).num_classes or 0
         network = replace(network, num_classes=network.num_classes or known)
-        _check_arch(model, arch, network.num_classes)
-    return replace(network, normalization=normalization, class_names=class_names)
+        _check_arch(whole, arch, network.num_classes)
+    network = replace(network, normalization=normalization, class_names=class_names)
+    return narrowing_norms(network) if through_norms else network
 
 
 @named
@@ -141,6 +160,25 @@ def trace(network: Network | Outcome) -> Trace:
         return traced
     tried = try_without(network.model, traced, network.takes, in_question(traced.map))
     return replace(traced, map=tried.map)
+
+
+@named
+def reach(network: Network | Outcome, *, progress: bool = False) -> Reach:
+    """Find out what can leave, what holds the rest, and how small the network can get.
+
+    Args:
+        network: left as it is.
+        progress: show how far it is.
+
+    Returns:
+        `.groups` of channels that leave together, in forward order, each with its members and what holds it:
+        op, module, line of code, way out; and `.modes`, the smallest network in reach of each residual mode.
+        Printed, it is a summary.
+
+    Raises:
+        TraceError: torch.export cannot follow the network.
+    """
+    return seen_through(reaching(network_of(network)), progress)
 
 
 @named
@@ -213,6 +251,7 @@ def _check_arch(model: nn.Module, arch: str, num_classes: int) -> None:
     """What will be saved must be what `load` can build."""
     with without_initialisation():
         built = registry.get(arch).build(num_classes)
+        fold(built)
     have, made = model.state_dict().keys(), built.state_dict().keys()
     for name in [*have, *made]:
         if name not in have or name not in made:

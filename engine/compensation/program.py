@@ -11,10 +11,11 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, export
 from torch.fx.node import map_arg
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
+from ..graph.autocast import autocast_passed_by
 from ..graph.trace import _silence as silence
+from ..graph.untraceable import what_stopped
 from ..graph.walk import op_name
 from ..modules.attention import in_plain_sight
 from ..modules.eval_mode import eval_mode
@@ -201,12 +202,13 @@ class Program:
 
 def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
-    with eval_mode(model), in_plain_sight(model), silence(), torch.no_grad():
+    with eval_mode(model), in_plain_sight(model), autocast_passed_by(), silence(), torch.no_grad():
         try:
             exported = export(model, given.args, kwargs=dict(given.kwargs), strict=False)
             return exported.run_decompositions({})
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            raise TraceError(f"the network cannot be followed on {takes}: {first_line(error)}") from error
+            stopped = what_stopped(error, model)
+            raise TraceError(f"the network cannot be followed on {takes}: {stopped}") from error
 
 
 def _bytes(made: Any) -> int:

@@ -58,8 +58,16 @@ def size_of(path: Path) -> Size:
 
 
 def decode_rgb(path: Path) -> Image.Image:
-    """Decode an image of any mode to RGB."""
+    """Decode an image to RGB: of an animation the first picture, and upright as it is stored, EXIF or not.
+
+    Pillow would cut numbers of more than 8 bits off at 255: those of 16 bits become 8 here, and what wider
+    ones mean nobody knows.
+    """
     with opened(path) as image:
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        if image.mode in ("I", "F"):
+            raise ValueError("its pixels are 32 bits wide; save it with 8 or 16")
         return image.convert("RGB")
 
 

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from .listing import Listing
 
+_DECODING = 2  # one more whenever `decode` makes other pixels of the same files
+
 
 def cache_folder() -> Path:
     """`PRUNE_CACHE`, or `prune` in the user's cache folder."""
@@ -40,7 +42,8 @@ def cached_images(listing: Listing, variant: str, decode: Callable[[], NDArray[n
     """
     words = f"{os.path.realpath(listing.folder)}\0{variant}".encode("utf-8", "surrogateescape")
     split = hashlib.sha256(words).hexdigest()[:16]
-    path = cache_folder() / "decoded" / f"{split}-{listing.fingerprint(also_changed=True)[:32]}.npy"
+    state = f"{listing.fingerprint(also_changed=True)[:32]}-{_DECODING}"
+    path = cache_folder() / "decoded" / f"{split}-{state}.npy"
     images_NCHW = _load(path, len(listing.names))
     if images_NCHW is None:
         images_NCHW = decode()

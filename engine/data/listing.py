@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,12 @@ class Listing:
 
         Args:
             also_changed: also of the time when anything about them changed, which nobody can set.
+        Raises:
+            DataError: a file is gone, or a link that leads nowhere.
         """
         digest = hashlib.sha256()
         for name in self.names:
-            status = os.stat(f"{self.folder}/{name}")
+            status = _status(f"{self.folder}/{name}")
             words = f"{name}\0{status.st_size}\0{status.st_mtime_ns}"
             changed = f"\0{status.st_ctime_ns}" if also_changed else ""
             digest.update(f"{words}{changed}\n".encode("utf-8", "surrogateescape"))
@@ -82,7 +85,9 @@ def fingerprint_of(listings: Mapping[str, Listing]) -> str:
 
 
 def _list(folder: Path) -> Listing:
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and _is_visible(entry.name))
+    classes = sorted(
+        name for name in os.listdir(folder) if _is_visible(name) and _is_folder(os.path.join(folder, name))
+    )
     if not classes:
         raise DataError(f"no class folders in {str(folder)!r}; expected one folder of images per class")
     names: list[str] = []
@@ -98,11 +103,27 @@ def _list(folder: Path) -> Listing:
     return Listing(folder, tuple(classes), tuple(names), torch.tensor(labels))
 
 
+def _is_folder(path: str) -> bool:
+    return stat.S_ISDIR(_status(path).st_mode)
+
+
+def _status(path: str) -> os.stat_result:
+    """What a path leads to.
+
+    Raises:
+        DataError: nothing.
+    """
+    try:
+        return os.stat(path)
+    except OSError as error:
+        raise DataError(f"cannot read {path!r}: {error.strerror}; bring it back, or remove it") from error
+
+
 def _images_below(folder: Path, class_name: str) -> list[str]:
     found: list[str] = []
     above: dict[str, frozenset[tuple[int, int]]] = {}  # what each lies in: links may lead in circles
     for here, subfolders, files in os.walk(folder / class_name, followlinks=True):
-        status = os.stat(here)
+        status = _status(here)
         own, parents = (status.st_dev, status.st_ino), above.get(os.path.dirname(here), frozenset())
         if own in parents:
             subfolders.clear()

@@ -25,6 +25,12 @@ from .walk import NodeRecord
 
 COPIES = "each branch narrowed by scatter is copied once to the full width of its stream before it is added"
 
+# What a branch may end with, to be expanded to the width of its stream where it is added.
+_ENDS = frozenset(
+    {"batch_norm", "group_norm", "instance_norm"}
+    | {f"conv{transposed}{rank}d" for transposed in ("", "_transpose") for rank in (1, 2, 3)}
+)
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -171,7 +177,7 @@ def _lone_branches(model: nn.Module, traced: Trace) -> list[str]:
             continue
         for source in (made[name] for name in record.inputs if name in made):
             alone = readers[source.name] == 1 and calls[source.module] == 1
-            if alone and source.op in ("batch_norm", "conv2d") and source.module:
+            if alone and source.op in _ENDS and source.module:
                 found.append(source.module)
     return list(dict.fromkeys(found))
 

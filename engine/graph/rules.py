@@ -13,10 +13,12 @@ from torch import fx
 from ...archs.units import Expand, PadShortcut
 from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
+from .opaque import opaque
 from .rules_attention import rows_of_table, scaled_dot_product_attention
 from .rules_elementwise import elementwise, prelu
 from .rules_layers import convolution, deformable_convolution, linear, transposed_convolution
 from .rules_moves import (
+    as_another,
     channel_shuffle,
     concatenate,
     equal_parts,
@@ -55,7 +57,9 @@ def give_up(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 
 
 def made_of_nothing(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """New tensors (`zeros`, `ones_like`, ...): what they are made like gives them a size, not an identity."""
+    """New tensors (`zeros`, `ones_like`, ...), which take a size and no identity; assertions make none."""
+    if isinstance(given.get("fill_value"), int | float):
+        walk.fix(given["fill_value"])
     return unknown(node.meta.get("val"))
 
 
@@ -88,9 +92,7 @@ def index(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     x, positions = given["self"], given["indices"]
     if _is_table(walk, x) and len(positions) == 1:
         return rows_of_table(walk, node, x)
-    if all(
-        p is None or (isinstance(p, Value) and _passes_by(x, axis, p)) for axis, p in enumerate(positions)
-    ):
+    if all(p is None or _passes_by(x, axis, p) for axis, p in enumerate(positions)):
         return _picked(walk, node, given)
     pointer = positions[1] if len(positions) == 2 and positions[0] is None else None
     if not isinstance(pointer, Value) or pointer.name is None or not _is_renumbered(walk, pointer.name):
@@ -199,15 +201,17 @@ RULES: dict[str, Rule] = _rules(
         equal_parts: "chunk split tensor_split",
         gated_halves: "glu",
         reshape: "view reshape _unsafe_view unflatten",
+        as_another: "view_as reshape_as expand_as",
         rearrange: """
-            view_as flatten permute transpose t movedim squeeze unsqueeze expand expand_as slice select narrow
+            flatten permute transpose t movedim squeeze unsqueeze expand slice select narrow
             split_with_sizes unbind stack index_select flip roll repeat repeat_interleave pixel_unshuffle
             swapaxes tile numpy_T""",
         concatenate: "cat concat concatenate",
         pad: "pad constant_pad_nd",
         along_one_axis: "cumsum cumprod sort topk cummax cummin",
         reduce: """
-            mean sum amax amin max min median std var norm linalg_vector_norm logsumexp argmax argmin""",
+            mean sum amax amin max min median std var std_mean var_mean norm linalg_vector_norm logsumexp
+            argmax argmin""",
         softmax: "softmax log_softmax _safe_softmax",
         scaled_dot_product_attention: "scaled_dot_product_attention",
         einsum: "einsum",
@@ -215,7 +219,9 @@ RULES: dict[str, Rule] = _rules(
         sum_of_products: "addmm baddbmm",
         index: "index",
         index_add: "index_add",
+        opaque: "opaque",
         made_of_nothing: """
+            _assert_tensor_metadata _assert_async _assert_scalar
             zeros ones full empty new_zeros new_ones new_empty new_full zeros_like ones_like full_like
             arange""",
     }

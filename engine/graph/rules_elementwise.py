@@ -15,7 +15,7 @@ CONDITIONS = frozenset({"mask", "condition"})  # arguments that must be truth va
 
 
 def elementwise(walk: Walk, node: fx.Node, given: Arguments) -> Any:
-    """Unite the operands' ids; adding two computed tensors makes a residual stream."""
+    """Unite the operands' ids; adding two computed tensors of one size makes a residual stream."""
     made = node.meta.get("val")
     if not isinstance(made, torch.Tensor):
         return walk.give_up(node, given.values(), "no rule for this op")
@@ -25,7 +25,7 @@ def elementwise(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     patterns = [_align(value, len(shape)) for value in operands]
     varying = {axis for ids, _ in patterns for axis, extent in enumerate(ids.shape) if extent > 1}
 
-    result, result_computed = no_ids(shape), False
+    result, result_computed, result_extents = no_ids(shape), False, shape
     for value, (ids, extents) in zip(operands, patterns, strict=True):
         if any(extents[axis] == 1 < shape[axis] for axis in varying):
             walk.pin(ids, f"one channel is spread over many at {walk.where()}")
@@ -36,9 +36,11 @@ def elementwise(walk: Walk, node: fx.Node, given: Arguments) -> Any:
                     walk.pin(other, f"meets a tensor without channel identity at {walk.where()}")
             continue
         if (result == NO_ID).all():
-            result, result_computed = ids, value.computed
+            result, result_computed, result_extents = ids, value.computed, extents
             continue
-        if op_name(node) in RESIDUAL_OPS and value.computed and result_computed:
+        # One number per channel, as a condition or a point in time is added, makes no stream.
+        alike = extents == result_extents
+        if op_name(node) in RESIDUAL_OPS and value.computed and result_computed and alike:
             _mark_stream(walk, result, ids)
         walk.unite(result, ids)
         a, b = np.broadcast_arrays(result, ids)

@@ -46,8 +46,8 @@ def equal_parts(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """`chunk`, `split`: parts that are equal stay equal if what stands in the same place leaves them all."""
     x, made = given["self"], node.meta["val"]
     dim = int(given["dim"] or 0) % len(x.shape)
-    width = made[0].shape[dim]
-    if dim in x.varying_axes() and x.computed and 1 < width == made[-1].shape[dim] and len(made) > 1:
+    widths = {part.shape[dim] for part in made}
+    if dim in x.varying_axes() and x.computed and len(made) > len(widths) == 1 and widths != {1}:
         parts = np.split(x.ids, len(made), dim)
         for part in parts[1:]:
             walk.unite(parts[0], part)
@@ -72,6 +72,12 @@ def reshape(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     if axis is not None and x.varying_axes() == [axis] and _swaps(node, axis):
         shuffled(walk, x.ids.reshape(-1), made[axis])
     return rearrange(walk, node, given)
+
+
+def as_another(walk: Walk, node: fx.Node, given: Arguments) -> Any:
+    """Into the shape of another tensor, of which nothing else is taken."""
+    shape = torch.empty(given["other"].shape, device="meta")
+    return reshape(walk, node, {**given, "other": shape})
 
 
 def channel_shuffle(walk: Walk, node: fx.Node, given: Arguments) -> Any:

@@ -13,7 +13,7 @@ from .channels import NO_ID, Ids, Role
 from .ids import Value, along, no_ids
 from .walk import Arguments, Walk, unknown
 
-ELLIPSIS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"  # the axes that `...` stands for, from the last one backwards
+ELLIPSIS = "0123456789"  # the axes that `...` stands for, from the last one backwards
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,17 +46,15 @@ class _Factor:
 
 def einsum(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """As the equation says, without repeated letters in one operand."""
-    sides = given["equation"].replace(" ", "").split("->")
-    terms, values = sides[0].split(","), list(given["tensors"])
-    terms = [_spelt(term, len(value.shape)) for term, value in zip(terms, values, strict=True)]
-    if len(sides) == 2:
-        dots = max((sum(letter in ELLIPSIS for letter in term) for term in terms), default=0)
-        out = sides[1].replace("...", ELLIPSIS[:dots][::-1])
-    else:
-        letters = "".join(terms)
-        out = "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
-    if any(len(set(term)) < len(term) for term in terms) or any(c in ELLIPSIS for c in given["equation"]):
+    into, arrow, out = given["equation"].replace(" ", "").partition("->")
+    values = list(given["tensors"])
+    terms = [_spelt(term, len(value.shape)) for term, value in zip(into.split(","), values, strict=True)]
+    if any(len(set(term)) < len(term) for term in terms):
         return walk.give_up(node, given.values(), "no rule for this op")
+    letters = "".join(terms)
+    dots = "".join(axis for axis in reversed(ELLIPSIS) if axis in letters)
+    alone = sorted(letter for letter in set(letters) - set(ELLIPSIS) if letters.count(letter) == 1)
+    out = out.replace("...", dots) if arrow else dots + "".join(alone)
     return _contract(walk, node, [_Factor(v, t) for v, t in zip(values, terms, strict=True)], out)
 
 

@@ -2,6 +2,7 @@
 
 What is mixed shares a fate: along an axis of channels it is all that makes one result. So channels stay where
 they are mixed all together, and leave together where only a few are: the halves of a gate, a pool of maxima.
+A sum of all of them misses none that reads as zero.
 """
 
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import torch
 from torch import fx
 
-from .channels import Ids
 from .ids import Value
 from .rules_elementwise import elementwise
-from .walk import Arguments, Walk, op_name
+from .walk import Arguments, Walk, op_name, unknown
 
 # What they make of zeros alone is not zero.
 NEVER_ZERO = frozenset({"logsumexp", "all", "argmax", "argmin"})
+# To what they make, zeros add nothing, and how many there are does not matter.
+ADDING_UP = frozenset({"sum", "norm", "linalg_vector_norm", "any", "count_nonzero"})
 
 
 def reduce(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -27,7 +29,9 @@ def reduce(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     if not isinstance(x, Value) or not all(isinstance(part, torch.Tensor) for part in parts):
         return walk.give_up(node, given.values(), "no rule for this op")
     dims = _dims(given.get("dim", given.get("axis")), len(x.shape))
-    ids = _mixed(walk, x, dims)
+    if op_name(node) in ADDING_UP and x.reads_zero and _only_along(x, dims) and _order(given) > 0:
+        return unknown(made)  # channels that leave are missed by nobody
+    ids = walk.mixed(x, dims)
     if ids is None:
         return walk.give_up(node, given.values(), "channels are mixed")
     if not given.get("keepdim"):
@@ -40,23 +44,25 @@ def reduce(walk: Walk, node: fx.Node, given: Arguments) -> Any:
 def softmax(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """Nothing reads as zero behind it."""
     x = given["self"]
-    ids = _mixed(walk, x, [int(given["dim"]) % len(x.shape)])
+    ids = walk.mixed(x, [int(given["dim"]) % len(x.shape)])
     if ids is None:
         return walk.give_up(node, given.values(), "channels are mixed")
     return Value(x.shape, ids, reads_zero=False)
+
+
+def _only_along(x: Value, dims: list[int]) -> bool:
+    """Are there channels, and do they all end here?"""
+    axes = x.varying_axes()
+    return bool(axes) and set(axes) <= set(dims)
+
+
+def _order(given: Arguments) -> float:
+    """Of a norm; that of order 0 counts, and below 0 zeros are all that matters."""
+    orders = [given[name] for name in ("p", "ord") if given.get(name) is not None]
+    return float(orders[0]) if orders else 2.0
 
 
 def _dims(given: Any, rank: int) -> list[int]:
     if given is None or given == []:
         return list(range(rank))
     return [int(dim) % rank for dim in ([given] if isinstance(given, int) else given)]
-
-
-def _mixed(walk: Walk, x: Value, dims: list[int]) -> Ids | None:
-    """The ids that are left when those along `dims` are tied to each other; None where that is all of them."""
-    mixing = [axis for axis in x.varying_axes() if axis in dims]
-    if not mixing:
-        return x.ids
-    if len(mixing) == len(x.varying_axes()):
-        return None
-    return walk.tied_along(x.ids, mixing)

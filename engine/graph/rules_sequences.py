@@ -11,9 +11,12 @@ from .walk import Arguments, Walk, unknown
 
 def recurrent(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     """LSTM, GRU and plain layers read the channels of their input; what they remember stays as it is."""
+    if "input" not in given:  # sequences of different lengths, packed
+        return walk.give_up(node, given.values(), "no rule for this op")
     x, weights = given["input"], given["params"]
-    per_direction = 4 if given["has_biases"] else 2
-    first = [weights[i * per_direction] for i in range(2 if given["bidirectional"] else 1)]
+    directions = 2 if given["bidirectional"] else 1
+    each = len(weights) // (int(given["num_layers"]) * directions)
+    first = [weights[i * each] for i in range(directions)]
     return _read(walk, node, given, x, first)
 
 

@@ -1,4 +1,4 @@
-"""Channel ids through ops on neighbourhoods: pooling, resizing, sampling, windows taken apart and put back."""
+"""Channel ids through ops on neighbourhoods: pooling, resizing, sampling, windows and their pixels."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from .channels import NO_ID
+from .channels import NO_ID, Ids
 from .ids import Value, along
 from .walk import Arguments, Walk, op_name, unknown
 
@@ -18,11 +18,11 @@ def same_channels(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     first, *others = made if isinstance(made, list | tuple) else (made,)
     if not isinstance(x, Value) or first is None:
         return walk.give_up(node, given.values(), "no rule for this op")
-    spatial = range(len(x.shape) - _spatial_axes(op_name(node)), len(x.shape))
-    if any(axis in spatial or x.shape[axis] != first.shape[axis] for axis in x.varying_axes()):
+    ids = walk.mixed(x, range(len(x.shape) - _spatial_axes(op_name(node)), len(x.shape)))
+    if ids is None or any(extent not in (1, first.shape[axis]) for axis, extent in enumerate(ids.shape)):
         return walk.give_up(node, given.values(), "channels are mixed")
-    values = [Value(tuple(tensor.shape), x.ids, x.reads_zero, x.computed) for tensor in (first,)]
-    values += [_places(tensor, x) for tensor in others]
+    values = [Value(tuple(first.shape), ids, x.reads_zero, x.computed)]
+    values += [_places(tensor, ids) for tensor in others]
     return values if isinstance(made, list | tuple) else values[0]
 
 
@@ -34,7 +34,7 @@ def along_one_axis(walk: Walk, node: fx.Node, given: Arguments) -> Any:
         return walk.give_up(node, given.values(), "channels are mixed")
     if isinstance(made, torch.Tensor):
         return Value(tuple(made.shape), x.ids, x.reads_zero)
-    return [Value(tuple(made[0].shape), x.ids, x.reads_zero), *(_places(part, x) for part in made[1:])]
+    return [Value(tuple(made[0].shape), x.ids, x.reads_zero), *(_places(part, x.ids) for part in made[1:])]
 
 
 def unpool(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -94,11 +94,11 @@ def _joined(walk: Walk, node: fx.Node, given: Arguments, axis: int, count: int) 
     return Value(tuple(made.shape), along(made.dim() - 3, made.dim(), ids[::count]), x.reads_zero)
 
 
-def _places(tensor: torch.Tensor, x: Value) -> Value:
+def _places(tensor: torch.Tensor, ids: Ids) -> Value:
     """Positions that an op returns beside values: one per value, and not zero where that is."""
-    if tensor.dim() != len(x.shape):
+    if tensor.dim() != ids.ndim:
         return unknown(tensor)
-    return Value(tuple(tensor.shape), x.ids, reads_zero=False)
+    return Value(tuple(tensor.shape), ids, reads_zero=False)
 
 
 def _spatial_axes(op: str) -> int:

@@ -13,15 +13,18 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import TraceError
 from ..modules.attention import in_plain_sight
 from ..modules.inputs import Inputs, Takes, inputs_of
+from .autocast import autocast_passed_by
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .ids import IdPool
+from .opaque import MOST, cut_around, module_to_cut
+from .places import lines_kept, raised_at
 from .rules import rule_for
 from .taps import Tap, find_taps
+from .untraceable import what_stopped
 from .walk import OUTPUT, NodeRecord, Walk
 
 
@@ -60,6 +63,7 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
     walk.run(_export(model, inputs, training=False))
     records, calls = walk.records, dict(walk.calls)
     _pin_unseen(walk, inputs)
+    _pin_opaque(walk)
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
@@ -67,12 +71,29 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
 
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:
-    given = inputs.make(first_weight(model))
-    with _mode(model, training), in_plain_sight(model), _silence(), torch.no_grad():
-        try:
-            return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
-        except Exception as error:  # torch.export raises whatever the network or its own passes raise
-            raise TraceError(f"the network cannot be followed on {inputs}: {first_line(error)}") from error
+    """The graph; modules whose code cannot be followed are cut around, the smallest that there are."""
+    given, around = inputs.make(first_weight(model)), dict[str, str]()
+    refused: TraceError | None = None
+    while True:
+        with (
+            _mode(model, training),
+            in_plain_sight(model),
+            autocast_passed_by(),
+            _silence(),
+            lines_kept(__file__),
+            torch.no_grad(),
+        ):
+            try:
+                with cut_around(model, around, given):
+                    return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
+            except Exception as error:  # torch.export raises whatever the network or its own passes raise
+                stopped = what_stopped(error, model)
+                cut = module_to_cut(model, raised_at(error, model).module)
+                refused = refused or TraceError(f"the network cannot be followed on {inputs}: {stopped}")
+                known = any(f"{cut}.".startswith(f"{path}.") for path in around)
+                if not cut or known or len(around) == MOST:
+                    raise refused from error
+                around[cut] = stopped
 
 
 @contextmanager
@@ -112,14 +133,13 @@ def _canonical_names(model: nn.Module) -> dict[str, str]:
 
 def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     """What feeds or belongs to parameters that evaluation does not use must keep its width."""
-    used = {name for name, _ in walk.axes}
-    unseen = {name for name, p in walk.model.named_parameters() if name not in used and p.dim() > 0}
-    unseen = {walk.canonical[name] for name in unseen} - used
+    unseen = {name for name, p in walk.model.named_parameters() if p.dim() > 0} - _in_opaque(walk)
+    unseen = {walk.canonical[name] for name in unseen} - walk.used
     if not unseen:
         return
     eval_layers = dict(walk.layers)
     try:
-        walk.run(_export(walk.model, inputs, training=True))
+        walk.run(_in_training(walk.model, inputs))
     except TraceError as error:
         for axis in list(walk.axes.values()):
             walk.pin(
@@ -129,6 +149,31 @@ def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     for (name, _), axis in list(walk.axes.items()):
         if name in unseen:
             walk.pin(axis.ids, f"goes with {name}, which only runs in training")
+
+
+def _in_training(model: nn.Module, inputs: Inputs) -> ExportedProgram:
+    """The graph of training; on larger images where auxiliary heads take no smaller ones."""
+    try:
+        return _export(model, inputs, training=True)
+    except TraceError:
+        larger = inputs.larger()
+        if larger is inputs:
+            raise
+        return _export(model, larger, training=True)
+
+
+def _pin_opaque(walk: Walk) -> None:
+    """What the code that is cut around may read keeps its width: its own weights, used elsewhere too."""
+    own = {walk.canonical[name] for name in _in_opaque(walk)}
+    for (name, _), axis in list(walk.axes.items()):
+        if name in own:
+            walk.pin(axis.ids, f"{name} also belongs to a module that is cut around")
+
+
+def _in_opaque(walk: Walk) -> set[str]:
+    """The parameters and buffers of modules that are cut around, under all their names."""
+    inside = tuple(f"{module}." for module in walk.opaque)
+    return {name for name in walk.canonical if name.startswith(inside)} if inside else set()
 
 
 def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:

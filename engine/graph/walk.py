@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .ids import IdPool, Value, along, no_ids, several_classes
+from .places import Place, Reason, source_line
 
 Arguments = dict[str, Any]
+_UNKNOWN = SimpleNamespace(arguments=(), returns=())
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
@@ -30,7 +33,9 @@ OUTPUT = "network output"  # the reason why what a network answers stays
 class NodeRecord:
     """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
 
-    `numbers` are the constants of a pointwise op, and what rules say is fixed: no width may be among them.
+    `numbers` are the constants of a pointwise op, those that the code has made tensors of, and what rules say
+    is fixed: no width may be among them.
+    `line` is that of the code.
     """
 
     name: str
@@ -39,6 +44,12 @@ class NodeRecord:
     value: Value
     inputs: tuple[str, ...]
     numbers: tuple[float, ...] = ()
+    line: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where it is, for messages."""
+        return Place(self.op, self.module, self.line)
 
 
 @dataclass(eq=False)
@@ -60,17 +71,20 @@ class Walk:
     pins: dict[int, str] = field(default_factory=dict)
     stream_ids: set[int] = field(default_factory=set)
     records: list[NodeRecord] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
+    opaque: dict[str, str] = field(default_factory=dict)  # module that is cut around -> why
     _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None
     _fixed: tuple[float, ...] = ()
+    _constants: dict[str, float] = field(default_factory=dict)  # numbers that code has made tensors of
 
     def run(self, program: ExportedProgram) -> None:
         """Walk one exported graph from its inputs to its outputs."""
         signature = program.graph_signature
         tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         values: dict[fx.Node, Any] = {}
-        self.records = []
+        self.records, self._constants = [], _single_numbers(program)
         for node in program.graph.nodes:
             self._node, self._fixed = node, ()
             if node.op == "placeholder":
@@ -87,6 +101,7 @@ class Walk:
             else:
                 values[node] = None
             self._record(node, values.get(node))
+        self._node = None  # what follows is no op's doing
         self._pin_other_uses()
 
     # What rules ask for.
@@ -97,9 +112,9 @@ class Walk:
         return slot in self.model.get_submodule(owner)._parameters
 
     def where(self) -> str:
-        """The op being walked and the module it stands in, for messages."""
+        """The op being walked, the module it stands in and the line of code, for messages."""
         assert self._node is not None
-        return f"{op_name(self._node)} in {module_path(self._node) or 'the top module'}"
+        return str(_place(self._node))
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
@@ -127,10 +142,11 @@ class Walk:
         self.pin(lone, f"meets channels without identity at {self.where()}")
 
     def pin(self, ids: Ids, reason: str) -> None:
-        """These ids are never removed; the first reason given is kept."""
+        """These ids are never removed; the first reason given is kept, with the op that is being walked."""
+        placed = Reason(reason, self._node and _place(self._node))
         for i in np.unique(ids).tolist():
             if i != NO_ID:
-                self.pins.setdefault(i, reason)
+                self.pins.setdefault(i, placed)
 
     def pin_unless_zero(self, value: Value) -> None:
         """A consumer may only lose channels that read as zero when masked."""
@@ -143,14 +159,22 @@ class Walk:
         None where nothing varies along `axis` alone: then everything would leave together.
         """
         line = value.line(axis)
-        axis %= len(value.shape)
-        others = [other for other in value.varying_axes() if other != axis]
-        if line is not None or axis not in value.varying_axes():
+        if line is not None:
             return line
-        rows = np.moveaxis(value.ids, axis, 0).reshape(value.shape[axis], -1)
-        if not several_classes(self.pool.roots(rows)):
-            return None
-        return self.tied_along(value.ids, others).reshape(-1)
+        ids = self.mixed(value, [other for other in value.varying_axes() if other != axis % len(value.shape)])
+        return None if ids is None else np.broadcast_to(ids.reshape(-1), (value.shape[axis],)).copy()
+
+    def mixed(self, value: Value, axes: Iterable[int]) -> Ids | None:
+        """A tensor's ids where an op mixes what lies along some axes: that leaves together.
+
+        None where everything would leave together, whatever lies along the other axes.
+        """
+        axes = [axis for axis in value.varying_axes() if axis in axes]
+        if not axes:
+            return value.ids
+        rows = np.moveaxis(value.ids, axes, range(-len(axes), 0))
+        rows = self.pool.roots(rows.reshape(-1, np.prod(rows.shape[-len(axes) :])))
+        return self.tied_along(value.ids, axes) if several_classes(rows) else None
 
     def tied_along(self, ids: Ids, axes: Iterable[int]) -> Ids:
         """Tie the ids of a pattern along some of its axes, which keep one position each."""
@@ -221,6 +245,8 @@ class Walk:
         if name is None:
             return Value(shape, no_ids(shape), reads_zero=False)
         name = self.canonical.get(name, name)
+        if node.users:
+            self.used.add(name)
         return Value(shape, no_ids(shape), computed=False, name=name)
 
     def _pin_outputs(self, node: fx.Node, values: dict[fx.Node, Any], user_outputs: set[str]) -> None:
@@ -231,6 +257,9 @@ class Walk:
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
         schema = _schema(node).arguments
+        if _schema(node) is _UNKNOWN:
+            named = {str(place): argument for place, argument in enumerate(node.args)} | dict(node.kwargs)
+            return {name: map_arg(value, values.get) for name, value in named.items()}
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
         named = {a.name: given.get(a.name, a.default_value) for a in schema}
         return {name: map_arg(value, values.get) for name, value in named.items()}
@@ -239,8 +268,12 @@ class Walk:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
             numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
+            numbers += tuple(
+                self._constants[n.name] for n in node.all_input_nodes if n.name in self._constants
+            )
+            place = _place(node)
             self.records.append(
-                NodeRecord(node.name, op_name(node), module_path(node), made, inputs, numbers)
+                NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)
             )
 
 
@@ -260,6 +293,10 @@ def module_path(node: fx.Node) -> str:
     """The dotted path of the innermost module that a node was traced in."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     return stack[-1][0] if stack else ""
+
+
+def _place(node: fx.Node) -> Place:
+    return Place(op_name(node), module_path(node), source_line(node))
 
 
 def values_in(arguments: Iterable[Any]) -> list[Value]:
@@ -297,6 +334,17 @@ def _numbers(node: fx.Node) -> tuple[float, ...]:
     return tuple(a for a in (*node.args, *node.kwargs.values()) if isinstance(a, int | float))
 
 
+def _single_numbers(program: ExportedProgram) -> dict[str, float]:
+    """The tensors of one number that are written into the code, by the place where they enter."""
+    lifted = program.graph_signature.inputs_to_lifted_tensor_constants
+    tensors = {name: program.constants[key] for name, key in lifted.items()}
+    return {
+        name: tensor.item()
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor) and tensor.numel() == 1
+    }
+
+
 def _written(node: fx.Node) -> fx.Node | None:
     """The tensor that an in-place op writes to."""
     for argument, given in zip(_schema(node).arguments, node.args, strict=False):
@@ -315,4 +363,5 @@ def _memory(node: fx.Node) -> fx.Node:
 
 
 def _schema(node: fx.Node) -> Any:
-    return node.target._schema  # pyright: ignore[reportAttributeAccessIssue,reportFunctionMemberAccess]
+    """What an op takes and returns; of what is no op, as a graph within the graph, nothing is known."""
+    return getattr(node.target, "_schema", _UNKNOWN)

@@ -12,6 +12,7 @@ from ..devices import device_of
 from ..graph.cost import count
 from ..graph.trace import Trace
 from ..modules.eval_mode import eval_mode
+from ..narrowing.pruning import prunable
 from ..network.network import Network
 from ..transfers.compensate import Compensate
 from .job import Pruning
@@ -51,7 +52,7 @@ def measured(
     """
     budget = pruning.allocation
     assert isinstance(budget, Budget)
-    groups = [g for g in traced.map.groups if g.producers and (budget.residual == "coupled" or not g.stream)]
+    groups = budget.groups(prunable(network, traced.map))
     limit = pruning.scoring.limit
     chosen_on = obs_measured.images_wanted(traced.map, groups) if limit is None else limit * batch_size
     macs = count(traced.map).macs

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data import DataInfo
 from ..data.base import Batch
-from ..data.some import some_images
+from ..data.some import some_batches, some_images
 from ..devices import device_of, resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
 from ..graph.residual import view
@@ -209,16 +209,9 @@ def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]
 
 
 def _training_batches(ready: Prepared, limit: int) -> Iterator[Batch]:
-    """This process's share of so many batches of training images, as they are."""
-    job = ready.job
-    return ready.images.batches(
-        "train",
-        distributed.share_of(job.config.batch_size),
-        device=device_of(ready.network.model),
-        shuffle_seed=job.config.seed,
-        limit=limit,
-        shard=distributed.shard(),
-    )
+    config = ready.job.config
+    device = device_of(ready.network.model)
+    return some_batches(ready.images, limit, batch_size=config.batch_size, device=device, seed=config.seed)
 
 
 def _calibration_images(ready: Prepared) -> Iterator[Tensor]:

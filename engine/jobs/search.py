@@ -1,22 +1,23 @@
 """As narrow as the accuracy allows: the least budget at which no more than so many points are lost."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..allocations.budget import Budget
 from ..data import ImageData
 from ..data.base import Batch
-from ..data.some import some_images
+from ..data.some import some_batches, some_images
 from ..devices import device_of
 from ..errors import AllocationError, DataError
-from ..events import Event, Note
+from ..events import Event, Note, unwatched
+from ..measure.evaluation import evaluating_on
 from ..measure.recalibrate import recalibrate
-from ..modules.eval_mode import eval_mode
 from ..narrowing.chooser import Chooser
+from ..network.network import Network
 from ..selection.selection import Scores
 from .job import Pruning
 
@@ -53,16 +54,16 @@ def narrowest(
     budget, network, data = chooser.allocation, chooser.network, chooser.data
     assert isinstance(budget, Budget)
     assert data is not None
-    device = device_of(network.model)
     used = pruning.transfer.calibration or recalibration * chooser.batch_size
-    held = list(_held_back(data, used, chooser.batch_size, device, chooser.seed))
+    size, of_them = chooser.batch_size, {"device": device_of(network.model), "seed": chooser.seed}
+    held = list(_held_back(data, used, size, of_them))
     if not held:
         raise DataError(
             f"`max_drop` measures on training images that nothing else looks at, and of {data.size('train')} "
             f"the first {used} are taken; give `calibration` fewer"
         )
     images = sum(len(labels_N) for _, labels_N in held)
-    whole = _top1(network.model, held)
+    whole = _top1(network, network.model, held)
     yield Note(f"{whole:.2f}% of {images} training images held back are right before anything leaves")
     found, failed = 1.0, 0.0
     while found - failed > FINEST:
@@ -74,17 +75,11 @@ def narrowest(
             failed = share
             continue
         if pruning.transfer.calibration:
-            seen = some_images(
-                data,
-                pruning.transfer.calibration,
-                batch_size=chooser.batch_size,
-                device=device,
-                seed=chooser.seed,
-            )
+            seen = some_images(data, pruning.transfer.calibration, batch_size=size, **of_them)
             thin = yield from pruning.transfer.mend(network, thin, seen)
         elif recalibration:
-            recalibrate(thin.model, _batches(data, recalibration, chooser.batch_size, device, chooser.seed))
-        drop = whole - _top1(thin.model, held)
+            recalibrate(thin.model, some_batches(data, recalibration, batch_size=size, **of_them))
+        drop = whole - _top1(network, thin.model, held)
         yield Note(f"{share:.1%} of the MACs: {drop:+.2f} points lost there")
         found, failed = (share, failed) if drop <= max_drop else (found, share)
     if found == 1.0:
@@ -95,25 +90,12 @@ def narrowest(
     return replace(chooser, allocation=replace(budget, flops=found), known=chooser.traced)
 
 
-def _batches(
-    data: ImageData, limit: int, batch_size: int, device: torch.device, seed: int
-) -> Iterator[Batch]:
-    return data.batches("train", batch_size, device=device, shuffle_seed=seed, limit=limit)
-
-
-def _held_back(
-    data: ImageData, used: int, batch_size: int, device: torch.device, seed: int
-) -> Iterator[Batch]:
+def _held_back(data: ImageData, used: int, batch_size: int, of_them: Mapping[str, Any]) -> Iterator[Batch]:
     """Training images behind those that are used."""
     first, count = -(-used // batch_size), -(-HELD_BACK // batch_size)
-    return islice(_batches(data, first + count, batch_size, device, seed), first, None)
+    return islice(some_batches(data, first + count, batch_size=batch_size, **of_them), first, None)
 
 
-@torch.no_grad()
-def _top1(model: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> float:
-    """Top-1 accuracy, percent."""
-    with eval_mode(model):
-        right = sum(
-            int((model(images_NCHW).argmax(1) == labels_N).sum()) for images_NCHW, labels_N in batches
-        )
-    return 100 * right / sum(len(labels_N) for _, labels_N in batches)
+def _top1(network: Network, model: nn.Module, batches: Iterable[Batch]) -> float:
+    """Top-1 accuracy of `model`, which stands for `network`, percent."""
+    return unwatched(evaluating_on(model, batches, network.num_classes)).top1

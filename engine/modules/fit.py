@@ -10,6 +10,7 @@ from ...archs.units import Expand, Merge, PadShortcut
 from ..errors import FitError
 from .attention import follow
 from .guests import nothing_instead
+from .plain import fold
 from .widths import set_widths
 
 ANOTHER_ARCH = "is this another arch? name it with `arch`"
@@ -22,7 +23,8 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
     Args:
         model: the network at full width; its values are overwritten, and it may be on the meta device.
         state: every parameter and buffer of the network; tied tensors may be given under one name only, and a
-            missing `num_batches_tracked` counts as 0.
+            missing `num_batches_tracked` counts as 0. Weights that the network computes from others (weight
+            norm, ...) may be plain ones there: then they are so in the network, too.
         folded: BN name -> the conv it was folded into, for networks that do not pair them in one unit.
     Returns:
         The same module.
@@ -30,6 +32,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         FitError: a tensor is missing, left over, or of a rank that the network's own does not have, or an
             index does not hold positions.
     """
+    fold(model, state)
     _drop_folded(model, state, folded or {})
     ties = ties_of(model)
     state = dict(state)

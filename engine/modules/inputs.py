@@ -148,6 +148,14 @@ class Inputs:
             sides = [*sides[:-2], *(side // 2 for side in sides[-2:])]
         return Inputs.of_images((channels, *sides)).with_batch(batch)
 
+    def larger(self) -> "Inputs":
+        """Images of twice the height and width: some parts of networks do not run on small ones."""
+        if not self.images:
+            return self
+        batch, channels, *sides = self.args[0].shape
+        sides = [*sides[:-2], *(2 * side for side in sides[-2:])]
+        return Inputs.of_images((channels, *sides)).with_batch(batch)
+
     def make(self, like: Tensor, seed: int | None = None) -> Call:
         """A call of these looks, in the place and of the type of a weight; blank, or random."""
         draws = None if seed is None else torch.Generator().manual_seed(seed)

@@ -1,7 +1,9 @@
 """The two proofs of a narrow network: its structure is as planned, its values are the masked network's."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..errors import ProofError
 from ..graph.channels import NO_ID, Ids
 from ..graph.ids import Value
+from ..graph.places import Reason
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
 from ..modules.inputs import Call, answer, tensors_of
+from .norms import NarrowedNorms
 
 TOLERANCE = 1e-6  # relative, in float64
 TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
@@ -25,7 +29,7 @@ class Misfit:
     """A place where the narrow network is not what was planned: these ids cannot be removed."""
 
     ids: Ids
-    reason: str
+    reason: Reason
 
 
 def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misfit | None:
@@ -40,20 +44,28 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     removed = list(removed)
     gone = full.map.removal_mask(removed)
     if [r.op for r in full.records] != [r.op for r in narrow.records]:
-        return Misfit(np.array(removed), "the network runs other code when it is narrower")
+        return Misfit(np.array(removed), _other_code(full, narrow))
     survivors = _correspondence(full, narrow, gone)
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
     # A head that is left alone is not told from attention without heads: none can be in another's place.
     alone = _alone(full, gone)
-    for before, after in zip(full.records, narrow.records, strict=True):
-        where = f"{before.op} in {before.module or 'the top module'}"
+
+    def wrong(before: NodeRecord, after: NodeRecord) -> str:
         before_ids, after_ids = _patterns(before.value, after.value)
         expected = _left(np.where(np.isin(before_ids, carried), before_ids, NO_ID), gone)
         if not _agree(expected, survivors[after_ids].ravel(), alone):
-            return Misfit(before.value.ids.ravel(), f"{where} does not follow its channels")
-        if before.numbers != after.numbers:
-            return Misfit(before.value.ids.ravel(), f"{where} computes with the number of channels")
+            return "does not follow its channels"
+        return "computes with the number of channels" if before.numbers != after.numbers else ""
+
+    pairs = list(zip(full.records, narrow.records, strict=True))
+    for number, (before, after) in enumerate(pairs):
+        if what := wrong(before, after):
+            behind = (pair for pair in pairs[number + 1 :] if _same_code(pair[0], before) and wrong(*pair))
+            misfit = _misfit_at([before, *(pair[0] for pair in behind)], what)
+            if gone[misfit.ids].any():
+                return misfit
+            return Misfit(_to_blame(full, before, gone), misfit.reason)
     for name, axes in full.map.axes.items():
         found_axes = {axis.dim: axis for axis in narrow.map.axes_of(name)}
         for axis in axes:
@@ -62,7 +74,8 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
                 continue  # a single channel is not told from an axis that no channel indexes
             found = survivors[found_axes[axis.dim].ids] if axis.dim in found_axes else np.full(0, NO_ID)
             if not _agree(expected, found, alone):
-                return Misfit(axis.ids, f"axis {axis.dim} of {name} is indexed by other channels when narrow")
+                words = f"axis {axis.dim} of {name} is indexed by other channels when narrow"
+                return Misfit(axis.ids, Reason(words))
     return None
 
 
@@ -72,7 +85,8 @@ def value_difference(
     """The largest relative difference between the masked and the narrow network, outputs and every conv.
 
     Both run in float64 on the same images, or other arguments, and draw the same random numbers; of the
-    masked network's convs only the surviving channels are looked at.
+    masked network's convs only the surviving channels are looked at. A norm over all channels that some have
+    left takes the statistics of those that stay, in the masked network too: that is what masked means there.
     Differences are relative to the largest absolute value of each output.
 
     Raises:
@@ -80,7 +94,7 @@ def value_difference(
     """
     gone = full.map.removal_mask(removed)
     worst = 0.0
-    convs_wide, wide = _outputs(masked, given)
+    convs_wide, wide = _outputs(masked, given, NarrowedNorms(full, gone))
     convs_thin, thin = _outputs(narrow, given)
     convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
     if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
@@ -127,6 +141,28 @@ def _agree(expected: Ids, found: Ids, alone: Ids) -> bool:
     return np.array_equal(blank_expected, blank_found)
 
 
+def _other_code(full: Trace, narrow: Trace) -> Reason:
+    """The first op that only one of the two networks runs."""
+    words = "the network runs other code when it is narrower"
+    pairs = zip_longest(full.records, narrow.records)
+    before = next((a for a, b in pairs if a and (b is None or a.op != b.op)), full.records[-1])
+    return Reason(f"{words}: from {before.place}", before.place)
+
+
+def _same_code(record: NodeRecord, other: NodeRecord) -> bool:
+    """Is it the same line in another module of its kind? What fails in one block mostly fails in all."""
+    alike = (record.op, record.line) == (other.op, other.line)
+    return bool(record.line) and alike and record.module != other.module
+
+
+def _misfit_at(records: Sequence[NodeRecord], what: str) -> Misfit:
+    """At several places that run the same code; the first is named."""
+    place = records[0].place
+    where = f"{place.op} in {place.module or 'the top module'} {what}"
+    reason = Reason(", ".join(filter(None, (where, place.line))), place)
+    return Misfit(np.concatenate([record.value.ids.ravel() for record in records]), reason)
+
+
 def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:
     """Lookup table: id of the narrow network -> id of the full one, by the producers they index."""
     top = 1 + max((int(a.ids.max(initial=0)) for axes in narrow.map.axes.values() for a in axes), default=0)
@@ -141,6 +177,29 @@ def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:
                 table[found.ids[unset]] = kept[unset]
     table[NO_ID] = NO_ID
     return table
+
+
+def _to_blame(full: Trace, record: NodeRecord, gone: np.ndarray) -> Ids:
+    """The channels that left nearest to an op: of itself, of what it was made of, of what is made of it."""
+    made = {other.name: other for other in full.records}
+    readers: dict[str, list[NodeRecord]] = defaultdict(list)
+    for other in full.records:
+        for source in other.inputs:
+            readers[source].append(other)
+    following = [record]
+    while following:
+        layer = following
+        while layer:
+            ids = np.concatenate([other.value.ids.ravel() for other in layer])
+            if gone[ids].any():
+                return ids
+            layer = _once(made[source] for other in layer for source in other.inputs if source in made)
+        following = _once(reader for other in following for reader in readers[other.name])
+    return record.value.ids.ravel()
+
+
+def _once(records: Iterable[NodeRecord]) -> list[NodeRecord]:
+    return list({record.name: record for record in records}.values())
 
 
 def _survivors(tensor: Tensor, value: Value, gone: np.ndarray) -> Tensor:
@@ -169,24 +228,32 @@ def _patterns(before: Value, after: Value) -> tuple[Ids, Ids]:
 class _Recorder(TorchDispatchMode):
     """Collects what every convolution makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, norms: NarrowedNorms | None) -> None:
         super().__init__()
         self.outputs: list[Tensor] = []
+        self._norms = norms
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        made = func(*args, **(kwargs or {}))
-        if func.overloadpacket.__name__ == "convolution":
+        name = func.overloadpacket.__name__
+        made = self._norms.call(name, func, args) if self._norms else None
+        if made is None:
+            made = func(*args, **(kwargs or {}))
+        if name == "convolution":
             self.outputs.append(made)
         return made
 
 
-def _outputs(model: nn.Module, given: Tensor | Call) -> tuple[list[Tensor], list[Tensor]]:
+def _outputs(
+    model: nn.Module, given: Tensor | Call, norms: NarrowedNorms | None = None
+) -> tuple[list[Tensor], list[Tensor]]:
     """What every convolution makes in one pass, in forward order; and what the network returns."""
-    recorder = _Recorder()
+    recorder = _Recorder(norms)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         with recorder:
             returned = answer(model, given)
+    if norms is not None:
+        norms.check()
     return recorder.outputs, tensors_of(returned)

@@ -62,7 +62,7 @@ class Chooser:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know before anything is chosen."""
-        return (*self._wanted[1], *self.seen.notes)
+        return (*self.network.notes, *self._wanted[1], *self.seen.notes)
 
     @cached_property
     def before(self) -> Cost:

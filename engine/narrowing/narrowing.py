@@ -1,6 +1,7 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
-import copy
+import gc
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,17 +11,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import ProofError, TraceError
 from ..graph.channels import ChannelMap
+from ..graph.places import Reason
 from ..graph.trace import Trace, trace
+from ..graph.untraceable import what_stopped
+from ..modules.copies import computing_in, unfilled
+from ..modules.eval_mode import eval_mode
 from ..modules.fit import fit, load
-from ..modules.inputs import Takes, answer, inputs_of
+from ..modules.inputs import Inputs, Takes, answer, inputs_of
 from ..modules.numbers import numbers_of, set_numbers
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
 from .heads import numbers_without
-from .surgery import mask, narrow
+from .surgery import mask_in_place, narrow
+
+LARGE = 2**27  # bytes
+RUNS_FOR_ALIKE = 16  # of the network, for groups that are called alike
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
@@ -114,6 +121,8 @@ def narrow_proven(
     """
     cut = narrow_as_planned(model, traced, takes, choose)
     thin = cut.model if finish is None else finish(cut.model)
+    if sum(parameter.nbytes for parameter in model.parameters()) > LARGE:
+        gc.collect()  # torch.export leaves what it followed in circles, and the proof needs the memory
     wide = _masked(model, cut.map, cut.removed) if reference is None else reference
     difference = proven_difference(wide, thin, traced, cut.removed, takes)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
@@ -122,25 +131,23 @@ def narrow_proven(
 def _cut(
     model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
 ) -> nn.Module | str:
-    """The narrow network, numbers of heads adapted or not, or the first line of what is raised instead."""
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
     try:
-        thin = fit(copy.deepcopy(model), narrow(model.state_dict(), channel_map, removed))
+        thin = fit(unfilled(model), narrow(model.state_dict(), channel_map, removed))
         if adapt:
             set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
         return thin.eval()
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, model)
 
 
 def _masked(model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
-    masked = copy.deepcopy(model)
-    load(masked, mask(model.state_dict(), channel_map, removed))
+    """In float64: it is of use for the proof alone."""
+    masked = computing_in(torch.float64, model)
+    state = masked.state_dict()
+    mask_in_place(state, channel_map, removed)
+    load(masked, state)
     return masked
-
-
-def _computing_in(kind: torch.dtype, model: nn.Module) -> nn.Module:
-    copied = copy.deepcopy(model).cpu().eval()
-    return copied.double() if kind is torch.float64 else copied.float()  # complex numbers stay as they are
 
 
 @contextmanager
@@ -169,7 +176,11 @@ def _misfits(
             raise TraceError(thin)
         misfit = structure_misfit(traced, trace(thin, takes), removed)
     except TraceError as error:
-        return _crashing_groups(model, channel_map, takes, removed) or [Misfit(everything, str(error))]
+        for inputs in _from_small(model, takes):
+            crashes = _crashing_groups(model, channel_map, inputs, removed)
+            if crashes:
+                return crashes
+        return [Misfit(everything, Reason(str(error)))]
     if misfit is None:
         return []
     if not np.isin(misfit.ids, everything).any():  # the ids there are not to blame: whatever left is
@@ -177,30 +188,65 @@ def _misfits(
     return [misfit]
 
 
+def _from_small(model: nn.Module, takes: Takes) -> Iterator[Inputs]:
+    """What a network takes, small images before large ones if it runs on them: crashes cost many runs."""
+    inputs = inputs_of(takes)
+    small = inputs.smaller()
+    if small != inputs and _failure(model, small) is None:
+        yield small
+    yield inputs
+
+
 def _crashing_groups(
-    model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]
+    model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]
 ) -> list[Misfit]:
-    """The groups without which the narrow network runs, found by bisection over the forward order."""
+    """The groups without which the narrow network runs, found by bisection over the forward order.
+
+    Groups that are called alike but for numbers run the same code: once one of them crashes, the others are
+    set aside, and tried together at the end, in halves where they crash; what takes too long is pinned.
+    """
     touched = [group for group in channel_map.groups if not removed.isdisjoint(group.channels.tolist())]
     parts = [removed.intersection(group.channels.tolist()) for group in touched]
     crashes: list[Misfit] = []
+    aside: dict[int, Reason] = {}
     accepted: frozenset[int] = frozenset()
     start = 0
-    while (error := _crash(model, channel_map, takes, accepted.union(*parts[start:]))) is not None:
+
+    def error_without(stop: int) -> str | None:
+        going = (parts[i] for i in range(start, stop) if i not in aside)
+        return _crash(model, channel_map, takes, accepted.union(*going))
+
+    while (error := error_without(len(parts))) is not None:
         if start == len(parts):
             raise _not_itself(error)
         low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
         while low < high:
             middle = (low + high) // 2
-            reason = _crash(model, channel_map, takes, accepted.union(*parts[start : middle + 1]))
+            reason = error_without(middle + 1)
             low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
-        crashes.append(
-            Misfit(
-                touched[low].channels, f"without channels of {touched[low].name} the network fails: {error}"
-            )
-        )
-        accepted, start = accepted.union(*parts[start:low]), low + 1
+        fails = Reason(f"without channels of {touched[low].name} the network fails: {error}")
+        crashes.append(Misfit(touched[low].channels, fails))
+        accepted = accepted.union(*(parts[i] for i in range(start, low) if i not in aside))
+        start = low + 1
+        kind = _without_numbers(touched[low].name)
+        aside |= {i: fails for i in range(start, len(parts)) if _without_numbers(touched[i].name) == kind}
+    accepted = accepted.union(*(parts[i] for i in range(start, len(parts)) if i not in aside))
+    for fails in dict.fromkeys(aside.values()):
+        waiting, runs = [[i for i, why in aside.items() if why == fails]], 0
+        while waiting:
+            alike = waiting.pop(0)
+            with_them, runs = accepted.union(*(parts[i] for i in alike)), runs + 1
+            if runs <= RUNS_FOR_ALIKE and _crash(model, channel_map, takes, with_them) is None:
+                accepted = with_them
+            elif runs > RUNS_FOR_ALIKE or len(alike) == 1:
+                crashes += [Misfit(touched[i].channels, fails) for i in alike]
+            else:
+                waiting += [alike[: len(alike) // 2], alike[len(alike) // 2 :]]
     return crashes
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
 
 
 def _not_itself(reason: str) -> ProofError:
@@ -211,16 +257,19 @@ def _not_itself(reason: str) -> ProofError:
     )
 
 
-def _crash(model: nn.Module, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]) -> str | None:
-    """The first line of what the narrow network raises, or None when it runs."""
+def _crash(model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]) -> str | None:
+    """One line on what the narrow network raises, or None when it runs."""
     thin = _cut(model, channel_map, removed)
-    if isinstance(thin, str):
-        return thin
+    return thin if isinstance(thin, str) else _failure(thin, takes)
+
+
+def _failure(model: nn.Module, takes: Inputs) -> str | None:
+    """One line on what a network raises, or None when it runs."""
     try:
-        with torch.no_grad():
-            answer(thin, inputs_of(takes).make(first_weight(thin)))
+        with eval_mode(model), torch.no_grad():
+            answer(model, takes.make(first_weight(model)))
     except Exception as error:  # whatever the network's own code raises
-        return first_line(error)
+        return what_stopped(error, model)
     return None
 
 
@@ -251,7 +300,7 @@ def proven_difference(
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        both = (_computing_in(kind, wide), _computing_in(kind, thin))
+        both = (computing_in(kind, wide, share=True), computing_in(kind, thin, share=True))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):

@@ -61,7 +61,7 @@ def prune_network(
     thin = cut_proven(seen, network.takes, choice)
     step = {**allocation.given(), **(options or {})}
     narrow = network.after("prune", step, model=thin.model, accuracy=None)
-    notes = (*seen.notes, *thin.notes)
+    notes = (*network.notes, *seen.notes, *thin.notes)
     return outcome_of(narrow, thin, choice.selection, allocation.residual, count(traced.map), notes)
 
 

@@ -33,26 +33,32 @@ def mask(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterable
 
     A padding shortcut produces channels too: where it would copy into a removed one, it gives zeros instead.
     """
-    gone = channel_map.removal_mask(removed)
     masked = {name: tensor.clone() for name, tensor in state.items()}
-    for name, tensor in masked.items():
+    mask_in_place(masked, channel_map, removed)
+    return masked
+
+
+def mask_in_place(state: dict[str, Tensor], channel_map: ChannelMap, removed: Iterable[int]) -> None:
+    """As `mask`: weights are written to, indices of shortcuts replaced by new tensors."""
+    gone = channel_map.removal_mask(removed)
+    for name, tensor in state.items():
         for axis in channel_map.axes_of(name):
             rows = np.flatnonzero(gone[axis.ids])
             if axis.role is Role.PRODUCES and len(rows):
                 tensor.index_fill_(axis.dim, torch.from_numpy(rows).to(tensor.device), 0)
     for index in channel_map.indices:
         if channel_map.axes_of(index.name)[0].role is Role.SELECTS and gone[index.own_ids].any():
-            masked[index.name] = torch.from_numpy(np.where(gone[index.own_ids], ZERO_CHANNEL, index.values))
-    return masked
+            state[index.name] = torch.from_numpy(np.where(gone[index.own_ids], ZERO_CHANNEL, index.values))
 
 
 def cut_tensor(tensor: Tensor, name: str, channel_map: ChannelMap, gone: np.ndarray) -> Tensor:
     """A tensor of the shape of `name` without the channels that a removal mask says are gone; a copy."""
+    cut = tensor
     for axis in channel_map.axes_of(name):
         kept = np.flatnonzero(~gone[axis.ids])
         if len(kept) < len(axis.ids):
-            tensor = tensor.index_select(axis.dim, torch.from_numpy(kept).to(tensor.device))
-    return tensor.clone()
+            cut = cut.index_select(axis.dim, torch.from_numpy(kept).to(tensor.device))
+    return tensor.clone() if cut is tensor else cut
 
 
 def _renumbered(index: IndexTensor, gone: np.ndarray) -> np.ndarray:

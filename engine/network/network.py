@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ...archs import registry
 from ...archs.registry import ArchError
 from ...weights import formats, store
-from ...weights.metadata import history_of
+from ...weights.metadata import believed_size, history_of
 from ...weights.store import WeightFile
 from ..errors import FitError
 from ..modules.blank import without_initialisation
@@ -22,9 +22,12 @@ from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
 from ..modules.inputs import Inputs, Takes
 from ..modules.numbers import numbers_of, set_numbers
+from ..modules.plain import plain
 from .normalization import NORMALIZATION_OF_STYLE
-from .reading import arch_name_of, believable, in_our_names, is_of, several, size_for, widest_last
+from .reading import arch_name_of, in_our_names, is_of, several, size_for, widest_last
 from .trying import answer_of, logits_width
+
+IN_MEMORY = "a network in memory"  # where the weights of one come from that was wrapped
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +46,8 @@ class Network:
         normalization: `mean` and `std` per channel that its images are normalised with, or None when unknown.
         class_names: in the order of the logits, or empty.
         folded: BN name -> conv it was folded into.
+        through_norms: may channels leave through norms over all of them?
+        made_plain: weights that were computed from others, as weight norm does, and are plain ones now.
         accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, and `data_dir`, where
             the images were then.
         history: how it came about, oldest step first.
@@ -61,6 +66,8 @@ class Network:
     normalization: Mapping[str, list[float]] | None = None
     class_names: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
+    through_norms: bool = False
+    made_plain: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, Any], ...] = ()
     origin: str = ""
@@ -81,6 +88,13 @@ class Network:
         if self.whole is None:
             return replace(self, model=model)
         return replace(self, model=model, whole=copy.deepcopy(self.whole, {id(self.model): model}))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever prunes it should know of it."""
+        from .words import notes_on
+
+        return notes_on(self)
 
     @property
     def conv_order(self) -> tuple[str, ...]:
@@ -107,7 +121,13 @@ class Network:
 
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
-        step = {"command": command, "options": dict(options), "parent": self.sha256, "versions": versions()}
+        norms = {"through_norms": True} if self.through_norms and command == "prune" else {}
+        step = {
+            "command": command,
+            "options": {**options, **norms},
+            "parent": self.sha256,
+            "versions": versions(),
+        }
         model = changes.pop("model", self.model)
         return replace(self.holding(model), history=(*self.history, step), **changes)
 
@@ -138,7 +158,7 @@ def new_network(
         model = arch.build(num_classes)
     size = size_for(arch, input_size)
     origin = f"random weights, seed {seed}"
-    network = Network(model, arch.name, num_classes, size, several(arch, size), origin=origin)
+    network = plainly(Network(model, arch.name, num_classes, size, several(arch, size), origin=origin))
     return network if arch.classifies and not part else tried(parted(network, part))
 
 
@@ -172,7 +192,7 @@ def load_network(
     said = (meta.get("num_classes"), arch.num_classes)
     num_classes = next((number for number in said if number is not None), widest_last(weight_file))
     inputs = Inputs.from_json(meta["inputs"], str(path)) if meta.get("inputs") else None
-    size = input_size or believable(meta.get("input_size"), path) or arch.input_size
+    size = input_size or believed_size(meta, str(path)) or arch.input_size
     size = () if inputs else size_for(arch, beside.input_size if size is None and beside else size)
     folded = meta.get("folded") or {}
     with without_initialisation():
@@ -183,7 +203,7 @@ def load_network(
     try:
         fit(model, state, folded)
         set_numbers(model, meta.get("numbers") or {})
-        network = Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size))
+        network = plainly(Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size)))
         network = tried(parted(network, meta.get("part") or "" if part is None else part))
     except FitError as error:
         raise FitError(f"'{path}' does not go with arch '{arch.name}': {error}") from error
@@ -233,6 +253,12 @@ def to_weight_file(network: Network) -> WeightFile:
         "history": [dict(step) for step in network.history],
     }
     return WeightFile(tensors, meta, _deps(network.conv_order, tensors))
+
+
+def plainly(network: Network) -> Network:
+    """The network without wrappers; where it has computed weights, a copy in which they are plain ones."""
+    model, made_plain = plain(network.model)
+    return replace(network, model=model, made_plain=made_plain)
 
 
 def parted(network: Network, part: str) -> Network:

@@ -1,6 +1,5 @@
 """What a file says of its network, and what it leaves to others: names, arch, number of classes, inputs."""
 
-import math
 from pathlib import Path
 
 from ...archs import registry
@@ -8,11 +7,8 @@ from ...archs.registry import ArchError
 from ...weights import names
 from ...weights.shortcuts import shortcut_indices
 from ...weights.store import WeightFile
-from ..errors import FitError
 from ..modules.inputs import Inputs, inputs_of
 from .recognition import recognise
-
-LARGEST_BELIEVED = 1024  # pixels a side
 
 
 class UnsaidSize(ArchError):
@@ -61,22 +57,6 @@ def is_of(weight_file: WeightFile, arch_name: str) -> bool:
         return stored == arch_name
     renamed, _ = in_our_names(weight_file, None)
     return len(recognise(renamed.tensors)) != 1
-
-
-def believable(size: list[int] | None, path: str | Path) -> tuple[int, ...] | None:
-    """The size of images that a file speaks of; nobody is to wait for what it may have made up.
-
-    Raises:
-        FitError: it is too large to be taken without a word from the user.
-    """
-    if size is not None and (
-        max(size, default=0) > LARGEST_BELIEVED or math.prod(size) > 4 * LARGEST_BELIEVED**2
-    ):
-        raise FitError(
-            f"'{path}' says that its images are {'x'.join(map(str, size))}; above {LARGEST_BELIEVED} pixels "
-            f"a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
-        )
-    return tuple(size) if size else None
 
 
 def size_for(arch: registry.Arch, given: tuple[int, ...] | int | None) -> tuple[int, ...]:

@@ -28,3 +28,21 @@ def described(network: "Network") -> str:
         f"  {macs}{params:,} params\n"
         f"  from {network.origin or 'nowhere'}{good}"
     )
+
+
+def notes_on(network: "Network") -> tuple[str, ...]:
+    """What whoever prunes a network should know of it."""
+    notes = []
+    if network.made_plain:
+        first, *others = network.made_plain
+        named = f"{first} and {len(others)} other weights are" if others else f"{first} is"
+        notes.append(
+            f"{named} plain now: what computed them (weight norm, spectral norm or the like) is folded in, "
+            "which changes no output; training goes on without it"
+        )
+    if network.through_norms:
+        notes.append(
+            "channels may leave norms over all channels, which then take the statistics of those that stay: "
+            "a network of such norms is what the narrow one was proven to equal"
+        )
+    return tuple(notes)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
+from .reach import reach_in_words
 from .selection import Residual, Scores, Selection, check_choice, equal_scores, prunable_groups
 
 BlockOf = Callable[[str], int | None]
@@ -168,6 +169,7 @@ class GroupAllocation(Allocation):
             raise AllocationError(
                 "nothing may leave: every group is pinned, skipped, or part of a residual stream"
                 + (f"; with `residual` coupled, channels of {len(more)} groups may" if more else "")
+                + f"; {reach_in_words(network.map, self.residual)}"
             )
         return groups
 

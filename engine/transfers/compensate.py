@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..compensation.block_fitting import fit_blocks
-from ..compensation.compensate import compensate
+from ..compensation.mending import mend
 from ..errors import TrainingError
 from ..events import Event
 from ..graph.residual import View
@@ -54,17 +53,8 @@ class Compensate(Transfer):
         self, network: Network, thin: Thin, images_NCHW: Iterable[Tensor]
     ) -> Generator[Event, None, Thin]:
         """Solve every layer whose inputs have changed, then fit blocks, in place; see `Transfer.mend`."""
-        seen = list(images_NCHW)
-        report = yield from compensate(network.model, thin.model, thin.map, thin.removed, seen)
-        refitted = [layer for layer in report.layers if layer.form != "left"]
-        facts = {
-            "compensated_layers": len(refitted),
-            "left_layers": len(report.layers) - len(refitted),
-            "images": report.images,
-        }
-        if self.fit_blocks:
-            fitted = yield from fit_blocks(
-                network.model, thin.model, thin.map, thin.removed, seen, steps=self.fit_blocks
-            )
-            facts["fitted_blocks"] = sum(block.after < block.before for block in fitted)
-        return replace(thin, notes=(*thin.notes, *report.notes), facts={**thin.facts, "compensation": facts})
+        mended = yield from mend(
+            network.model, thin.model, thin.map, thin.removed, images_NCHW, fit_blocks=self.fit_blocks
+        )
+        facts = {**thin.facts, "compensation": mended.facts}
+        return replace(thin, notes=(*thin.notes, *mended.notes), facts=facts)

@@ -174,7 +174,7 @@ def test_users_own_factories(user_module):
     made = {name: get(f"own_networks:{name}") for name in ("sized", "passed_on", "fixed", "Net")}
     widths = {name: arch.build(5)(torch.zeros(1, 2)).shape[1] for name, arch in made.items()}
     assert widths == {"sized": 5, "passed_on": 5, "fixed": 9, "Net": 5}
-    assert [arch.num_classes for arch in made.values()] == [4, None, None, None]
+    assert [arch.num_classes for arch in made.values()] == [4, None, 0, None]
     assert {arch.input_size for arch in made.values()} == {None}
     assert made["sized"].name == "own_networks:sized"
 

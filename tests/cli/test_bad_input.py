@@ -508,3 +508,8 @@ def test_ctrl_c_before_the_first_step_can_go_on_too(prune, file: Path, monkeypat
     assert ended == (130, "", "interrupted; go on with: prune finetune --resume run\n")
     assert prune("finetune", "--resume", "run", "--quiet").code == 0
     assert Path("run/report.json").exists()
+
+
+def test_losses_of_widths_are_asked_of_criteria_that_know_them(refused, file: Path):
+    said = refused("prune", "base.hdf5", "--flops", "0.5", "--ranking", "loss", "--criterion", "l1")
+    assert "--ranking loss takes scores for losses of whole widths, and criterion 'l1' gives none" in said

@@ -56,6 +56,63 @@ def test_each_is_one_line_whatever_opens_it(prune, name, command):
     assert list(Path().iterdir()) == []
 
 
+NAMED_OTHERWISE = [  # FILE is the hostile one
+    ["train-base", "--like", "FILE", "--out", "run"],
+    ["finetune", "good.hdf5", "--distill", "FILE", "--out", "run"],
+    ["prune", "good.hdf5", "--scores", "FILE", "--rate", "0.3", "--out", "out.hdf5"],
+    ["prune", "FILE", "--method", "resrep", "--out", "run"],
+    ["inspect", "good.hdf5", "--diff", "FILE"],
+    ["inspect", "--verify", "FILE"],
+]
+COLD = """
+import json, sys, time
+from prune.cli.main import main
+for words in json.loads(sys.argv[1]):
+    began = time.monotonic()
+    code = main(words)
+    assert code == 2, (words, code)
+    assert time.monotonic() - began < 2, words
+    assert "torch" not in sys.modules, words
+if sys.platform == "linux":  # where ru_maxrss begins at what the parent had
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    assert int(peak.split()[1]) < 200e3, peak  # kB
+"""
+
+
+def test_each_is_refused_before_torch_is_imported(tmp_path):
+    if not HOSTILE.is_dir():
+        pytest.skip("no ../shared/hostile beside the repository")
+    store.write(tmp_path / "good.hdf5", WeightFile({"w": np.ones(3)}))
+    lines = [[command, "FILE", *more] for command, more in COMMANDS.items()] + NAMED_OTHERWISE
+    size = str(HOSTILE / "input_size-6000.hdf5")
+    typed = [
+        [str(HOSTILE / name) if word == "FILE" else word for word in words]
+        for name in REFUSED
+        for words in lines
+        if not (name.endswith(".pth") and "--scores" in words)  # scores are HDF5
+    ] + [[command, size, *more] for command, more in COMMANDS.items() if command != "inspect"]
+    ended = subprocess.run(
+        [sys.executable, "-c", COLD, json.dumps(typed)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": SRC},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(ended.stderr.splitlines()) == len(typed)
+    assert all(line.startswith("error: ") for line in ended.stderr.splitlines())
+    assert [path.name for path in tmp_path.iterdir()] == ["good.hdf5"]
+
+
+def test_inspect_shows_a_size_that_nobody_believes_and_says_so(prune, tmp_path):
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}, {"input_size": [3, 6000, 6000]}))
+    code, out, err = prune("inspect", "x.hdf5")
+    assert code == 0
+    assert "3 6000 6000" in out
+    assert err.startswith("warning: 'x.hdf5' says that its images are 3x6000x6000")
+    assert len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "inspect"])
 def test_a_size_of_images_that_nobody_believes(prune, command):
     if not HOSTILE.is_dir():

@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from prune.cli import processes
 from prune.engine.training.checkpoint import read_checkpoint
 
 pytest.importorskip("sklearn")
@@ -65,9 +68,9 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(here: Path, *words: str) -> subprocess.Popen[str]:
+def start(here: Path, *words: str, python: tuple[str, ...] = ("-m", "prune")) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "prune", *words],
+        [sys.executable, "-W", "error", *python, *words],
         cwd=here,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])},
         stdout=subprocess.PIPE,
@@ -89,8 +92,9 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
     return sorted(pid for pid, command in commands.items() if b"spawn_main" in command)
 
 
-def in_its_second_epoch(here: Path) -> subprocess.Popen[str]:
-    process = start(here, *TRAIN, "--epochs", "5000", "--out", "run")
+def in_its_second_epoch(here: Path, *python: str) -> subprocess.Popen[str]:
+    """A training, by `python -m prune` or whatever else leads there."""
+    process = start(here, *TRAIN, "--epochs", "5000", "--out", "run", python=python or ("-m", "prune"))
     assert process.stderr
     for line in process.stderr:
         if line.startswith("epoch    1/5000"):
@@ -129,6 +133,46 @@ def test_a_killed_process_ends_the_job_and_leaves_a_checkpoint(here: Path, numbe
     assert said == [f"error: {expected}"]
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert read_checkpoint(here / "run" / "checkpoint.pt").progress.epoch >= 1
+
+
+IMPATIENT = """
+import sys
+
+from prune.cli import main, processes
+
+processes.STANDSTILL = 2
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the launched processes in /proc")
+def test_a_process_may_be_stopped_for_a_while_but_not_for_good(here: Path):
+    process = in_its_second_epoch(here, "-c", IMPATIENT)
+    workers = workers_of(process)
+    for _ in range(2):
+        os.kill(workers[1], signal.SIGSTOP)
+        time.sleep(1)
+        os.kill(workers[1], signal.SIGCONT)
+        time.sleep(1.5)
+    assert process.poll() is None
+    os.kill(workers[1], signal.SIGSTOP)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert not out
+    said = [line for line in err.splitlines() if not line.startswith("epoch")]
+    stopped = "process 2 of 2 has been stopped (SIGSTOP) for 2 seconds"
+    assert said == [f"error: {stopped}; go on with: prune train-base --resume run"]
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert read_checkpoint(here / "run" / "checkpoint.pt").progress.epoch >= 1
+
+
+def test_a_process_that_has_just_ended_is_not_stopped():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    time.sleep(0.1)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # nobody has asked for its exit code yet
+    worker = SimpleNamespace(exitcode=None, pid=ended.pid)
+    assert not processes._is_stopped(worker)
+    ended.wait()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the launched processes in /proc")

@@ -128,13 +128,14 @@ class DepthToSpaceByViews(Mini):
         x = self.wide(self.stem(x))
         n, c, h, w = x.shape
         x = x.view(n, c // 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, c // 4, 2 * h, 2 * w)
+        x = F.max_pool2d(x, 3, 1, 1)
         return self.head(self.last(x))
 
 
 class Windows(Mini):
     """A convolution by `unfold` and a matrix product, folded back, and windows by `Tensor.unfold`."""
 
-    PRUNES = ("stem.0", "body", "last.0")
+    PRUNES = ("stem.0", "last.0")
 
     def __init__(self):
         super().__init__()
@@ -164,7 +165,7 @@ class Products(Mini):
         n, _, h, w = x.shape
         x = (x.flatten(2).transpose(1, 2) @ self.right).relu()
         x = torch.matmul(self.left, x.transpose(1, 2)).tanh()
-        x = torch.einsum("bcl,cd->bdl", x, self.spelt)
+        x = torch.einsum("...Cl, Cd -> ...dl", x, self.spelt)
         return self.head(self.last(x.reshape(n, -1, h, w)))
 
 
@@ -354,3 +355,20 @@ class Ordered(Mini):
         x = self.stem(x)
         x = x.topk(8, dim=1).values + torch.cdist(x.flatten(2), x.flatten(2)).mean((1, 2)).view(-1, 1, 1, 1)
         return self.head(self.last(x + x.argmax(1, keepdim=True)))
+
+
+class ScaledProducts(Mini):
+    """Correlation volumes divided by a number of channels that is a tensor, as RAFT divides them."""
+
+    PRUNES = ("stem.0", "last.0")
+    PINNED = ("one", "two")
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.last = conv(16, 8, 1), conv(16, 8, 1), cbr(16, 16)
+
+    def forward(self, x):
+        x = self.stem(x)
+        a, b = (f(F.max_pool2d(x, 4)).flatten(2) for f in (self.one, self.two))
+        costs = torch.matmul(a.transpose(1, 2), b) / torch.sqrt(torch.tensor(a.shape[1]))
+        return self.head(self.last(x * costs.mean((1, 2))[:, None, None, None]))

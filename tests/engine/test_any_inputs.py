@@ -281,6 +281,20 @@ def test_code_that_computes_in_float32_alone_is_proven_in_it(randomise):
     assert thin.difference < 1e-4
 
 
+def test_blocks_that_change_number_formats_are_followed(randomise):
+    class Mixed(Several):
+        def forward(self, x):
+            hidden = self.stem(x).relu()
+            with torch.autocast("cpu", enabled=False):
+                hidden = self.norm(self.body(hidden.to(x.dtype))).relu()
+            return self.mask(hidden)
+
+    network = prune.wrap(randomise(Mixed()).eval(), SIZE)
+    thin = prune.prune(network, prune.plan(network, rate=0.5))
+    assert thin.counts == {"stem": (4, 8), "body": (6, 12), "mask": (5, 5)}
+    prune.compensate(network, thin, [torch.randn(32, *SIZE)])
+
+
 def test_code_that_draws_numbers_draws_the_same(randomise):
     class Noisy(Several):
         def forward(self, x):

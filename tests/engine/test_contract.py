@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from prune.engine.graph.trace import trace
+from prune.engine.modules.plain import plain
 from prune.engine.narrowing.narrowing import narrow_proven
 from prune.engine.narrowing.surgery import mask, narrow
 from prune.engine.network.network import Network, save_network
@@ -79,9 +80,10 @@ def test_narrow_file_equals_masked_network_in_a_new_process(name, pruned, reload
     masked.load_state_dict(mask(full.state_dict(), result.map, result.removed))
     x = torch.linspace(-2, 2, 2 * 3 * 16 * 16, dtype=torch.float64).sin().reshape(2, 3, 16, 16)
     with torch.no_grad():
-        expected = masked.double()(x)
+        expected = plain(masked)[0].double()(x)  # weights that are computed are so in their own type
     found = torch.tensor(reloaded[name], dtype=torch.float64)
-    assert torch.allclose(found, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+    near = 1e-6 if name == "WeightNorm" else 1e-9  # computed weights are folded as a file is read, in float32
+    assert torch.allclose(found, expected, rtol=near, atol=near * float(expected.abs().max()))
     assert model is not result.model
     assert all(
         torch.equal(a, b)

@@ -91,7 +91,9 @@ def test_values_are_proven_on_small_images_where_that_works(monkeypatch):
     sizes = []
     difference = narrowing.value_difference
     monkeypatch.setattr(
-        narrowing, "value_difference", lambda *args: sizes.append(args[-1].shape[2]) or difference(*args)
+        narrowing,
+        "value_difference",
+        lambda *args: sizes.append(args[-1].args[0].shape[2]) or difference(*args),
     )
     convs = [nn.Conv2d(3, 6, 3, 2), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU()]
     pooled = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(24, 4))
@@ -101,3 +103,33 @@ def test_values_are_proven_on_small_images_where_that_works(monkeypatch):
         net = prune.wrap(model, (3, 96, 96))
         assert prune.prune(net, prune.plan(net, rate=0.5)).difference < 1e-12
         assert sizes == seen
+
+
+class Block(nn.Module):
+    """Its code holds on to the number of its channels, or does not."""
+
+    def __init__(self, held: int | None):
+        super().__init__()
+        self.one, self.two, self.held = nn.Conv2d(6, 8, 1), nn.Conv2d(8, 6, 1), held
+
+    def forward(self, x):
+        hidden = self.one(x).relu()
+        return x + self.two(hidden.view(-1, self.held, 9, 9) if self.held else hidden)
+
+
+@pytest.mark.parametrize(
+    ("held", "most"), [([8] * 40, 60), ([8, None, None, 8, *[None] * 8], 20), ([None] * 5 + [8] * 7, 40)]
+)
+def test_groups_alike_are_tried_together(monkeypatch, held, most):
+    runs = []
+    crash = narrowing._crash
+    monkeypatch.setattr(narrowing, "_crash", lambda *args: runs.append(1) or crash(*args))
+    blocks = [Block(one) for one in held]
+    last = [nn.Conv2d(6, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 4)]
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), *blocks, *last)
+    net = prune.wrap(model, (3, 9, 9))
+    thin = prune.prune(net, prune.plan(net, rate=0.5))
+    assert [block.one.out_channels for block in thin.model[1:-4]] == [one or 4 for one in held]
+    assert thin.model[-4].out_channels == 5
+    assert len(runs) <= most
+    assert thin.difference < 1e-12

@@ -9,8 +9,8 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.archs.errors import ArchError
-from prune.engine.errors import FitError
 from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.weights.errors import BadWeightFile
 from prune.weights.store import WeightFile, read, write
 from torch import nn
 
@@ -121,6 +121,6 @@ def test_akamaster_weights_have_their_accuracy(shared_data, tmp_path):
 def test_the_size_of_images_is_believed_within_reason(tmp_path):
     """One number in a file is not to cost minutes."""
     save_network(tmp_path / "x.hdf5", replace(new_network("resnet20"), input_size=(3, 6000, 6000)))
-    with pytest.raises(FitError, match=r"its images are 3x6000x6000; .* give `image_size` 6000 if it is so"):
+    with pytest.raises(BadWeightFile, match=r"images are 3x6000x6000; .* give `image_size` 6000 if it is so"):
         load_network(tmp_path / "x.hdf5")
     assert load_network(tmp_path / "x.hdf5", input_size=32).input_size == (3, 32, 32)

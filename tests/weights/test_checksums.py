@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from prune.weights import store
 from prune.weights.errors import BadWeightFile
 from prune.weights.formats import read_any, write_any
 from prune.weights.store import WeightFile
@@ -75,3 +76,51 @@ def test_files_without_checksums_stay_readable(tmp_path):
         file.attrs["prune"] = '{"arch": "x", "format": 1}'
         file["w"] = np.ones(3, np.float32)
     assert read_any(tmp_path / "x.hdf5").meta == {"arch": "x"}
+
+
+def test_metadata_that_cannot_be_found_is_no_absence_of_it(tmp_path):
+    """Damage to the list of attributes does not make a file of ours a stranger's, who has no checksums."""
+    path = tmp_path / "x.hdf5"
+    write_any(path, WeightFile(TENSORS, {"arch": "x"}))
+    content = path.read_bytes()
+    for name in (b"prune\0", b"prune.checksum\0"):
+        assert name in content
+        content = content.replace(name, b"P" + name[1:])
+    path.write_bytes(content)
+    with pytest.raises(BadWeightFile, match="has lost its metadata, and its checksums with it"):
+        read_any(path)
+
+
+def test_a_mark_across_two_pieces_is_found(tmp_path):
+    from prune.weights.hdf5.source import Source
+
+    for place in (0, 2**20 - 3, 2**20, 3 * 2**20 - 5):
+        (tmp_path / "x").write_bytes(b"-" * place + b"mark!" + b"-" * 9)
+        with (tmp_path / "x").open("rb") as file:
+            assert Source(file).holds(b"mark!")
+            assert not Source(file).holds(b"mark?")
+
+
+def test_tensors_in_another_order_are_noticed(tmp_path):
+    write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}))
+    with h5py.File(tmp_path / "x.hdf5", "a") as file:
+        values = file["a.weight"][()]
+        del file["a.weight"]
+        file["a.weight"] = values
+    with pytest.raises(BadWeightFile, match="order"):
+        read_any(tmp_path / "x.hdf5")
+
+
+def test_what_was_compared_says_so(tmp_path):
+    write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}))
+    assert read_any(tmp_path / "x.hdf5").verified
+    with h5py.File(tmp_path / "y.hdf5", "w") as file:
+        file["w"] = np.ones(3, np.float32)
+    assert not read_any(tmp_path / "y.hdf5").verified
+
+
+def test_hdf5_is_told_by_its_beginning(tmp_path):
+    write_any(tmp_path / "x.hdf5", WeightFile(TENSORS, {}))
+    (tmp_path / "y.hdf5").write_text("nonsense")
+    found = {name: store.is_hdf5(tmp_path / name) for name in ("x.hdf5", "y.hdf5", "none.hdf5", "")}
+    assert found == {"x.hdf5": True, "y.hdf5": False, "none.hdf5": False, "": False}

@@ -15,7 +15,7 @@ from prune.weights.store import read
     [
         ({"arch": 3}, "arch is 3; it must be a text"),
         ({"arch": ["resnet20"]}, "arch is"),
-        ({"num_classes": "10"}, "num_classes is '10'; it must be a whole number from 1 to 100000"),
+        ({"num_classes": "10"}, "num_classes is '10'; it must be a whole number from 0 to 100000"),
         ({"num_classes": True}, "num_classes is True"),
         ({"num_classes": -1}, "num_classes is -1"),
         ({"num_classes": 10**12}, "num_classes is 1000000000000"),

@@ -206,3 +206,12 @@ def test_no_program_takes_for_ever(tmp_path, content):
     began = time.monotonic()
     refused(tmp_path / "x.pth", "cannot be read|no state dict|holds more")
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("offset", [2**63, 2**40])
+def test_an_entry_that_lies_outside_of_its_archive(tmp_path, offset):
+    with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+        archive.writestr("x/data.pkl", pickle.dumps({}))
+        archive.infolist()[0].header_offset = offset
+    with pytest.raises(BadWeightFile, match=r"'x/data\.pkl' lies outside of it"):
+        read_any(tmp_path / "x.pth")

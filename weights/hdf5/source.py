@@ -109,6 +109,16 @@ class Source:
         self._require_inside(address, count, what)
         return self._read(address, count, what)
 
+    def holds(self, pattern: bytes) -> bool:
+        """Are these bytes anywhere in the file?"""
+        self._file.seek(0)
+        tail = b""
+        while piece := self._file.read(2**20):
+            if pattern in tail + piece:
+                return True
+            tail = piece[-len(pattern) :]
+        return False
+
     def _read(self, address: int, count: int, what: str) -> bytes:
         self._file.seek(address)
         data = self._file.read(count)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from prune.archs.registry import get as get_arch
 from prune.engine.data import open_data
-from prune.engine.errors import DataError, EngineError, TrainingError
+from prune.engine.errors import DataError, EngineError, ProcessError, TrainingError
 from prune.engine.events import EpochDone, Finished, RunStarted, Saved, StepDone
 from prune.engine.training import trainer
 from prune.engine.training.checkpoint import read_checkpoint
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.hooks import Hooks
+from prune.engine.training.loop import Interrupted
 from prune.engine.training.tally import Tally
 from prune.engine.training.trainer import REPORT_STEPS
 
@@ -299,3 +300,33 @@ def test_digits_are_learnt(tmp_path, training):
     model = get_arch("resnet20").build(data.info.num_classes)
     events = list(training(tmp_path / "run", model, data=data, epochs=2, lr=0.1, batch_size=64))
     assert events[-1].final.top1 > 80
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "message"),
+    [
+        (torch.OutOfMemoryError(), TrainingError, "cpu ran out of memory at batch size 32; lower"),
+        (ProcessError("gone"), ProcessError, "gone; the checkpoint of epoch 1 stays in .*checkpoint.pt"),
+        (KeyboardInterrupt(), Interrupted, "after epoch 1"),
+    ],
+)
+def test_what_ends_a_step_is_told_with_the_way_back(tmp_path, net, training, error, expected, message):
+    class Failing(Hooks):
+        def before_epoch(self, epoch, optimizer):
+            if epoch == 2:
+                raise error
+
+    with pytest.raises(expected, match=message):
+        list(training(tmp_path / "run", net(), hooks=Failing()))
+
+
+def test_a_checkpoint_of_another_schedule_is_refused(tmp_path, net, training):
+    class Other(Hooks):
+        def load_state_dict(self, state):
+            state["masks"]
+
+    events = training(tmp_path / "run", net())
+    next(events)
+    events.close()
+    with pytest.raises(TrainingError, match="is not of this schedule: 'masks'"):
+        list(training(tmp_path / "run", net(), hooks=Other(), resume=True))

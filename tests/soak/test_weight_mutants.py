@@ -10,9 +10,11 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from mutants import mutant
 from prune.weights.errors import WeightsError
 from prune.weights.formats import read_any, write_any
 from prune.weights.store import WeightFile
+from soak.figures import scaled
 
 random_numbers = np.random.RandomState(0)
 TENSORS = {f"layer{n}.weight": random_numbers.randn(4, 3, 3, 3).astype(np.float32) for n in range(14)}
@@ -34,26 +36,6 @@ def ours(path: Path) -> None:
     write_any(path, WeightFile(TENSORS, {"arch": "x", "history": [{"command": "a"}]}))
 
 
-def mutant(content: bytes, draw: random.Random) -> bytes:
-    """A copy with bits flipped, bytes and words replaced, or pieces moved; some are cut."""
-    damaged = bytearray(content)
-    for _ in range(draw.choice([1, 1, 2, 4, 16])):
-        near = min(len(damaged), 3000)  # where files say what is in them
-        place = draw.randrange(len(damaged) if draw.random() < 0.6 else near)
-        match draw.randrange(4):
-            case 0:
-                damaged[place] ^= 1 << draw.randrange(8)
-            case 1:
-                damaged[place] = draw.choice([0, 1, 127, 128, 255, draw.randrange(256)])
-            case 2:
-                word = draw.choice([0, 2**64 - 1, 2**32 - 1, 2**31, len(damaged), place])
-                damaged[place : place + 8] = word.to_bytes(8, "little")
-            case 3:
-                source, length = draw.randrange(len(damaged)), draw.randrange(1, 200)
-                damaged[place : place + length] = damaged[source : source + length]
-    return bytes(damaged[: draw.randrange(len(damaged))] if draw.random() < 0.1 else damaged)
-
-
 @pytest.mark.parametrize("count", [150, pytest.param(10_000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize(
     ("name", "make", "summed"),
@@ -66,24 +48,26 @@ def mutant(content: bytes, draw: random.Random) -> bytes:
     ],
 )
 def test_a_mutant_is_refused_or_harmless(
-    tmp_path: Path, name: str, make: Callable[[Path], None], summed: bool, count: int
+    figures, tmp_path: Path, name: str, make: Callable[[Path], None], summed: bool, count: int
 ):
     if name.endswith("safetensors"):
         pytest.importorskip("safetensors")
     path = tmp_path / name
     make(path)
     content, draw, refused = path.read_bytes(), random.Random(zlib.crc32(name.encode())), 0
-    for _ in range(count):
+    figure = figures(f"damaged `{name}`")
+    for number in range(scaled(count)):
         path.write_bytes(mutant(content, draw))
         began = time.monotonic()
-        try:
-            back = read_any(path).tensors
-        except WeightsError:
-            refused += 1
-        else:
-            same = list(back) == list(TENSORS) and all(
-                np.array_equal(back[name], values) for name, values in TENSORS.items()
-            )
-            assert same or not summed, "a change that nobody noticed"
-        assert time.monotonic() - began < LONGEST
-    assert refused > count / 4
+        with figure.case():
+            try:
+                back = read_any(path).tensors
+            except WeightsError:
+                refused += 1
+            else:
+                same = list(back) == list(TENSORS) and all(
+                    np.array_equal(back[name], values) for name, values in TENSORS.items()
+                )
+                assert same or not summed, f"a change that nobody noticed, {number}"
+            assert time.monotonic() - began < LONGEST, number
+    assert refused > figure.tried / 4

@@ -1,0 +1,28 @@
+"""Norms over all channels that channels may leave all the same: those that stay get statistics of their own.
+
+Which norms may is written on the modules themselves: copies of a network keep it, files do not.
+"""
+
+from torch import nn
+
+_MARK = "narrows_its_statistics"
+
+
+def over_all_channels(module: nn.Module) -> bool:
+    """Does a norm take its statistics over all channels, so that removing one changes the others?"""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups == 1 < module.num_channels
+    return isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1
+
+
+def let_through(model: nn.Module) -> int:
+    """Let channels leave through all norms over all channels; returns how many there are."""
+    norms = [module for module in model.modules() if over_all_channels(module)]
+    for norm in norms:
+        setattr(norm, _MARK, True)
+    return len(norms)
+
+
+def goes_through(module: nn.Module) -> bool:
+    """May channels leave through this norm?"""
+    return getattr(module, _MARK, False)

@@ -1,0 +1,192 @@
+"""The commands that are killed and starved, each in seconds; how each goes on, and what it must leave."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+HERE = Path(__file__).parent
+TINY = """
+from torch import nn
+
+
+def tiny(num_classes):
+    layers = [nn.Conv2d(3, 6, 3, padding=1, stride=2, bias=False), nn.BatchNorm2d(6), nn.ReLU()]
+    layers += [nn.Conv2d(6, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, num_classes))
+"""
+_TRAINING = "--batch-size 256 --precision fp32 --dataset digits --arch tiny_arch:tiny --out run"
+_LINES = {  # name -> what is typed
+    "train-base": f"train-base --epochs 2 {_TRAINING}",
+    "prune, one-shot": "prune base.hdf5 --rate 0.4 --dataset digits --arch tiny_arch:tiny --out out.hdf5",
+    "prune, soft": f"prune base.hdf5 --rate 0.4 --schedule soft --epochs 2 {_TRAINING}",
+    "prune, layer by layer": f"prune base.hdf5 --rate 0.4 --schedule layer-by-layer --epochs 1 {_TRAINING}",
+    "prune, resrep": "prune base.hdf5 --method resrep --flops 0.6 --epochs 2 --mask-after 0 "
+    f"--mask-interval 1 --lasso 0.05 {_TRAINING}",
+    "finetune": f"finetune base.hdf5 --epochs 2 {_TRAINING}",
+    "rank": "rank base.hdf5 --criterion hrank --limit 1 --dataset digits --out out.hdf5 "
+    "--arch tiny_arch:tiny",
+    "convert": "convert base.hdf5 out.pth --arch tiny_arch:tiny",
+}
+_FEW = ("train-base", "prune, resrep", "rank")
+_TIMES = re.compile(r'"(seconds|images_per_s|finished_at|folder|path)": ("[^"]*"|[-+.e\d]+)')
+
+
+class Ended(NamedTuple):
+    """A command that ended: its exit code (negative: the signal), what it said on stderr, its seconds."""
+
+    code: int
+    err: str
+    seconds: float
+
+
+class Server:
+    """A fork server; see `fork_server`."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "fork_server.py"), str(scratch / "scores.hdf5")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        while self._line() != "ready":
+            pass
+
+    def run(
+        self,
+        words: str,
+        folder: Path,
+        *,
+        kill: signal.Signals | None = None,
+        after: float = 0.0,
+        **fault: Any,
+    ) -> Ended:
+        """Run a command line in a folder; `kill` is sent `after` so many seconds."""
+        assert self._process.stdin is not None
+        request = {"words": words.split(), "folder": str(folder), "fault": fault}
+        began = time.monotonic()
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        pid = int(self._line())
+        if kill is not None:
+            time.sleep(after)
+            with suppress(ProcessLookupError):  # it was faster
+                os.kill(pid, kill)
+        code = os.waitstatus_to_exitcode(int(self._line()))
+        err = (folder / "err").read_text() if (folder / "err").exists() else ""
+        return Ended(code, err, time.monotonic() - began)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=10)
+
+    def _line(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the fork server is gone"
+        return line.strip()
+
+
+@contextmanager
+def serving(scratch: Path) -> Iterator[Server]:
+    """A server for as long as it is needed."""
+    server = Server(scratch)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+class Whole(NamedTuple):
+    """A command that nothing happened to: what it left (see `results`), and its seconds."""
+
+    results: dict[str, str]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A server, a base network to work on, a folder for what is kept, and what undisturbed commands leave."""
+
+    server: Server
+    base: bytes
+    scratch: Path
+    _wholes: dict[str, Whole] = field(default_factory=dict)
+
+    def place(self, folder: Path) -> Path:
+        """Make a folder in which every command can run."""
+        folder.mkdir(parents=True)
+        (folder / "tiny_arch.py").write_text(TINY)
+        (folder / "base.hdf5").write_bytes(self.base)
+        return folder
+
+    def whole(self, name: str) -> Whole:
+        """What a command leaves that nothing happens to, and how long it takes."""
+        if name not in self._wholes:
+            folder = self.place(self.scratch / name)
+            ended = self.run(name, folder)
+            assert ended.code == 0, ended.err
+            self._wholes[name] = Whole(results(folder), ended.seconds)
+        return self._wholes[name]
+
+    def run(self, name: str, folder: Path, **more: Any) -> Ended:
+        """Run one of the commands."""
+        return self.server.run(_LINES[name], folder, **more)
+
+    def see_through(self, name: str, folder: Path) -> None:
+        """Go on with a command that was cut short, as a user would who does what the messages say."""
+        if not is_done(folder):
+            begun = (folder / "run" / "checkpoint.pt").exists()
+            words = f"{_LINES[name].split()[0]} --resume run" if begun else _LINES[name]
+            ended = self.server.run(words, folder)
+            assert ended.code == 0, ended.err
+        assert is_done(folder)
+
+
+def bench_of(server: Server, scratch: Path) -> Bench:
+    """Train the base network."""
+    bench = Bench(server, b"", scratch)
+    place = bench.place(scratch / "base")
+    ended = bench.run("train-base", place)
+    assert ended.code == 0, ended.err
+    return Bench(server, (place / "run" / "final.hdf5").read_bytes(), scratch)
+
+
+def short_and_full(short: Any, full: Any) -> list[Any]:
+    """Parameters (command, how much): some commands in a short form, and all of them with `make soak`."""
+    few = [pytest.param(name, short) for name in _LINES if name in _FEW]
+    return few + [pytest.param(name, full, marks=pytest.mark.soak) for name in _LINES]
+
+
+def is_done(folder: Path) -> bool:
+    """Is there all that the command was to make?"""
+    return (folder / "run" / "report.json").exists() or any(folder.glob("out.*"))
+
+
+def results(folder: Path) -> dict[str, str]:
+    """Everything a command leaves but times: digests of networks and scores, the log, the report.
+
+    A checkpoint is not told byte by byte: it says how long the training took.
+    """
+    files = [*folder.glob("out.*"), *(folder / "run").glob("*")]
+    found = {}
+    for path in files:
+        if path.suffix in (".hdf5", ".pth"):
+            found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.name in ("log.jsonl", "report.json"):
+            found[path.name] = _TIMES.sub("", path.read_text())
+        elif path.suffix == ".tmp":
+            found[path.name] = "left over"
+    return found
