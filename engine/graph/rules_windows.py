@@ -21,7 +21,8 @@ def same_channels(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     ids = walk.mixed(x, range(len(x.shape) - _spatial_axes(op_name(node)), len(x.shape)))
     if ids is None or any(extent not in (1, first.shape[axis]) for axis, extent in enumerate(ids.shape)):
         return walk.give_up(node, given.values(), "channels are mixed")
-    values = [Value(tuple(first.shape), ids, x.reads_zero), *(_places(tensor, ids) for tensor in others)]
+    values = [Value(tuple(first.shape), ids, x.reads_zero, x.computed)]
+    values += [_places(tensor, ids) for tensor in others]
     return values if isinstance(made, list | tuple) else values[0]
 
 

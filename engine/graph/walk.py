@@ -101,6 +101,7 @@ class Walk:
             else:
                 values[node] = None
             self._record(node, values.get(node))
+        self._node = None  # what follows is no op's doing
         self._pin_other_uses()
 
     # What rules ask for.

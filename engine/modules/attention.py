@@ -34,9 +34,12 @@ class FewerHeads(nn.MultiheadAttention):
         """See `torch.nn.MultiheadAttention`."""
         alike = attn_mask is None or attn_mask.dim() == 2  # for all heads
         if not (query is key is value and query.dim() == 3 and alike):
-            return super().forward(
-                query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal
-            )
+            given = (query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights)
+            self._qkv_same_embed_dim = True  # see `_become`
+            try:
+                return super().forward(*given, is_causal)
+            finally:
+                self._qkv_same_embed_dim = False
         qkv = F.linear(query, self.in_proj_weight, self.in_proj_bias)
         qkv = qkv.unflatten(-1, (3, -1, self.head_dim))
         order = (2, 0, 3, 1, 4) if self.batch_first else (2, 1, 3, 0, 4)

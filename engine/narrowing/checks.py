@@ -48,11 +48,13 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     survivors = _correspondence(full, narrow, gone)
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
+    # A head that is left alone is not told from attention without heads: none can be in another's place.
+    alone = _alone(full, gone)
 
     def wrong(before: NodeRecord, after: NodeRecord) -> str:
         before_ids, after_ids = _patterns(before.value, after.value)
         expected = _left(np.where(np.isin(before_ids, carried), before_ids, NO_ID), gone)
-        if not np.array_equal(expected, survivors[after_ids].ravel()):
+        if not _agree(expected, survivors[after_ids].ravel(), alone):
             return "does not follow its channels"
         return "computes with the number of channels" if before.numbers != after.numbers else ""
 
@@ -71,7 +73,7 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
             if axis.dim not in found_axes and len(expected) == 1:
                 continue  # a single channel is not told from an axis that no channel indexes
             found = survivors[found_axes[axis.dim].ids] if axis.dim in found_axes else np.full(0, NO_ID)
-            if not np.array_equal(expected, found):
+            if not _agree(expected, found, alone):
                 words = f"axis {axis.dim} of {name} is indexed by other channels when narrow"
                 return Misfit(axis.ids, Reason(words))
     return None
@@ -123,6 +125,20 @@ def _difference(a: Tensor, b: Tensor, name: str) -> float:
             f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
         )
     return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
+
+
+def _alone(full: Trace, gone: np.ndarray) -> Ids:
+    """The channels that are all that is left of their groups."""
+    left = (_left(group.channels, gone) for group in full.map.groups)
+    return np.array([int(ids[0]) for ids in left if len(ids) == 1], dtype=np.int64)
+
+
+def _agree(expected: Ids, found: Ids, alone: Ids) -> bool:
+    """Are these the same ids in the same places, where those that are alone may have none?"""
+    if np.array_equal(expected, found):
+        return True
+    blank_expected, blank_found = (np.where(np.isin(ids, alone), NO_ID, ids) for ids in (expected, found))
+    return np.array_equal(blank_expected, blank_found)
 
 
 def _other_code(full: Trace, narrow: Trace) -> Reason:

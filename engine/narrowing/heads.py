@@ -30,9 +30,15 @@ def numbers_without(
             continue
         narrow_of = dict(_widths(layer, left))
         for attribute, value in whole_numbers(owner).items():
-            if value in narrow_of:
+            if value in narrow_of and not (_is_width_too(layer, value) and "dim" in attribute):
                 found.setdefault(path, {})[attribute] = narrow_of[value]
     return found
+
+
+def _is_width_too(layer: Layer, heads: int) -> bool:
+    """Are there as many heads as each is wide? Then a number may mean either."""
+    filters = len(layer.out_ids)
+    return heads == len(np.unique(layer.out_ids)) and heads * heads in (filters, filters // 2, filters // 3)
 
 
 def _widths(layer: Layer, left: np.ndarray) -> Iterator[tuple[int, int]]:
