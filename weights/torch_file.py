@@ -90,8 +90,8 @@ def read_torch(path: str | Path) -> TorchFile:
             return _legacy(path, file)
     except HoldsMore as error:
         raise BadWeightFile(
-            f"'{path}' holds more than tensors ({first_line(error)}), or is no PyTorch file; it will not be unpickled. "
-            "Where it was made, save a state dict: torch.save(model.state_dict(), ...)"
+            f"'{path}' holds more than tensors ({first_line(error)}), or is no PyTorch file; it will not be "
+            "unpickled. Where it was made, save a state dict: torch.save(model.state_dict(), ...)"
         ) from error
     except (BadPickle, Damaged, OSError) as error:
         raise BadWeightFile(

@@ -46,6 +46,7 @@ def _child(words: list[str], folder: str, fault: dict) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     warnings.simplefilter("error")
+    warnings.simplefilter("ignore", ResourceWarning)  # of a file whose opening a signal interrupted
     code = 70
     try:
         with faults.injected(folder, **fault):

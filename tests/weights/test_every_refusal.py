@@ -331,7 +331,7 @@ def test_a_pickle_that_gives_one_list_to_many_functions(monkeypatch):
 
 
 def test_a_name_with_a_line_end_in_it_is_told_on_one_line(tmp_path):
-    program = b"\x80\x02cbuiltins\neval\x1d\xc2\x85x\n)R."
+    program = b"\x80\x02cbuiltins\neval\x1dx\n)R."
     assert "holds more than tensors (builtins.eval)" in refusal(
         archive(tmp_path / "x.pth", {"x/data.pkl": program})
     )
