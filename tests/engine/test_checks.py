@@ -7,7 +7,7 @@ import torch
 from prune.engine.errors import ProofError, TraceError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import fit
-from prune.engine.narrowing import narrowing
+from prune.engine.narrowing import crashes, narrowing
 from prune.engine.narrowing.checks import structure_misfit, value_difference
 from prune.engine.narrowing.narrowing import narrow_as_planned, narrow_proven
 from prune.engine.narrowing.surgery import mask, narrow
@@ -174,7 +174,7 @@ def test_a_network_that_runs_is_cut_once(monkeypatch):
         cuts.append(args)
         return narrow(*args)
 
-    monkeypatch.setattr(narrowing, "narrow", counting)
+    monkeypatch.setattr(crashes, "narrow", counting)
     model = build()
     narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[:3])
     assert len(cuts) == 1

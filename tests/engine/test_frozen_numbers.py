@@ -6,7 +6,7 @@ import torch
 from prune.engine.allocations.budget import Budget
 from prune.engine.allocations.rate import Rate
 from prune.engine.graph import known
-from prune.engine.narrowing import narrowing
+from prune.engine.narrowing import crashes, narrowing
 from prune.engine.narrowing.pruning import forecast, prune_network
 from prune.engine.network.network import Network
 from torch import Tensor, nn
@@ -122,8 +122,8 @@ class Block(nn.Module):
 )
 def test_groups_alike_are_tried_together(monkeypatch, held, most):
     runs = []
-    crash = narrowing._crash
-    monkeypatch.setattr(narrowing, "_crash", lambda *args: runs.append(1) or crash(*args))
+    crash = crashes._crash
+    monkeypatch.setattr(crashes, "_crash", lambda *args: runs.append(1) or crash(*args))
     blocks = [Block(one) for one in held]
     last = [nn.Conv2d(6, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 4)]
     model = nn.Sequential(nn.Conv2d(3, 6, 1), *blocks, *last)

@@ -1,0 +1,121 @@
+"""The narrow network itself, and without which channels the code of a network fails."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import nn
+
+from ..devices import first_weight
+from ..errors import ProofError
+from ..graph.channels import ChannelMap
+from ..graph.places import Reason
+from ..graph.untraceable import what_stopped
+from ..modules.copies import unfilled
+from ..modules.eval_mode import eval_mode
+from ..modules.fit import fit
+from ..modules.inputs import Inputs, Takes, answer, inputs_of
+from ..modules.numbers import set_numbers
+from .checks import Misfit
+from .heads import numbers_without
+from .surgery import narrow
+
+RUNS_FOR_ALIKE = 16  # of the network, for groups that are called alike
+
+
+def cut_out(
+    model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
+) -> nn.Module | str:
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
+    try:
+        thin = fit(unfilled(model), narrow(model.state_dict(), channel_map, removed))
+        if adapt:
+            set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
+        return thin.eval()
+    except Exception as error:  # whatever the network's own code raises
+        return what_stopped(error, model)
+
+
+def from_small(model: nn.Module, takes: Takes) -> Iterator[Inputs]:
+    """What a network takes, small images before large ones if it runs on them: crashes cost many runs."""
+    inputs = inputs_of(takes)
+    small = inputs.smaller()
+    if small != inputs and _failure(model, small) is None:
+        yield small
+    yield inputs
+
+
+def crashing_groups(
+    model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]
+) -> list[Misfit]:
+    """The groups without which the narrow network runs, found by bisection over the forward order.
+
+    Groups that are called alike but for numbers run the same code: once one of them crashes, the others are
+    set aside, and tried together at the end, in halves where they crash; what takes too long is pinned.
+    """
+    touched = [group for group in channel_map.groups if not removed.isdisjoint(group.channels.tolist())]
+    parts = [removed.intersection(group.channels.tolist()) for group in touched]
+    crashes: list[Misfit] = []
+    aside: dict[int, Reason] = {}
+    accepted: frozenset[int] = frozenset()
+    start = 0
+
+    def error_without(stop: int) -> str | None:
+        going = (parts[i] for i in range(start, stop) if i not in aside)
+        return _crash(model, channel_map, takes, accepted.union(*going))
+
+    while (error := error_without(len(parts))) is not None:
+        if start == len(parts):
+            raise not_itself(error)
+        low, high = start, len(parts) - 1  # the first group whose removal, after all before it, crashes
+        while low < high:
+            middle = (low + high) // 2
+            reason = error_without(middle + 1)
+            low, high, error = (middle + 1, high, error) if reason is None else (low, middle, reason)
+        fails = Reason(f"without channels of {touched[low].name} the network fails: {error}")
+        crashes.append(Misfit(touched[low].channels, fails))
+        accepted = accepted.union(*(parts[i] for i in range(start, low) if i not in aside))
+        start = low + 1
+        kind = _without_numbers(touched[low].name)
+        aside |= {i: fails for i in range(start, len(parts)) if _without_numbers(touched[i].name) == kind}
+    accepted = accepted.union(*(parts[i] for i in range(start, len(parts)) if i not in aside))
+    for fails in dict.fromkeys(aside.values()):
+        waiting, runs = [[i for i, why in aside.items() if why == fails]], 0
+        while waiting:
+            alike = waiting.pop(0)
+            with_them, runs = accepted.union(*(parts[i] for i in alike)), runs + 1
+            if runs <= RUNS_FOR_ALIKE and _crash(model, channel_map, takes, with_them) is None:
+                accepted = with_them
+            elif runs > RUNS_FOR_ALIKE or len(alike) == 1:
+                crashes += [Misfit(touched[i].channels, fails) for i in alike]
+            else:
+                waiting += [alike[: len(alike) // 2], alike[len(alike) // 2 :]]
+    return crashes
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def not_itself(reason: str) -> ProofError:
+    """Nothing has left, and still it is another network: some of it was not copied."""
+    return ProofError(
+        f"a copy of the network is not the same network: {reason}; does its code hold on to one object, as a "
+        "lambda does that names `self`? Write it as a method"
+    )
+
+
+def _crash(model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]) -> str | None:
+    """One line on what the narrow network raises, or None when it runs."""
+    thin = cut_out(model, channel_map, removed)
+    return thin if isinstance(thin, str) else _failure(thin, takes)
+
+
+def _failure(model: nn.Module, takes: Inputs) -> str | None:
+    """One line on what a network raises, or None when it runs."""
+    try:
+        with eval_mode(model), torch.no_grad():
+            answer(model, takes.make(first_weight(model)))
+    except Exception as error:  # whatever the network's own code raises
+        return what_stopped(error, model)
+    return None
