@@ -43,9 +43,9 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
     """
     removed = list(removed)
     gone = full.map.removal_mask(removed)
-    full_ops, narrow_ops = _ops(full), _ops(narrow)
-    if [r.op for r in full_ops] != [r.op for r in narrow_ops]:
-        return Misfit(np.array(removed), _other_code(full_ops, narrow_ops))
+    acting, acting_narrow = _acting(full), _acting(narrow)
+    if [r.op for r in acting] != [r.op for r in acting_narrow]:
+        return Misfit(np.array(removed), _other_code(acting, acting_narrow))
     survivors = _correspondence(full, narrow, gone)
     # Ids that no parameter carries (zero channels written into the code) have no counterpart to compare.
     carried = np.unique(np.concatenate([axis.ids for axes in full.map.axes.values() for axis in axes]))
@@ -59,7 +59,7 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
             return "does not follow its channels"
         return "computes with the number of channels" if before.numbers != after.numbers else ""
 
-    pairs = list(zip(full_ops, narrow_ops, strict=True))
+    pairs = list(zip(acting, acting_narrow, strict=True))
     for number, (before, after) in enumerate(pairs):
         if what := wrong(before, after):
             behind = (pair for pair in pairs[number + 1 :] if _same_code(pair[0], before) and wrong(*pair))
@@ -142,8 +142,8 @@ def _agree(expected: Ids, found: Ids, alone: Ids) -> bool:
     return np.array_equal(blank_expected, blank_found)
 
 
-def _ops(traced: Trace) -> list[NodeRecord]:
-    """What a network computes; where one channel is left, there may be nothing to bring into order."""
+def _acting(traced: Trace) -> list[NodeRecord]:
+    """The ops of a graph, less those that a tensor needs only where it does not lie in order already."""
     return [record for record in traced.records if record.op != "contiguous"]
 
 

@@ -199,7 +199,8 @@ def find_network(
         raise EngineError("give a weight file, or the name of a network with `arch`")
     known = registry.get(arch)
     name = known.name
-    if part or known.classifies is False:
+    unseen = images.image_size is not None and not images.named  # of a size that no data set is asked for
+    if part or known.classifies is False or unseen:
         network = new_network(
             name, num_classes=num_classes, input_size=images.size_of(known), part=part or "", seed=seed
         )
