@@ -237,6 +237,7 @@ def save_network(path: str | Path, network: Network, *, force: bool = False) -> 
 def to_weight_file(network: Network) -> WeightFile:
     """The network's tensors and facts, as they go into a file; tied tensors are kept once."""
     whole, ties = network.complete, ties_of(network.complete)
+    numbers = numbers_of(whole)
     tensors = {name: _array(tensor) for name, tensor in whole.state_dict().items() if name not in ties}
     meta = {
         "arch": network.arch,
@@ -245,10 +246,10 @@ def to_weight_file(network: Network) -> WeightFile:
         "normalization": network.normalization,
         "class_names": list(network.class_names),
         "folded": dict(network.folded),
-        "numbers": numbers_of(network.model),
         "ties": ties,
         **({"inputs": network.inputs.to_json()} if network.inputs and not network.input_size else {}),
         **({"part": network.part} if network.part else {}),
+        **({"numbers": numbers} if numbers else {}),
         "accuracy": network.accuracy,
         "history": [dict(step) for step in network.history],
     }
