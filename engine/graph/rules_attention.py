@@ -25,6 +25,10 @@ def scaled_dot_product_attention(walk: Walk, node: fx.Node, given: Arguments) ->
     turned = Value((*k.shape[:-2], k.shape[-1], k.shape[-2]), k.ids.swapaxes(-1, -2), k.reads_zero)
     scores = matrix_product(walk, node, {"queries": q, "keys": turned})
     scores = replace(scores, shape=(*q.shape[:-1], k.shape[-2]), reads_zero=False)
+    if given.get("scale") is None:  # then it is that of the number of channels in a head
+        classes = walk.pool.roots(q.ids)
+        if (classes != classes[..., :1]).any():
+            walk.pin(q.ids, f"a scale by the number of channels at {walk.where()}")
     if isinstance(mask, Value):
         _meets(walk, scores, mask)
     return matrix_product(walk, node, {"weights": scores, "values": v})

@@ -321,10 +321,15 @@ def unknown(made: Any) -> Any:
 
 
 def identified(walk: Walk, value: Value) -> Value:
-    """Give a parameter or buffer that acts elementwise ids of its own along its one long axis."""
+    """Give a parameter or buffer that acts elementwise ids of its own along its one long axis.
+
+    One that has none, as a number for all channels, is never masked: it is not zero.
+    """
     long_axes = [axis for axis, extent in enumerate(value.shape) if extent > 1]
-    if value.name is None or len(long_axes) != 1:
+    if value.name is None:
         return value
+    if len(long_axes) != 1:
+        return replace(value, reads_zero=False)
     axis = long_axes[0]
     ids = walk.owned(value.name, axis, value.shape[axis])
     return Value(value.shape, along(axis, len(value.shape), ids), computed=False)

@@ -62,7 +62,7 @@ def follow(model: nn.Module) -> None:
     """Let every module of a network whose weights have been given to it have as many heads as they say."""
     for module in model.modules():
         following = _following(module)
-        if following is not None and _rows(module) != _rows_as_made(module):
+        if following is not None and not _as_made(module):
             _become(module, following)
 
 
@@ -114,6 +114,14 @@ def _become(module: nn.Module, kind: type[nn.Module]) -> None:
 def _is_plain(module: nn.MultiheadAttention) -> bool:
     """Does one weight make queries, keys and values, and nothing else make any?"""
     return module.in_proj_weight is not None and module.bias_k is None and not module.add_zero_attn
+
+
+def _as_made(module: nn.Module) -> bool:
+    """Have neither heads left nor channels of what it reads?"""
+    reads_all = not isinstance(module, nn.MultiheadAttention) or (
+        module.in_proj_weight.shape[1] == module.embed_dim
+    )
+    return reads_all and _rows(module) == _rows_as_made(module)
 
 
 def _rows(module: nn.Module) -> int:

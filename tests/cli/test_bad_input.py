@@ -152,7 +152,10 @@ def test_files_that_are_not_there(command: str, refused, tmp_path: Path):
         ("prune base.hdf5 --scores none.hdf5", "no file 'none.hdf5'"),
         ("prune base.hdf5 --plan none.json", "no file 'none.json'"),
         ("prune base.hdf5 --plan base.hdf5", "plan 'base.hdf5' is not JSON"),
-        ("prune base.hdf5 --scores base.hdf5", "has scores for 'stage1.conv1.conv.weight', which is no conv"),
+        (
+            "prune base.hdf5 --scores base.hdf5",
+            "has scores for 'stage1.conv1.conv.weight', which is no layer",
+        ),
         ("finetune base.hdf5 --distill none.hdf5", "no file 'none.hdf5'"),
         ("evaluate base.hdf5 none.hdf5", "no file 'none.hdf5'"),
         ("inspect base.hdf5 --diff none.hdf5", "no file 'none.hdf5'"),
@@ -421,7 +424,7 @@ def test_a_plan_or_scores_of_another_network(refused, prune, file: Path):
         "prune", "narrow.hdf5", "--plan", "plan.json", "--out", "x.pth"
     )
     line = refused("prune", file, "--scores", "deeper.hdf5", "--out", "x.hdf5")
-    assert "'deeper.hdf5' has scores for 'stage1.block3.conv1.conv', which is no convolution" in line
+    assert "'deeper.hdf5' has scores for 'stage1.block3.conv1.conv', which is no layer with filters" in line
     line = refused("prune", "--arch", "resnet32", "--scores", "scores.hdf5")
     assert re.search(r"'scores.hdf5' has no scores for 'stage\S+' and 11 more; rank this network again", line)
     assert "which has 8 filters" in refused(

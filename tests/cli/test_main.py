@@ -93,7 +93,7 @@ def test_version(capsys: pytest.CaptureFixture[str]):
         (["inspekt"], "error: No such command 'inspekt'. Did you mean 'inspect'? (see prune --help)"),
         (["xyz"], "error: No such command 'xyz'. (see prune --help)"),
         (["--foo"], "error: No such option: --foo (see prune --help)"),
-        (["inspect"], "error: Missing argument 'FILE'. (see prune inspect --help)"),
+        (["inspect"], "error: Invalid value for FILE: give a weight file (see prune inspect --help)"),
         (["inspect", "a", "b"], "error: Got unexpected extra argument(s) (b) (see prune inspect --help)"),
     ],
 )

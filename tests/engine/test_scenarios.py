@@ -3,6 +3,7 @@
 import prune
 import pytest
 import torch
+from prune.engine.errors import AllocationError
 from torch import nn
 from torch.nn import functional as F
 
@@ -219,3 +220,45 @@ def test_chosen_by_hand(randomise):
     network = prune.wrap(randomise(Cascade()).eval(), SIZE)
     chosen = prune.plan(network, layers={"parts.1.0": 0.25})
     assert prune.prune(network, chosen).model.parts[1][0].out_channels == 15
+
+
+class OneForAll(nn.Module):
+    """A scale and a shift that are one number for all channels, as learnable affine blocks have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = conv(10, 8), conv(8, 8), nn.Conv2d(8, 4, 1)
+        self.scale, self.shift = nn.Parameter(torch.tensor([1.5])), nn.Parameter(torch.tensor([0.5]))
+
+    def forward(self, x):
+        return self.last(self.second(self.scale * self.first(x) + self.shift))
+
+
+def test_what_one_number_is_added_to_does_not_read_as_zero(randomise):
+    thin = halved(randomise(OneForAll()))
+    assert thin.model.first[0].out_channels == 8, "without a channel, the shift behind it would be missing"
+    assert thin.model.second[0].out_channels == 4
+
+
+class LoneHead(nn.Module):
+    """Attention of a single head, whose scale is that of its width."""
+
+    def __init__(self, scale: float | None):
+        super().__init__()
+        self.qkv, self.last, self.scale = nn.Linear(12, 24), nn.Linear(8, 5), scale
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.last(F.scaled_dot_product_attention(4 * q, k, v, scale=self.scale))
+
+
+@pytest.mark.parametrize(("scale", "left"), [(None, 24), (0.3, 12)])
+def test_a_scale_by_the_width_of_a_head_holds_it(randomise, scale, left):
+    network = prune.wrap(randomise(LoneHead(scale)).eval(), inputs=torch.randn(2, 6, 12))
+    if scale is None:
+        with pytest.raises(AllocationError, match="nothing may leave"):
+            prune.plan(network, rate=0.5)
+        return
+    thin = prune.prune(network, prune.plan(network, rate=0.5))
+    assert thin.model.qkv.out_features == left
+    assert thin.difference < 1e-12

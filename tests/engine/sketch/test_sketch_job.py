@@ -36,7 +36,7 @@ def test_any_network_is_sketched_and_stored_or_refused(name: str, sketch):
             sketch(network, keep_rate, start_conv="0")
         return
     notes, outcome = sketch(network, keep_rate, start_conv="0")
-    assert outcome.difference == 0
+    assert outcome.difference <= (1e-6 if name == "WeightNorm" else 0)  # its weights are folded, in float32
     assert any("not re-estimated (there are no images)" in note for note in notes)
     for key, tensor in network.model.state_dict().items():
         assert torch.equal(tensor, before[key]), "the original has changed"

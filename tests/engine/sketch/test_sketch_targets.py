@@ -122,7 +122,7 @@ def test_refusals_of_our_networks(arch: str, group: str, reason: str):
         ("Transposed", "up", "it is a transposed or grouped convolution"),
         ("SqueezeExcite", "stem.0", "up makes the same channels"),
         ("PReLUPerChannel", "body", "act.weight, which is no batch norm's, goes by its channels too"),
-        ("ChannelShuffle", "stem.0", "last.0 reads other channels too, or these in another order"),
+        ("ChannelShuffle", "stem.0", "some of its channels are tied to each other"),
         ("DenseConcat", "again.0", "fc reads other channels too, or these in another order"),
         ("SharedWeights", "stem.0", "one makes the same channels"),
         ("ConvAndItsTranspose", "encode", "0 layers read its channels, not one"),

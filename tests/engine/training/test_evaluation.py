@@ -73,7 +73,7 @@ def test_what_does_not_go_together_is_named(net, blobs):
         DataError, match=r"cannot take the 3x32x32 images of data set 'blobs': .*mat1 and mat2"
     ):
         evaluate(net(), blobs(size=32))
-    with pytest.raises(DataError, match="answers with \\(1, 3, 8, 8\\)"):
+    with pytest.raises(DataError, match=r"returns \(1, 3, 8, 8\), not one row of logits"):
         evaluate(nn.Identity(), blobs())
     with pytest.raises(DataError, match="'blobs' has no images in 'test'"):
         evaluate(net(), blobs(test_images=0))
