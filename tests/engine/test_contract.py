@@ -111,7 +111,7 @@ def test_what_can_shrink_shrinks_and_what_cannot_says_why(name, pruned):
 def test_a_shifted_index_is_found_out(name, monkeypatch):
     """The proofs must be able to fail: consumers cut one off are caught by the values, not by a crash."""
     from prune.engine.errors import ProofError
-    from prune.engine.narrowing import narrowing
+    from prune.engine.narrowing import crashes
 
     def shifted(state, channel_map, removed):
         cut = narrow(state, channel_map, removed)
@@ -119,7 +119,7 @@ def test_a_shifted_index_is_found_out(name, monkeypatch):
         cut["fc.weight"] = fc.roll(1, dims=1)
         return cut
 
-    monkeypatch.setattr(narrowing, "narrow", shifted)
+    monkeypatch.setattr(crashes, "narrow", shifted)
     model = mini_networks.build(name)
     with pytest.raises(ProofError, match="differs from the masked one"):
         narrow_proven(model, trace(model, mini_networks.SIZE), mini_networks.SIZE, every_other)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from prune.engine.graph.channels import ChannelMap
 from prune.engine.graph.residual import view
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import narrowing
+from prune.engine.narrowing import crashes, narrowing
 from prune.engine.narrowing.thin import cut_proven
 from prune.engine.network.network import Network, load_network, save_network
 from torch import Tensor, nn
@@ -131,12 +131,12 @@ def test_the_check_itself_can_fail(tmp_path, monkeypatch):
     case = (steps, 5, "pool")
     check(case, "internal", 0.5, 1, tmp_path)
     monkeypatch.setattr(narrowing, "value_difference", lambda *args: 0.0)
-    cut = narrowing.narrow
+    cut = crashes.narrow
 
     def swapped(*args):
         state = cut(*args)
         return {**state, "fc.weight": state["fc.weight"].flip(1)}
 
-    monkeypatch.setattr(narrowing, "narrow", swapped)
+    monkeypatch.setattr(crashes, "narrow", swapped)
     with pytest.raises(AssertionError):
         check(case, "internal", 0.5, 1, tmp_path)
