@@ -130,9 +130,10 @@ def shown(file: str) -> str:
     if installed is not None:
         return file[installed.end() :]
     path = Path(file)
-    for folder in (Path.cwd(), _PACKAGE.parent):
-        if path.is_relative_to(folder):
-            return str(path.relative_to(folder))
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    if path.is_relative_to(_PACKAGE):
+        return str(Path(__name__.partition(".")[0], path.relative_to(_PACKAGE)))  # whatever its folder is called
     return file
 
 
