@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, export
 from torch.fx.node import map_arg
 
 from ..devices import first_weight
 from ..errors import TraceError
-from ..graph.autocast import autocast_passed_by
-from ..graph.trace import _silence as silence
+from ..graph.exporting import followed_with_ease
 from ..graph.untraceable import what_stopped
 from ..graph.walk import op_name
-from ..modules.attention import in_plain_sight
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Call as Given
 from ..modules.inputs import Inputs, given_tensors
@@ -202,7 +199,7 @@ class Program:
 
 def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
-    with eval_mode(model), in_plain_sight(model), autocast_passed_by(), silence(), torch.no_grad():
+    with eval_mode(model), followed_with_ease(model):
         try:
             exported = export(model, given.args, kwargs=dict(given.kwargs), strict=False)
             return exported.run_decompositions({})

@@ -1,24 +1,19 @@
 """Trace a network once and find out which channels go together."""
 
-import io
-import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import nn
 from torch.export import ExportedProgram, export
 
 from ..devices import first_weight
 from ..errors import TraceError
-from ..modules.attention import in_plain_sight
 from ..modules.inputs import Inputs, Takes, inputs_of
-from .autocast import autocast_passed_by
 from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
+from .exporting import followed_with_ease
 from .ids import IdPool
 from .opaque import MOST, cut_around, module_to_cut
 from .places import lines_kept, raised_at
@@ -75,14 +70,7 @@ def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProg
     given, around = inputs.make(first_weight(model)), dict[str, str]()
     refused: TraceError | None = None
     while True:
-        with (
-            _mode(model, training),
-            in_plain_sight(model),
-            autocast_passed_by(),
-            _silence(),
-            lines_kept(__file__),
-            torch.no_grad(),
-        ):
+        with _mode(model, training), followed_with_ease(model), lines_kept(__file__):
             try:
                 with cut_around(model, around, given):
                     return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
@@ -94,19 +82,6 @@ def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProg
                 if not cut or known or len(around) == MOST:
                     raise refused from error
                 around[cut] = stopped
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep back what torch.export logs, prints and warns of: what matters comes as an exception."""
-    level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 @contextmanager

@@ -1,0 +1,52 @@
+"""The circumstances in which networks are exported: what torch.export is spared, and what its users are."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import nn
+
+from ..modules.attention import in_plain_sight
+
+
+@contextmanager
+def followed_with_ease(model: nn.Module) -> Iterator[None]:
+    """While this lasts, `model` is exported as it is followed: by its weights alone, and without a word."""
+    with in_plain_sight(model), _autocast_passed_by(), _silence(), torch.no_grad():
+        yield
+
+
+@contextmanager
+def _autocast_passed_by() -> Iterator[None]:
+    """While this lasts, `torch.autocast` does nothing: torch.export would make a graph of its own inside it.
+
+    Which channels there are does not depend on number formats.
+    """
+
+    def enter(self: Any) -> Any:
+        return self
+
+    def leave(self: Any, *_: object) -> None:
+        return None
+
+    autocast = torch.amp.autocast_mode.autocast
+    with patch.object(autocast, "__enter__", enter), patch.object(autocast, "__exit__", leave):
+        yield
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep back what torch.export logs, prints and warns of: what matters comes as an exception."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
