@@ -133,7 +133,7 @@ def shown(file: str) -> str:
     if path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     if path.is_relative_to(_PACKAGE):
-        return str(Path(__name__.partition(".")[0], path.relative_to(_PACKAGE)))  # whatever its folder is called
+        return str(Path(__name__.partition(".")[0], path.relative_to(_PACKAGE)))  # any folder
     return file
 
 
