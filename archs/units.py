@@ -105,10 +105,11 @@ class Merge(nn.Module):
 
 
 class Expand(nn.Module):
-    """Brings a narrow tensor to the full width of a stream: each channel to its place, zeros elsewhere.
+    """Brings a narrow tensor to its full width: each channel to its place, zeros elsewhere.
 
     Attributes:
         index: int64, per output channel the position of its input channel, or -1 for a channel of zeros.
+        dim: along which axis channels are counted: 1, or -1 behind a linear layer.
     """
 
     index: Tensor
@@ -117,11 +118,14 @@ class Expand(nn.Module):
         """Start as the identity on `width` channels."""
         super().__init__()
         self.register_buffer("index", torch.arange(width))
+        self.dim = 1
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return one channel per entry of `index`, in the memory format of `x_NCHW`."""
-        out = _channels_at(x_NCHW, self.index)
-        return out.contiguous(memory_format=torch.channels_last) if _is_channels_last(x_NCHW) else out
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one channel per entry of `index`, in the memory format of `x`."""
+        if self.dim == -1:
+            return F.pad(x, (0, 1))[..., self.index]
+        out = _channels_at(x, self.index)
+        return out.contiguous(memory_format=torch.channels_last) if _is_channels_last(x) else out
 
 
 class PadShortcut(nn.Module):

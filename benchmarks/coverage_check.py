@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 SAMPLES = 24  # values of a row that are looked for
+MEETINGS = 100  # places at most where a value may be found: large tensors hold more numbers than there are
 
 
 def difference_to_masked(
@@ -94,12 +95,15 @@ def _kept(wide: Tensor, thin: Tensor, axis: int, name: str) -> list[int]:
     kept: list[int] = []
     for row in rows:
         values = row[:: max(1, len(row) // SAMPLES)][:SAMPLES]
-        found = np.searchsorted(ranked, values)
-        single = (np.searchsorted(ranked, values, side="right") - found == 1) & (found < len(ranked))
-        places = np.unravel_index(order[found[single]], wide.shape)[axis]
-        if not len(places):
+        first, behind = (np.searchsorted(ranked, values, side=side) for side in ("left", "right"))
+        found = [order[a:b] for a, b in zip(first, behind, strict=True) if b - a <= MEETINGS]
+        if not any(map(len, found)):
             raise ValueError(f"which rows of {name} stayed cannot be told from their values")
-        counts = np.bincount(places)
+        counts = np.bincount(np.unravel_index(np.concatenate(found), wide.shape)[axis])
+        if (counts == counts.max()).sum() > 1:
+            raise ValueError(
+                f"which rows of {name} stayed cannot be told from their values: two are as likely"
+            )
         kept.append(int(counts.argmax()))
     return kept
 

@@ -59,11 +59,13 @@ def _torchvision() -> list[Case]:
     for name in torchvision_names():
         arch = registry.get(f"torchvision:{name}")
         channels, *sides = arch.input_size or (3, 64, 64)
-        fixed = name.startswith(
-            ("vit", "swin", "maxvit", "mvit", "raft", "inception", "googlenet", "quantized_")
-        )
-        small = sides if fixed and max(sides) <= 320 else [*sides[:-2], 64, 64]
-        if name.startswith("s3d"):
+        fixed = name.startswith(("swin", "maxvit", "mvit", "raft", "inception", "googlenet", "quantized_"))
+        small = sides if fixed else [*sides[:-2], 64, 64]
+        if name.startswith("vit"):
+            small = [224, 224]
+        elif name == "quantized_inception_v3":
+            small = [299, 299]
+        elif name.startswith("s3d"):
             small = [16, 64, 64]
         images = torch.randn(2, channels, *small)
         part = "backbone" if name.startswith(WHOLE_DETECTORS) else ""

@@ -15,13 +15,15 @@ from .compactors.folding import TOLERANCE, Folded, fold
 from .errors import EngineError, ProofError
 from .graph.channels import ChannelMap, Role
 from .graph.cost import count
-from .graph.residual import View, view
+from .graph.residual import View
 from .graph.trace import trace
 from .modules.guests import COMPACTORS
+from .narrowing.frozen import as_seen
 from .narrowing.narrowing import narrow_proven
 from .narrowing.surgery import ZERO_CHANNEL
 from .network.network import Network, load_network, to_weight_file
 from .network.official import PREFIX, official_weights
+from .selection.selection import Residual
 
 EXTENSIONS = {"deploy": ".hdf5", "hdf5": ".hdf5", "pth": ".pth", "safetensors": ".safetensors"}
 
@@ -45,7 +47,7 @@ def convert(
     style: str | None = None,
     to: str | None = None,
     fold_bn: bool = False,
-    residual: str = "coupled",
+    residual: Residual = "coupled",
 ) -> Converted:
     """Do the obvious with a weight file, or what is asked for.
 
@@ -79,7 +81,7 @@ def convert(
     actions, form, folded = [], "", None
     if not has_compactors:  # otherwise a row of zeros is a compactor's, and folding sees to it
         traced = trace(network.model, network.takes)
-        seen = view(network.model, traced, network.takes, residual)
+        seen = as_seen(network, traced, residual)
         if dead := dead_channels(seen.model.state_dict(), seen.traced.map):
             network, action = _narrowed(network, seen, dead)
             actions, form = [action], "-narrow"

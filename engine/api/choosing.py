@@ -13,9 +13,9 @@ from ..errors import AllocationError, CriterionError
 from ..events import Event, Working
 from ..graph.filters import filters_of, scored_layers
 from ..graph.known import known_trace
-from ..graph.residual import view
 from ..graph.trace import Trace
 from ..jobs.keywords import Settings, asked_for, refuse_without_effect, settings_for
+from ..narrowing.frozen import as_seen
 from ..narrowing.narrowing import narrow_as_planned
 from ..narrowing.outcome import Outcome, pinned_layers
 from ..narrowing.pruning import as_asked, choice_of
@@ -140,7 +140,7 @@ def _plan(
         allocation = score_file.skipping_unscored_units(allocation, traced.map, known)
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.takes, allocation.residual)
+    seen = as_seen(network, traced, allocation.residual)
     choice = choice_of(network, allocation, known, seen.traced.map)
     yield Working(2, 3, "cutting")
     cut = narrow_as_planned(seen.model, seen.traced, network.takes, choice)

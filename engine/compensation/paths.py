@@ -127,13 +127,13 @@ def _is_plain_sum(program: Program, node: fx.Node, at: fx.Node) -> bool:
 def _is_one_zero_channel(node: fx.Node) -> bool:
     rank, amounts = len(node.meta["val"].shape), list(node.args[1])  # pyright: ignore
     value = node.args[2] if op_name(node) == "constant_pad_nd" and len(node.args) > 2 else 0
-    return amounts == [0] * (2 * rank - 3) + [1] and not value
+    return amounts in ([0] * (2 * rank - 3) + [1], [0, 1]) and not value
 
 
 def _picked(program: Program, node: fx.Node, places: Tensor) -> tuple[Tensor, bool] | None:
     """An expansion: `index` names for every output channel its input channel; the others get zeros."""
     picked: Any = node.args[1]
-    pointer = picked[1] if len(picked) == 2 and picked[0] is None else None
+    pointer = picked[-1] if not any(picked[:-1]) else None
     if pointer not in program.sources:
         return None
     index = program.sources[pointer].cpu()

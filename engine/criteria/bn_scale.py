@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..errors import CriterionError
 from ..graph.channels import ChannelMap, Layer, Role
-from ..graph.filters import scored_layers
+from ..graph.filters import narrowed_layers, scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"
@@ -52,7 +52,7 @@ def following_bn_weights(channel_map: ChannelMap) -> dict[str, str]:
 def passed_over(channel_map: ChannelMap) -> list[str]:
     """The linear layers that no batch normalisation follows: few have one, so they stay whole."""
     weights = following_bn_weights(channel_map)
-    scored = scored_layers(channel_map)
+    scored = narrowed_layers(channel_map)
     return [layer.name for layer in scored if layer.kind == "linear" and layer.name not in weights]
 
 

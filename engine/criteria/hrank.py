@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..algebra.matrix_rank import feature_map_ranks
 from ..errors import CriterionError
 from ..graph.channels import ChannelMap
-from ..graph.filters import scored_convolutions, scored_layers
+from ..graph.filters import narrowed_layers, scored_convolutions
 from ..graph.trace import Tap, Trace
 from ..modules.inputs import Call, answer
 
@@ -69,7 +69,7 @@ def _rank_sums(name: str, maps: Tensor, tap: Tap) -> Tensor:
 
 def passed_over(channel_map: ChannelMap) -> list[str]:
     """The linear layers: what they make are no maps."""
-    return [layer.name for layer in scored_layers(channel_map) if layer.kind == "linear"]
+    return [layer.name for layer in narrowed_layers(channel_map) if layer.kind == "linear"]
 
 
 @torch.no_grad()  # not inference mode: it hides the decomposition of composite ops, and with it some taps

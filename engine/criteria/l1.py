@@ -1,11 +1,13 @@
 """The L1 norm of each filter (Li et al., ICLR 2017)."""
 
+import torch
 from torch import Tensor, nn
 
 from ..graph.filters import filters_of, scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"
+LARGE = 2**24  # weights that are held in float64 at once
 
 
 def l1_norms(weight_FCHW: Tensor) -> Tensor:
@@ -19,7 +21,8 @@ def l1_norms(weight_FCHW: Tensor) -> Tensor:
     Returns:
         scores_F, float64, in the unit of the weights.
     """
-    return weight_FCHW.double().abs().flatten(1).sum(1)
+    rows = max(1, LARGE * len(weight_FCHW) // max(1, weight_FCHW.numel()))
+    return torch.cat([some.double().abs().flatten(1).sum(1) for some in weight_FCHW.split(rows)])
 
 
 def score(model: nn.Module, trace: Trace, seed: int) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """The filters of a layer, whatever its kind: what makes one output channel, or one unit of a linear layer."""
 
+from collections.abc import Collection
+
 from torch import Tensor
 
 from .channels import NO_ID, ChannelMap, Layer
@@ -8,13 +10,21 @@ from .channels import NO_ID, ChannelMap, Layer
 def scored_layers(channel_map: ChannelMap) -> list[Layer]:
     """The layers whose filters can be scored, in forward order.
 
-    Convolutions that make channels of their own, and linear layers whose units may leave. A depthwise
-    convolution passes its producer's channels through, and what a linear layer adds to a residual stream or
-    speaks as the network's output stays.
+    Convolutions and linear layers that make channels of their own, also where these cannot leave: in
+    `scatter` they may. A depthwise convolution passes its producer's channels through, and a linear layer
+    that speaks as the network's output stays whole.
     """
-    units = {
-        name for group in channel_map.groups if group.free.any() for name in group.producers
-    }  # those of convolutions among them
+    return _with_units(channel_map, {name for group in channel_map.groups for name in group.producers})
+
+
+def narrowed_layers(channel_map: ChannelMap) -> list[Layer]:
+    """The scored layers that can be narrowed: all convolutions, and linear layers with free units."""
+    free = (group for group in channel_map.groups if group.free.any())
+    return _with_units(channel_map, {name for group in free for name in group.producers})
+
+
+def _with_units(channel_map: ChannelMap, units: Collection[str]) -> list[Layer]:
+    """The convolutions, and these linear layers."""
     return [
         layer
         for layer in channel_map.layers

@@ -62,8 +62,8 @@ class Value:
     name: str | None = None
 
     def varying_axes(self) -> list[int]:
-        """Axes along which the ids vary."""
-        return [axis for axis, extent in enumerate(self.ids.shape) if extent > 1]
+        """Axes along which the ids vary, or along which there is nothing."""
+        return [axis for axis, extent in enumerate(self.ids.shape) if extent != 1]
 
     def line(self, axis: int) -> Ids | None:
         """One id per position of `axis`, or None where the ids vary along another axis too."""

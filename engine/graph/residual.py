@@ -2,12 +2,13 @@
 
 The trick is in the network, not in the engine: where a residual addition says explicitly to which channels of
 the stream its branch goes, the branch's channels are no longer the stream's, and surgery shortens the index
-like any other tensor. In the same way a stream gets channels of its own behind a shortcut: see `parted`.
+like any other tensor. In the same way a layer whose outputs must keep their width, whatever holds them, may
+lose filters alone; and a stream gets channels of its own behind a shortcut: see `parted`.
 """
 
 import copy
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,15 +22,17 @@ from ..modules.guests import EXPANSIONS
 from ..modules.inputs import Takes, answer, inputs_of
 from .rules_elementwise import RESIDUAL_OPS
 from .trace import Trace, trace
-from .walk import NodeRecord
+from .walk import OUTPUT, NodeRecord
 
 COPIES = "each branch narrowed by scatter is copied once to the full width of its stream before it is added"
+HELD = "what scatter narrows before something that needs the full width is copied to that width once"
 
 # What a branch may end with, to be expanded to the width of its stream where it is added.
 _ENDS = frozenset(
-    {"batch_norm", "group_norm", "instance_norm"}
+    {"linear", "batch_norm", "group_norm", "instance_norm"}
     | {f"conv{transposed}{rank}d" for transposed in ("", "_transpose") for rank in (1, 2, 3)}
 )
+_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.GroupNorm, nn.modules.batchnorm._NormBase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +76,18 @@ class View:
         return model
 
 
-def view(model: nn.Module, traced: Trace, takes: Takes, residual: str) -> View:
+def view(
+    model: nn.Module, traced: Trace, takes: Takes, residual: str, pinned: Collection[int] | None = None
+) -> View:
     """The network under a residual mode.
 
     Args:
         model: left as it is.
         traced: its trace for what it takes.
         residual: `internal` and `coupled` see the network as it is; in `scatter` a layer whose outputs are
-            added into a stream may lose filters alone. Layers whose outputs go elsewhere too stay tied to the
-            stream, unless a `Merge` receives them.
+            added into a stream, or cannot lose channels where they go, may lose filters alone. Layers whose
+            outputs go elsewhere too stay tied to the stream, unless a `Merge` receives them.
+        pinned: the channels that cannot leave, where more is known of them than `traced` says.
     """
     if residual != "scatter":
         return View(model, traced, shortcuts=_indexed_shortcuts(model, traced))
@@ -97,17 +103,18 @@ def view(model: nn.Module, traced: Trace, takes: Takes, residual: str) -> View:
             merges[name] = width
         if merge.expand is None:
             expansions.append(name)
-    branches = [name for name in _lone_branches(opened, traced) if name not in EXPANSIONS.placed(opened)]
-    widths |= {name: _width(traced, name) for name in branches}
-    for name in (*expansions, *branches):
-        EXPANSIONS.place(opened, name, Expand(widths[name]).to(device_of(model)))
+    branches = _lone_branches(opened, traced)
+    held = _held(opened, traced, traced.map.pinned if pinned is None else pinned) if not widths else {}
+    lone = {name: width for name, width in (branches | held).items() if name not in EXPANSIONS.placed(opened)}
+    for name, width in ({name: widths[name] for name in expansions} | lone).items():
+        EXPANSIONS.place(opened, name, Expand(width).to(device_of(model)))
     return View(
         opened,
         trace(opened, takes),
         merges,
-        (*expansions, *branches),
+        (*expansions, *lone),
         _indexed_shortcuts(model, traced),
-        (COPIES,) if branches else (),
+        (*((COPIES,) if branches.keys() & lone else ()), *((HELD,) if lone.keys() - branches else ())),
     )
 
 
@@ -166,28 +173,74 @@ def _widths(model: nn.Module, kind: type[nn.Module], takes: Takes) -> dict[str, 
     return widths
 
 
-def _lone_branches(model: nn.Module, traced: Trace) -> list[str]:
-    """Modules whose whole output goes into one residual addition that is no `Merge`, and nowhere else."""
+def _lone_branches(model: nn.Module, traced: Trace) -> dict[str, int]:
+    """Modules whose whole output goes into one residual addition that is no `Merge`, and their widths."""
     made = {record.name: record for record in traced.records}
-    readers = Counter(source for record in traced.records for source in record.inputs)
-    calls = Counter(record.module for record in traced.records)
-    found: list[str] = []
+    readers = _readers(traced)
+    found: dict[str, int] = {}
     for record in traced.records:
         if record.op not in RESIDUAL_OPS or _is_merge(model, record):
             continue
         for source in (made[name] for name in record.inputs if name in made):
-            alone = readers[source.name] == 1 and calls[source.module] == 1
-            if alone and source.op in _ENDS and source.module:
-                found.append(source.module)
-    return list(dict.fromkeys(found))
+            if len(readers[source.name]) == 1 and _ends(model, traced, source):
+                found[source.module] = _width(model, source)
+    return found
+
+
+def _held(model: nn.Module, traced: Trace, pinned: Collection[int]) -> dict[str, int]:
+    """The last modules before something that some of their channels cannot leave, and their widths.
+
+    What the network returns is nobody's to narrow.
+    """
+    held = {i for i in pinned if traced.map.pinned.get(i) != OUTPUT}
+    readers = _readers(traced)
+    found: dict[str, int] = {}
+    for record in traced.records:
+        if not held.isdisjoint(np.unique(record.value.ids).tolist()) and _ends(model, traced, record):
+            inside = [r for r in traced.records if f"{r.module}.".startswith(f"{record.module}.")]
+            if _width(model, record) > 1 and not _reaches_another_end(inside[-1], readers):
+                found[record.module] = _width(model, record)
+    return found
+
+
+def _readers(traced: Trace) -> Mapping[str, list[NodeRecord]]:
+    """What reads each tensor of the graph."""
+    readers: dict[str, list[NodeRecord]] = defaultdict(list)
+    for record in traced.records:
+        for source in record.inputs:
+            readers[source].append(record)
+    return readers
+
+
+def _reaches_another_end(record: NodeRecord, readers: Mapping[str, list[NodeRecord]]) -> bool:
+    """Do its channels go, by way of pointwise ops alone, into one more layer that passes them on?"""
+    channels = np.unique(record.value.ids)
+    while len(readers[record.name]) == 1:
+        (record,) = readers[record.name]
+        if not np.array_equal(np.unique(record.value.ids), channels):
+            return False
+        if record.op in _ENDS:
+            return True
+        if not record.pointwise or not record.value.reads_zero:
+            return False
+    return False
+
+
+def _ends(model: nn.Module, traced: Trace, record: NodeRecord) -> bool:
+    """Is it made by a layer, or by a module that does nothing else, that is called once?"""
+    if record.op not in _ENDS or not record.module:
+        return False
+    calls = [other.op for other in traced.records if other.module == record.module]
+    layer = isinstance(model.get_submodule(record.module), _LAYERS)
+    return len(calls) == 1 or (layer and calls.count(record.op) == 1)
 
 
 def _is_merge(model: nn.Module, record: NodeRecord) -> bool:
     return isinstance(model.get_submodule(record.module), Merge)
 
 
-def _width(traced: Trace, module: str) -> int:
-    return next(record.value.shape[1] for record in traced.records if record.module == module)
+def _width(model: nn.Module, record: NodeRecord) -> int:
+    return record.value.shape[-1 if isinstance(model.get_submodule(record.module), nn.Linear) else 1]
 
 
 def _is_trivial(index: torch.Tensor | None, width: int) -> bool:

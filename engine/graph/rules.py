@@ -94,17 +94,18 @@ def index(walk: Walk, node: fx.Node, given: Arguments) -> Any:
         return rows_of_table(walk, node, x)
     if all(p is None or _passes_by(x, axis, p) for axis, p in enumerate(positions)):
         return _picked(walk, node, given)
-    pointer = positions[1] if len(positions) == 2 and positions[0] is None else None
-    if not isinstance(pointer, Value) or pointer.name is None or not _is_renumbered(walk, pointer.name):
+    axis, pointer = len(positions) - 1, positions[-1]
+    alone = axis > 0 and all(p is None for p in positions[:-1]) and isinstance(pointer, Value)
+    if not alone or pointer.name is None or not _is_renumbered(walk, pointer.name):
         return give_up(walk, node, given)
-    sources = x.line(1)
+    sources = x.line(axis)
     if sources is None:
         return give_up(walk, node, given)
     walk.pin_unless_zero(x)
     # The last channel of x is the zero that -1 points to; it is no source.
     own = walk.owned(pointer.name, 0, pointer.shape[0], Role.SELECTS)
     walk.indices.setdefault(pointer.name, _index_tensor(walk, pointer.name, own, sources[:-1]))
-    return Value(tuple(node.meta["val"].shape), along(1, len(x.shape), own), reads_zero=True)
+    return Value(tuple(node.meta["val"].shape), along(axis, len(x.shape), own), reads_zero=True)
 
 
 def index_add(walk: Walk, node: fx.Node, given: Arguments) -> Any:

@@ -45,6 +45,7 @@ class NodeRecord:
     inputs: tuple[str, ...]
     numbers: tuple[float, ...] = ()
     line: str = ""
+    pointwise: bool = False
 
     @property
     def place(self) -> Place:
@@ -267,13 +268,14 @@ class Walk:
     def _record(self, node: fx.Node, made: Any) -> None:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
-            numbers = _numbers(node) if is_pointwise(node.target) else self._fixed
+            pointwise = is_pointwise(node.target)
+            numbers = _numbers(node) if pointwise else self._fixed
             numbers += tuple(
                 self._constants[n.name] for n in node.all_input_nodes if n.name in self._constants
             )
             place = _place(node)
             self.records.append(
-                NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line)
+                NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line, pointwise)
             )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from .. import allocations
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap
-from ..graph.filters import scored_layers
+from ..graph.filters import narrowed_layers
 from ..selection.allocation import Allocation
 from ..selection.layer_settings import LayerSettings, read_layer_settings
 from ..selection.selection import Selection
@@ -40,7 +40,7 @@ def asked_for(wanted: Mapping[str, Any], layers: LayerSettings | None, channel_m
 def settings_for(settings: Settings, model: nn.Module, channel_map: ChannelMap) -> LayerSettings:
     """Settings per layer, spread over the layers of a network; see `read_layer_settings`."""
     modules = dict(model.named_modules())
-    owner = {layer.name: layer.weight.rpartition(".")[0] for layer in scored_layers(channel_map)}
+    owner = {layer.name: layer.weight.rpartition(".")[0] for layer in narrowed_layers(channel_map)}
     kinds = {name: type(modules[module]).__name__ for name, module in owner.items()}
     return read_layer_settings(settings, kinds)
 

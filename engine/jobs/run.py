@@ -15,12 +15,12 @@ from ..data.base import Batch
 from ..data.some import some_batches, some_images
 from ..devices import device_of, resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
-from ..graph.residual import view
 from ..graph.trace import trace
 from ..measure.evaluation import evaluating
 from ..measure.facts import measured
 from ..measure.recalibrate import recalibrate
 from ..narrowing.chooser import Chooser
+from ..narrowing.frozen import as_seen
 from ..narrowing.outcome import Outcome, outcome_of, pinned_layers
 from ..network.network import Network, save_network
 from ..processes import distributed
@@ -163,7 +163,7 @@ def _cut_out(
     residual = schedule.chooser.wanted.residual
     facts = steering.hooks.facts
     wide = copy.deepcopy(trained.model).to(memory_format=torch.contiguous_format)
-    seen = view(wide, trace(wide, takes), takes, residual)
+    seen = as_seen(trained, trace(wide, takes), residual, wide)
     thin = transfer.narrow(trained.holding(wide), seen, lambda _: steering.hooks.masked)
     accuracy = yield from _test(ready, thin.model)
     folded = {**trained.folded, **thin.folded}

@@ -1,7 +1,7 @@
 """Guests: modules that act on what another module returns, in a slot that its state dict knows.
 
 Compactors act on what convolutions make while ResRep trains; expansions bring narrow tensors to the full
-width of the residual stream that they go into.
+width of the residual stream that they go into, or of what else must have it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,6 +40,8 @@ class Guests(Generic[M]):
         if not hasattr(module, self.slot):
             module.register_module(self.slot, None)
             module.register_forward_hook(partial(_apply, self.slot))
+        if isinstance(guest, Expand):
+            guest.dim = -1 if isinstance(module, nn.Linear) else 1
         setattr(module, self.slot, guest)
 
     def place_stored(

@@ -20,6 +20,7 @@ from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
 from ..modules.inputs import Call, answer, tensors_of
 from .norms import NarrowedNorms
+from .stand_ins import StandIns
 
 TOLERANCE = 1e-6  # relative, in float64
 TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
@@ -82,7 +83,12 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
 
 
 def value_difference(
-    masked: nn.Module, narrow: nn.Module, full: Trace, removed: Iterable[int], given: Tensor | Call
+    masked: nn.Module,
+    narrow: nn.Module,
+    full: Trace,
+    removed: Iterable[int],
+    given: Tensor | Call,
+    stand_ins: tuple[StandIns | None, StandIns | None] = (None, None),
 ) -> float:
     """The largest relative difference between the masked and the narrow network, outputs and every conv.
 
@@ -91,13 +97,20 @@ def value_difference(
     left takes the statistics of those that stay, in the masked network too: that is what masked means there.
     Differences are relative to the largest absolute value of each output.
 
+    Args:
+        masked, narrow: the two networks; where there are `stand_ins`, as they happen to be in memory.
+        full: the trace of the full network.
+        removed: the channels that `narrow` lacks.
+        given: what both are called with.
+        stand_ins: what either reads instead of its own tensors.
+
     Raises:
         ProofError: an output is not finite, so nothing can be said.
     """
     gone = full.map.removal_mask(removed)
     worst = 0.0
-    convs_wide, wide = _outputs(masked, given, NarrowedNorms(full, gone))
-    convs_thin, thin = _outputs(narrow, given)
+    convs_wide, wide = _outputs(masked, given, stand_ins[0], NarrowedNorms(full, gone))
+    convs_thin, thin = _outputs(narrow, given, stand_ins[1])
     convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
     if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
         convs, convs_wide, convs_thin = [], [], []
@@ -235,15 +248,17 @@ def _patterns(before: Value, after: Value) -> tuple[Ids, Ids]:
 class _Recorder(TorchDispatchMode):
     """Collects what every convolution makes."""
 
-    def __init__(self, norms: NarrowedNorms | None) -> None:
+    def __init__(self, stand_ins: StandIns | None, norms: NarrowedNorms | None) -> None:
         super().__init__()
         self.outputs: list[Tensor] = []
-        self._norms = norms
+        self._stand_ins, self._norms = stand_ins, norms
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = func.overloadpacket.__name__
+        if self._stand_ins is not None:
+            args, kwargs = self._stand_ins.put_in((args, kwargs))
         made = self._norms.call(name, func, args) if self._norms else None
         if made is None:
             made = func(*args, **(kwargs or {}))
@@ -253,10 +268,10 @@ class _Recorder(TorchDispatchMode):
 
 
 def _outputs(
-    model: nn.Module, given: Tensor | Call, norms: NarrowedNorms | None = None
+    model: nn.Module, given: Tensor | Call, stand_ins: StandIns | None, norms: NarrowedNorms | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What every convolution makes in one pass, in forward order; and what the network returns."""
-    recorder = _Recorder(norms)
+    recorder = _Recorder(stand_ins, norms)
     # The fast kernels of attention are not exact to the last digits, in float64 neither.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(0)

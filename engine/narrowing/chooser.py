@@ -12,13 +12,14 @@ from ..errors import CriterionError
 from ..events import Event, unwatched
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
-from ..graph.residual import View, view
+from ..graph.residual import View
 from ..graph.trace import Trace, trace
 from ..network.network import Network
 from ..scores.score_file import load_scores, skipping, skipping_unscored
 from ..scores.scoring import Scoring, scoring_on
 from ..selection.allocation import Allocation, GroupAllocation
 from ..selection.selection import Scores
+from .frozen import as_seen
 from .pruning import Choice, Forecast, choice_of, forecast_on, prunable
 
 
@@ -52,7 +53,7 @@ class Chooser:
     @cached_property
     def seen(self) -> View:
         """The network as pruning sees it, under the residual mode."""
-        return view(self.network.model, self.traced, self.network.takes, self.wanted.residual)
+        return as_seen(self.network, self.traced, self.wanted.residual)
 
     @property
     def wanted(self) -> Allocation:
@@ -105,7 +106,7 @@ class Chooser:
             return load_scores(self.scoring.scores, self.traced.map)
         traced, groups = self.traced, None
         if criteria.looks_at_groups(self.scoring.criterion):
-            now = view(model, self.traced, self.network.takes, self.wanted.residual)
+            now = as_seen(self.network, self.traced, self.wanted.residual, model)
             model, traced = now.model, now.traced
             if isinstance(self.wanted, GroupAllocation):
                 groups = self.wanted.groups(prunable(self.network, traced.map))

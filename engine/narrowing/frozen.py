@@ -5,8 +5,11 @@ from collections.abc import Iterable
 from torch import nn
 
 from ..graph.channels import ChannelMap, Group
+from ..graph.residual import View, view
 from ..graph.trace import Trace
 from ..modules.inputs import Takes
+from ..network.network import Network
+from ..selection.selection import Residual
 from .narrowing import Cut, narrow_as_planned
 
 
@@ -35,3 +38,19 @@ def _spare(group: Group) -> list[int]:
     alone = {int(part[0]) for part in group.parts if len(part) == 1}
     free = [channel for channel in group.channels[group.free].tolist() if channel not in alone]
     return free[-1:] if len(group.channels) > 1 else []
+
+
+def as_seen(network: Network, traced: Trace, residual: Residual, model: nn.Module | None = None) -> View:
+    """The network under a residual mode, see `graph.residual.view`; what its code holds on to counts as held.
+
+    Args:
+        network: left as it is.
+        traced: its trace.
+        residual: the mode.
+        model: the same network with other weights, by default its own.
+    """
+    model = model or network.model
+    if residual != "scatter" or network.is_built_in:
+        return view(model, traced, network.takes, residual)
+    held = try_without(model, traced, network.takes, in_question(traced.map)).map.pinned
+    return view(model, traced, network.takes, residual, held)

@@ -1,6 +1,6 @@
 """What a network's code knows of its attention heads: numbers that must follow when heads leave."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from torch import nn
@@ -29,10 +29,21 @@ def numbers_without(
         if owner is None or left.all() or layer.groups > 1 or follows_its_weights(owner):
             continue
         narrow_of = dict(_widths(layer, left))
-        for attribute, value in whole_numbers(owner).items():
-            if value in narrow_of and not (_is_width_too(layer, value) and "dim" in attribute):
+        meant = {
+            attribute: value
+            for attribute, value in whole_numbers(owner).items()
+            if value in narrow_of and not (_is_width_too(layer, value) and "dim" in attribute)
+        }
+        for attribute, value in meant.items():
+            if not _is_another_number(attribute, value, meant):
                 found.setdefault(path, {})[attribute] = narrow_of[value]
     return found
+
+
+def _is_another_number(attribute: str, value: int, meant: Mapping[str, int]) -> bool:
+    """Is there one as large that says it counts heads, where this does not? A stride may be as large."""
+    said = {name for name, as_large in meant.items() if as_large == value and "head" in name}
+    return bool(said) and attribute not in said
 
 
 def _is_width_too(layer: Layer, heads: int) -> bool:

@@ -15,11 +15,13 @@ from ..graph.channels import ChannelMap
 from ..graph.places import Reason
 from ..graph.trace import Trace, trace
 from ..modules.copies import computing_in
+from ..modules.eval_mode import eval_mode
 from ..modules.fit import load
-from ..modules.inputs import Takes, inputs_of
+from ..modules.inputs import Inputs, Takes, inputs_of
 from ..modules.numbers import numbers_of
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
 from .crashes import crashing_groups, cut_out, from_small, not_itself
+from .stand_ins import StandIns
 from .surgery import mask_in_place
 
 LARGE = 2**27  # bytes
@@ -118,8 +120,8 @@ def narrow_proven(
     thin = cut.model if finish is None else finish(cut.model)
     if sum(parameter.nbytes for parameter in model.parameters()) > LARGE:
         gc.collect()  # torch.export leaves what it followed in circles, and the proof needs the memory
-    wide = _masked(model, cut.map, cut.removed) if reference is None else reference
-    difference = proven_difference(wide, thin, traced, cut.removed, takes)
+    masks = cut.map if reference is None else None
+    difference = proven_difference(reference or model, thin, traced, cut.removed, takes, masks=masks)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
 
 
@@ -177,6 +179,8 @@ def proven_difference(
     removed: frozenset[int],
     takes: Takes,
     what: str = "the masked one",
+    *,
+    masks: ChannelMap | None = None,
 ) -> float:
     """How far the narrow network is from what it must equal, relative, float64.
 
@@ -187,17 +191,22 @@ def proven_difference(
         thin: the narrow network.
         traced: the trace of `wide`.
         removed: the channel ids that `thin` lacks.
+        masks: where `wide` is the full network, what masks those channels in it.
     Raises:
         ProofError: it is further off than rounding explains.
     """
     inputs = inputs_of(takes)
+    difference = _difference_in_place(wide, thin, traced, removed, inputs.smaller(), masks)
+    if difference is not None and difference <= TOLERANCE:
+        return difference
     ways = [
         (torch.float64, inputs.smaller(), TOLERANCE),
         (torch.float64, inputs, TOLERANCE),  # some take images of one size only
         (torch.float32, inputs, TOLERANCE_FLOAT32),  # some write this type into their code
     ]
+    masked = wide if masks is None else _masked(wide, masks, removed)
     for number, (kind, some, tolerance) in enumerate(ways, 1):
-        both = (computing_in(kind, wide, share=True), computing_in(kind, thin, share=True))
+        both = (computing_in(kind, masked, share=True), computing_in(kind, thin, share=True))
         given = some.make(torch.zeros((), dtype=kind), seed=0)
         try:
             with _default(kind):
@@ -215,3 +224,25 @@ def proven_difference(
             "nothing was written. Please report this network."
         )
     raise AssertionError("the last way either returns or raises")
+
+
+def _difference_in_place(
+    wide: nn.Module,
+    thin: nn.Module,
+    traced: Trace,
+    removed: frozenset[int],
+    inputs: Inputs,
+    masks: ChannelMap | None,
+) -> float | None:
+    """As `proven_difference`, of the networks where they are in memory; None where that cannot be done.
+
+    What code does with the type or the place of its weights, beside computing, it does with those it has:
+    then this goes wrong, and copies must be made.
+    """
+    given = inputs.make(torch.zeros((), dtype=torch.float64), seed=0)
+    stand_ins = (StandIns(wide, masks, removed), StandIns(thin))
+    try:
+        with eval_mode(wide), eval_mode(thin), _default(torch.float64):
+            return value_difference(wide, thin, traced, removed, given, stand_ins)
+    except Exception:  # whatever the network's own code raises
+        return None

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
-from ..graph.residual import View, parted, passing_shortcuts, view
+from ..graph.residual import View, parted, passing_shortcuts
 from ..graph.trace import Trace, trace
 from ..network.network import Network
 from ..scores.score_file import skipping_unscored_units
 from ..selection.allocation import Allocation, Prunable
 from ..selection.selection import Scores, Selection, equal_scores
+from .frozen import as_seen
 from .narrowing import left_alone, narrow_as_planned
 from .outcome import Outcome, outcome_of
 from .thin import cut_proven
@@ -55,7 +56,7 @@ def prune_network(
     """
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.takes, allocation.residual)
+    seen = as_seen(network, traced, allocation.residual)
     scored = skipping_unscored_units(allocation, seen.traced.map, scores)
     choice = choice_of(network, scored, scores, seen.traced.map)
     thin = cut_proven(seen, network.takes, choice)
@@ -147,7 +148,7 @@ def forecast(network: Network, allocation: Allocation, traced: Trace | None = No
     """
     allocation = allocation.for_arch(network.arch)
     network, traced = as_asked(network, allocation, traced)
-    seen = view(network.model, traced, network.takes, allocation.residual)
+    seen = as_seen(network, traced, allocation.residual)
     return forecast_on(network, allocation, seen, count(traced.map))
 
 

@@ -98,9 +98,9 @@ def reaching(network: Network) -> Generator[Event, None, Reach]:
     before = count(traced.map)
     modes = {mode: least(channel_map, mode, before.macs) for mode in ("internal", "coupled")}
     notes: tuple[str, ...] = ()
-    if any(group.stream for group in channel_map.groups):
+    if any(group.producers and (group.stream or group.pinned) for group in channel_map.groups):
         yield Working(2, 3, "opening the residual streams")
-        seen = view(network.model, traced, network.takes, "scatter")
+        seen = view(network.model, traced, network.takes, "scatter", channel_map.pinned)
         modes["scatter"] = least(_tried(network, seen.traced, seen.model), "scatter", before.macs)
         notes = seen.notes
     else:

@@ -42,13 +42,27 @@ def mask_in_place(state: dict[str, Tensor], channel_map: ChannelMap, removed: It
     """As `mask`: weights are written to, indices of shortcuts replaced by new tensors."""
     gone = channel_map.removal_mask(removed)
     for name, tensor in state.items():
-        for axis in channel_map.axes_of(name):
-            rows = np.flatnonzero(gone[axis.ids])
-            if axis.role is Role.PRODUCES and len(rows):
-                tensor.index_fill_(axis.dim, torch.from_numpy(rows).to(tensor.device), 0)
+        masked_tensor(tensor, name, channel_map, gone)
     for index in channel_map.indices:
-        if channel_map.axes_of(index.name)[0].role is Role.SELECTS and gone[index.own_ids].any():
-            state[index.name] = torch.from_numpy(np.where(gone[index.own_ids], ZERO_CHANNEL, index.values))
+        masked = masked_index(index, channel_map, gone)
+        if masked is not None:
+            state[index.name] = masked
+
+
+def masked_tensor(tensor: Tensor, name: str, channel_map: ChannelMap, gone: np.ndarray) -> Tensor:
+    """Zero what a tensor called `name` makes of the channels that a removal mask says are gone, in place."""
+    for axis in channel_map.axes_of(name):
+        rows = np.flatnonzero(gone[axis.ids])
+        if axis.role is Role.PRODUCES and len(rows):
+            tensor.index_fill_(axis.dim, torch.from_numpy(rows).to(tensor.device), 0)
+    return tensor
+
+
+def masked_index(index: IndexTensor, channel_map: ChannelMap, gone: np.ndarray) -> Tensor | None:
+    """What an index tensor is where it gives zeros instead of channels that left; None: as it was."""
+    if channel_map.axes_of(index.name)[0].role is not Role.SELECTS or not gone[index.own_ids].any():
+        return None
+    return torch.from_numpy(np.where(gone[index.own_ids], ZERO_CHANNEL, index.values))
 
 
 def cut_tensor(tensor: Tensor, name: str, channel_map: ChannelMap, gone: np.ndarray) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..graph.channels import ChannelMap
 from ..graph.cost import Cost, count
-from ..graph.filters import scored_layers
+from ..graph.filters import narrowed_layers
 from ..graph.residual import View
 from ..modules.inputs import Takes
 from .narrowing import left_alone, narrow_proven
@@ -70,6 +70,6 @@ def cut_proven(seen: View, takes: Takes, choose: Choose) -> Thin:
 
 def kept_filters(channel_map: ChannelMap, removed: frozenset[int]) -> dict[str, list[int]]:
     """Per convolution, and per linear layer whose units may leave, the positions of the filters that stay."""
-    units = {layer.name for layer in scored_layers(channel_map) if layer.kind == "linear"}
+    units = {layer.name for layer in narrowed_layers(channel_map) if layer.kind == "linear"}
     layers = (layer for layer in channel_map.layers if layer.kind != "linear" or layer.name in units)
     return {layer.name: channel_map.kept(layer.name, removed).tolist() for layer in layers}

@@ -60,7 +60,7 @@ def test_a_network(capsys: pytest.CaptureFixture[str]):
         ─────────────────────────────────────────────
         internal       9,524      23.2%           310
         coupled        1,208      90.3%            65
-        scatter        9,272      25.2%           296
+        scatter        8,408      32.2%           269
 
         stream: outputs of several layers are added into it; --residual internal leaves it alone. Least: with one channel left in every group that may lose all but one.
         """)  # noqa: E501

@@ -26,6 +26,7 @@ SIZE = (3, 16, 16)
 HEADS = {  # network -> its first group of heads, heads, and filters of one
     "fused": ("attention.qkv", 4, 18),
     "separate": ("attention.query", 4, 6),
+    "pooled": ("attention.qkv", 2, 36),  # a number of another meaning is as large as that of heads
     "encoder": ("body.layers.0.self_attn.in_proj_weight", 4, 18),
     "vit": ("encoder.layers.encoder_layer_0.self_attention.in_proj_weight", 4, 18),
     "swin": ("features.1.0.attn.qkv", 3, 12),

@@ -105,6 +105,12 @@ def test_narrow_equals_masked(tmp_path_factory, case, residual, share, seed):
     check(case, residual, share, seed, folder(tmp_path_factory))
 
 
+def test_a_part_of_which_nothing_is_left(tmp_path):
+    """Code takes all channels but the first: of one that stays, none."""
+    steps = (("block", (0,), (3, 7)), ("transposed", (1,), (7, 1)), ("mix", (2,), ("literal",)))
+    check((steps, 1, "pool"), "internal", 1.0, 0, tmp_path)
+
+
 @pytest.mark.soak
 @CASES
 @MANY

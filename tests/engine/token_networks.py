@@ -61,6 +61,21 @@ class Attention(nn.Module):
         return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, self.attn_dim))
 
 
+class Pooled(nn.Module):
+    """Queries of two tokens that lie side by side are one, and so many heads there are."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.stride, self.heads = 2, heads
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        q, k, v = self.qkv(x_BNC).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q = q.unflatten(2, (self.stride, -1)).amax(2)
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.proj(mixed.transpose(1, 2).flatten(2)).repeat(1, self.stride, 1)
+
+
 class Separate(nn.Module):
     """Queries, keys and values by layers of their own, and the fused operation."""
 
@@ -147,6 +162,10 @@ def make_fused():
 
 def make_separate():
     return _seeded(lambda: Attentive(Separate(24, 4)))
+
+
+def make_pooled():
+    return _seeded(lambda: Attentive(Pooled(24, 2)))
 
 
 def make_inputs_width():

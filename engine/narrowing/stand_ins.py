@@ -1,0 +1,52 @@
+"""Float64 without a copy of the network: its tensors are cast, and masked, where an operation reads them."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ..graph.channels import ChannelMap
+from .surgery import masked_index, masked_tensor
+
+
+class StandIns:
+    """What operations read instead of a network's own parameters and buffers.
+
+    It is made when an operation asks for it and forgotten after that: a network is masked and computes in
+    float64 while no more than one of its layers is held twice.
+    """
+
+    def __init__(
+        self, model: nn.Module, channel_map: ChannelMap | None = None, removed: Iterable[int] = ()
+    ) -> None:
+        """Stand in for the tensors of `model`, masked where a channel map says what leaves."""
+        self._map, self._gone = channel_map, np.zeros(0, dtype=bool)
+        self._indices: dict[str, Tensor] = {}
+        self._names = {id(tensor): name for name, tensor in _tensors(model)}
+        if channel_map is not None:
+            self._gone = channel_map.removal_mask(removed)
+            masked = {i.name: masked_index(i, channel_map, self._gone) for i in channel_map.indices}
+            self._indices = {name: index for name, index in masked.items() if index is not None}
+
+    def put_in(self, arguments: Any) -> Any:
+        """The arguments of an operation, any tree, with stand-ins for the network's tensors."""
+        return pytree.tree_map_only(Tensor, self._one, arguments)
+
+    def _one(self, tensor: Tensor) -> Tensor:
+        name = self._names.get(id(tensor))
+        if name is None:
+            return tensor
+        if name in self._indices:
+            return self._indices[name]
+        if not tensor.is_floating_point():
+            return tensor.cpu()
+        doubled = tensor.detach().to("cpu", torch.float64, copy=True)
+        return doubled if self._map is None else masked_tensor(doubled, name, self._map, self._gone)
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return chain(model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False))
