@@ -60,13 +60,13 @@ def _torchvision() -> list[Case]:
         arch = registry.get(f"torchvision:{name}")
         channels, *sides = arch.input_size or (3, 64, 64)
         fixed = name.startswith(("swin", "maxvit", "mvit", "raft", "inception", "googlenet", "quantized_"))
-        small = sides if fixed else [*sides[:-2], 64, 64]
+        small = sides if fixed or name.startswith("ssd") else [*sides[:-2], 64, 64]
         if name.startswith("vit"):
             small = [224, 224]
         elif name == "quantized_inception_v3":
             small = [299, 299]
         elif name.startswith("s3d"):
-            small = [16, 64, 64]
+            small = [16, 224, 224]
         images = torch.randn(2, channels, *small)
         part = "backbone" if name.startswith(WHOLE_DETECTORS) else ""
         found.append(Case(f"torchvision:{name}", arch.name, (images,) * arch.images, part=part))

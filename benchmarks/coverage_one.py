@@ -4,6 +4,7 @@ import json
 import resource
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,16 @@ def prune_one(tool: str, name: str, folder: str) -> None:
     _forget_peak()
     start, memory = time.process_time(), _memory()
     try:
-        facts |= _ours(case, model, start, Path(folder)) if tool == "ours" else _theirs(case, model, start)
+        try:
+            found, look = _ours(case, model, Path(folder)) if tool == "ours" else _theirs(case, model)
+        finally:
+            facts |= {"seconds": round(time.process_time() - start, 1)}
+            facts |= {"megabytes": round((_peak() - memory) / 2**20)}
+        facts |= found
+        facts |= look()
     except Exception as error:
         said = str(error).splitlines()[0] if str(error) else ""
         facts |= {"failed": f"{type(error).__name__}: {said}"[:300]}
-        facts.setdefault("seconds", round(time.process_time() - start, 1))
-    facts["megabytes"] = round((_peak() - memory) / 2**20)
     (Path(folder) / "facts.json").write_text(json.dumps(facts))
 
 
@@ -49,7 +54,11 @@ def load_one(name: str, folder: str) -> None:
     (Path(folder) / "loads.json").write_text(json.dumps({"loads": same}))
 
 
-def _ours(case: Case, model: nn.Module, start: float, folder: Path) -> dict[str, Any]:
+# What was found while pruning, whose seconds and memory count, and what is still to be looked at.
+Pruned = tuple[dict[str, Any], Callable[[], dict[str, Any]]]
+
+
+def _ours(case: Case, model: nn.Module, folder: Path) -> Pruned:
     import prune
     from prune.engine.errors import AllocationError
     from prune.engine.modules.inputs import Inputs
@@ -65,22 +74,24 @@ def _ours(case: Case, model: nn.Module, start: float, folder: Path) -> dict[str,
             break
         except AllocationError as error:
             reason = str(error)
-    seconds = round(time.process_time() - start, 1)
     if outcome is None:
-        return {"refused": reason, "seconds": seconds}
-    narrow, part = outcome.network.model, network.model
+        return {"refused": reason}, dict
+    done = outcome
     found = {
         "mode": mode,
-        "left": round(outcome.after.macs / outcome.before.macs, 4),
-        "seconds": seconds,
-        "said": outcome.difference,
-        "difference": difference_to_masked(part, narrow, case.args, case.kwargs),
-        "reason": next(iter(outcome.pinned.values()), ""),
+        "left": round(done.after.macs / done.before.macs, 4),
+        "said": done.difference,
+        "reason": next(iter(done.pinned.values()), ""),
     }
-    prune.save(folder / NARROW, outcome)
-    torch.save(answers(narrow, case), folder / ANSWERS)
-    found["trains"] = _trains(narrow, case)
-    return found
+
+    def look() -> dict[str, Any]:
+        narrow = done.network.model
+        difference = difference_to_masked(network.model, narrow, case.args, case.kwargs)
+        prune.save(folder / NARROW, done)
+        torch.save(answers(narrow, case), folder / ANSWERS)
+        return {"difference": difference, "trains": _trains(narrow, case)}
+
+    return found, look
 
 
 def _trains(model: nn.Module, case: Case) -> bool:
@@ -107,13 +118,10 @@ def answers(model: nn.Module, case: Case) -> list[Tensor]:
     return [t for t in pytree.tree_leaves(model.eval()(*args, **kwargs)) if isinstance(t, Tensor)]
 
 
-def _theirs(case: Case, model: nn.Module, start: float) -> dict[str, Any]:
+def _theirs(case: Case, model: nn.Module) -> Pruned:
     """As its README does it: L1 magnitudes, uniform, outputs ignored, in steps until half the MACs stay."""
-    import copy
-
     import torch_pruning as tp
 
-    full = copy.deepcopy(model)
     part = model.get_submodule(case.part) if case.part else model
     example = case.kwargs or case.args
     before_shapes, last = _ends(part, case)
@@ -135,19 +143,16 @@ def _theirs(case: Case, model: nn.Module, start: float) -> dict[str, Any]:
         macs, _ = tp.utils.count_ops_and_params(part, example)
         if macs <= HALF * base:
             break
-    seconds = round(time.process_time() - start, 1)
-    after_shapes, _ = _ends(part, case)
-    if before_shapes != after_shapes:
-        return {
-            "failed": f"outputs have shapes {after_shapes} instead of {before_shapes}"[:200],
-            "seconds": seconds,
-        }
-    whole = full.get_submodule(case.part) if case.part else full
-    return {
-        "left": round(macs / base, 4),
-        "seconds": seconds,
-        "difference": difference_to_masked(whole, part, case.args, case.kwargs),
-    }
+
+    def look() -> dict[str, Any]:
+        after_shapes, _ = _ends(part, case)
+        if before_shapes != after_shapes:
+            return {"failed": f"outputs have shapes {after_shapes} instead of {before_shapes}"[:200]}
+        full = randomised(build(case))
+        whole = full.get_submodule(case.part) if case.part else full
+        return {"difference": difference_to_masked(whole, part, case.args, case.kwargs)}
+
+    return {"left": round(macs / base, 4)}, look
 
 
 @torch.no_grad()

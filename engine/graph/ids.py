@@ -11,6 +11,8 @@ import torch
 
 from .channels import NO_ID, Ids
 
+MANY = 256  # ids, from which on it is worth to look first which of them are different
+
 
 class IdPool:
     """Hands out channel ids and unites them."""
@@ -27,6 +29,10 @@ class IdPool:
 
     def unite(self, first: Ids, second: Ids) -> None:
         """Make the ids equal, position by position; neither may hold `NO_ID`."""
+        if first.size > MANY:  # a pattern over many places says the same of all of them
+            first, second = self._different(first, second)
+        if not first.size:
+            return
         self._table = None
         for a, b in zip(first.ravel().tolist(), second.ravel().tolist(), strict=True):
             root_a, root_b = self._root(a), self._root(b)
@@ -36,9 +42,17 @@ class IdPool:
     def roots(self, ids: Ids) -> Ids:
         """The class of every id; `NO_ID` stays `NO_ID`."""
         if self._table is None:
-            classes = [self._root(i) for i in range(len(self._parents))]
-            self._table = np.array([*classes, NO_ID], dtype=np.int64)  # NO_ID = -1 looks at the end
+            table = np.array([*self._parents, NO_ID], dtype=np.int64)  # NO_ID = -1 looks at the end
+            while not np.array_equal(above := table[table], table):
+                table = above
+            self._table = table
         return self._table[ids]
+
+    def _different(self, first: Ids, second: Ids) -> tuple[Ids, Ids]:
+        """The classes that are not one yet, each pair of them once."""
+        classes, others = self.roots(first.ravel()), self.roots(second.ravel())
+        apart = classes != others
+        return np.divmod(np.unique(classes[apart] * len(self._parents) + others[apart]), len(self._parents))
 
     def _root(self, i: int) -> int:
         while self._parents[i] != i:

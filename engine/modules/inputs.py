@@ -139,6 +139,10 @@ class Inputs:
         args, kwargs = _mapped(grown, (self.args, dict(self.kwargs)))
         return Inputs(args, kwargs, batch, self.images)
 
+    def single(self) -> "Inputs":
+        """One image; of calls of anything else, as many samples as ever."""
+        return self.with_batch(1) if self.images else self
+
     def smaller(self) -> "Inputs":
         """Images halved as long as all sides stay large enough for kernels to reach around their middle."""
         if not self.images:

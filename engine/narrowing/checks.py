@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -248,17 +249,15 @@ def _patterns(before: Value, after: Value) -> tuple[Ids, Ids]:
 class _Recorder(TorchDispatchMode):
     """Collects what every convolution makes."""
 
-    def __init__(self, stand_ins: StandIns | None, norms: NarrowedNorms | None) -> None:
+    def __init__(self, norms: NarrowedNorms | None) -> None:
         super().__init__()
         self.outputs: list[Tensor] = []
-        self._stand_ins, self._norms = stand_ins, norms
+        self._norms = norms
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = func.overloadpacket.__name__
-        if self._stand_ins is not None:
-            args, kwargs = self._stand_ins.put_in((args, kwargs))
         made = self._norms.call(name, func, args) if self._norms else None
         if made is None:
             made = func(*args, **(kwargs or {}))
@@ -271,11 +270,11 @@ def _outputs(
     model: nn.Module, given: Tensor | Call, stand_ins: StandIns | None, norms: NarrowedNorms | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What every convolution makes in one pass, in forward order; and what the network returns."""
-    recorder = _Recorder(stand_ins, norms)
+    recorder = _Recorder(norms)
     # The fast kernels of attention are not exact to the last digits, in float64 neither.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(0)
-        with recorder:
+        with recorder, stand_ins or nullcontext():
             returned = answer(model, given)
     if norms is not None:
         norms.check()

@@ -1,6 +1,7 @@
 """Which channels a network's own code holds on to: found out by trying to do without some."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -11,6 +12,9 @@ from ..modules.inputs import Takes
 from ..network.network import Network
 from ..selection.selection import Residual
 from .narrowing import Cut, narrow_as_planned
+
+# Per trace, the channels that stay, with those that the code holds on to: whoever plans also prunes.
+_pinned: WeakKeyDictionary[Trace, Mapping[int, str]] = WeakKeyDictionary()
 
 
 def try_without(model: nn.Module, traced: Trace, takes: Takes, groups: Iterable[Group]) -> Cut:
@@ -52,5 +56,6 @@ def as_seen(network: Network, traced: Trace, residual: Residual, model: nn.Modul
     model = model or network.model
     if residual != "scatter" or network.is_built_in:
         return view(model, traced, network.takes, residual)
-    held = try_without(model, traced, network.takes, in_question(traced.map)).map.pinned
-    return view(model, traced, network.takes, residual, held)
+    if traced not in _pinned:
+        _pinned[traced] = try_without(model, traced, network.takes, in_question(traced.map)).map.pinned
+    return view(model, traced, network.takes, residual, _pinned[traced])

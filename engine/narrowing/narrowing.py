@@ -196,7 +196,7 @@ def proven_difference(
         ProofError: it is further off than rounding explains.
     """
     inputs = inputs_of(takes)
-    difference = _difference_in_place(wide, thin, traced, removed, inputs.smaller(), masks)
+    difference = _difference_in_place(wide, thin, traced, removed, inputs, masks)
     if difference is not None and difference <= TOLERANCE:
         return difference
     ways = [
@@ -239,10 +239,12 @@ def _difference_in_place(
     What code does with the type or the place of its weights, beside computing, it does with those it has:
     then this goes wrong, and copies must be made.
     """
-    given = inputs.make(torch.zeros((), dtype=torch.float64), seed=0)
     stand_ins = (StandIns(wide, masks, removed), StandIns(thin))
-    try:
-        with eval_mode(wide), eval_mode(thin), _default(torch.float64):
-            return value_difference(wide, thin, traced, removed, given, stand_ins)
-    except Exception:  # whatever the network's own code raises
-        return None
+    for some in (inputs.smaller().single(), inputs.single(), inputs):
+        given = some.make(torch.zeros((), dtype=torch.float64), seed=0)
+        try:
+            with eval_mode(wide), eval_mode(thin), _default(torch.float64):
+                return value_difference(wide, thin, traced, removed, given, stand_ins)
+        except Exception:  # whatever the network's own code raises
+            continue
+    return None

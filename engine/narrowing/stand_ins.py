@@ -1,29 +1,40 @@
-"""Float64 without a copy of the network: its tensors are cast, and masked, where an operation reads them."""
+"""Float64 without a copy of the network: its tensors are cast, and masked, where code reads them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..graph.channels import ChannelMap
 from .surgery import masked_index, masked_tensor
 
+# What is asked of a tensor that its stand-in would answer alike.
+_ALIKE = frozenset(
+    {
+        getattr(Tensor, name)
+        for name in ("size", "dim", "ndimension", "numel", "nelement", "is_floating_point")
+    }
+    | {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "requires_grad", "is_leaf", "layout")}
+)
 
-class StandIns:
-    """What operations read instead of a network's own parameters and buffers.
 
-    It is made when an operation asks for it and forgotten after that: a network is masked and computes in
-    float64 while no more than one of its layers is held twice.
+class StandIns(TorchFunctionMode):
+    """What code reads, as long as the context lasts, instead of a network's own parameters and buffers.
+
+    It is made when code asks for it and forgotten after that: a network is masked and computes in float64
+    while no more than one of its layers is held twice.
     """
 
     def __init__(
         self, model: nn.Module, channel_map: ChannelMap | None = None, removed: Iterable[int] = ()
     ) -> None:
         """Stand in for the tensors of `model`, masked where a channel map says what leaves."""
+        super().__init__()
         self._map, self._gone = channel_map, np.zeros(0, dtype=bool)
         self._indices: dict[str, Tensor] = {}
         self._names = {id(tensor): name for name, tensor in _tensors(model)}
@@ -32,9 +43,13 @@ class StandIns:
             masked = {i.name: masked_index(i, channel_map, self._gone) for i in channel_map.indices}
             self._indices = {name: index for name, index in masked.items() if index is not None}
 
-    def put_in(self, arguments: Any) -> Any:
-        """The arguments of an operation, any tree, with stand-ins for the network's tensors."""
-        return pytree.tree_map_only(Tensor, self._one, arguments)
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _ALIKE:
+            return func(*args, **(kwargs or {}))
+        given, named = pytree.tree_map_only(Tensor, self._one, (tuple(args), dict(kwargs or {})))
+        return func(*given, **named)
 
     def _one(self, tensor: Tensor) -> Tensor:
         name = self._names.get(id(tensor))
