@@ -58,5 +58,7 @@ def reach_in_words(channel_map: ChannelMap, residual: Residual) -> str:
     where = "".join([f" in `residual` {first}", *(f", {more} in {mode}" for mode, more in others)])
     if others and len(set(shares.values())) == 1:
         where = ""  # no stream makes a difference
-    told = f"at most {share} of the MACs can leave{where}"
+    held = any(group.producers and (group.stream or not group.free.all()) for group in channel_map.groups)
+    more = ", perhaps more in scatter" if held and residual != "scatter" else ""
+    told = f"at most {share} of the MACs can leave{where}{more}"
     return f"{told}; `prune inspect` with `channels` says what holds the rest"
