@@ -89,6 +89,10 @@ def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[
     sketched = {}
     if pruning.method == "sketch":
         sketched = {"sketched": list(outcome.counts), **asdict(pruning.transfer)}
+    steps = [
+        {"macs": step.after.macs, "params": step.after.params, "accuracy": step.network.accuracy}
+        for step in outcome.steps
+    ]
     return {
         **cost_facts(outcome.network.arch, outcome.after, outcome.before),
         "path": path,
@@ -100,6 +104,7 @@ def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[
         "difference": outcome.difference,
         **outcome.facts,
         "accuracy": outcome.accuracies,
+        **({"steps": steps} if steps else {}),
     }
 
 
@@ -111,6 +116,12 @@ def _show_stages(show: Out, outcome: "Outcome", thin_stages: Mapping[str, str]) 
     rows += [
         [words, None, None, None, None, tops[stage]] for stage, words in FULL_STAGES.items() if stage in tops
     ]
+    for number, step in enumerate(outcome.steps[:-1], 1):
+        words = f"step {number} of {len(outcome.steps)}"
+        if step.network.history[-1].get("command") == "finetune":
+            words += ", trained"
+        top1 = (step.network.accuracy or {}).get("top1")
+        rows.append([words, *cost_cells(before, step.after), top1])
     measured = [stage for stage in thin_stages if stage in tops] or ["pruned"]
     rows += [[thin_stages[stage], *cost_cells(before, after), tops.get(stage)] for stage in measured]
     show.table("", SUMMARY_COLUMNS, rows)
