@@ -77,7 +77,9 @@ def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
     """Per group whose channels several convolutions make, how many filters of each stay, and there were."""
     return {
         group.name: {
-            name: (len(outcome.kept[name]), len(outcome.map.layer(name).out_ids)) for name in group.producers
+            name: (len(outcome.kept[name]), len(outcome.map.layer(name).out_ids))
+            for name in group.producers
+            if name in outcome.kept  # units of linear layers that may not leave are told nowhere
         }
         for group in outcome.map.groups
         if group.name in outcome.counts and len(group.producers) > 1

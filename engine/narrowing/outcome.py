@@ -141,7 +141,9 @@ def as_one(steps: Sequence[Outcome]) -> Outcome:
     first, last = steps[0], steps[-1]
     kept = {name: list(positions) for name, positions in first.kept.items()}
     for step in steps[1:]:
-        kept = {name: [kept[name][position] for position in stay] for name, stay in step.kept.items()}
+        for name, stay in step.kept.items():
+            there = kept.get(name, range(len(first.map.layer(name).out_ids)))  # what could not leave at first
+            kept[name] = [there[position] for position in stay]
     removed = first.removed.union(
         *(np.delete(first.map.layer(name).out_ids, stay).tolist() for name, stay in kept.items())
     )

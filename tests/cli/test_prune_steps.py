@@ -22,6 +22,23 @@ def tiny(num_classes):
     layers += [nn.Conv2d(12, 12, 3, padding=1, bias=False), nn.BatchNorm2d(12), nn.ReLU()]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(48, num_classes))
 """
+TOKENS = """
+import torch
+from torch import nn
+
+class Tokens(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.stem, self.norms = nn.Conv2d(3, 16, 4, 4), nn.ModuleList([nn.LayerNorm(16), nn.LayerNorm(16)])
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.up, self.down, self.head = nn.Linear(16, 32), nn.Linear(32, 16), nn.Linear(16, num_classes)
+
+    def forward(self, images):
+        stream = self.stem(images).flatten(2).transpose(1, 2)
+        first = self.norms[0](stream)
+        stream = stream + self.attention(first, first, first, need_weights=False)[0]
+        return self.head((stream + self.down(torch.relu(self.up(self.norms[1](stream))))).mean(1))
+"""
 OURS = ("--arch", "steps_tiny:tiny", "--dataset", "digits", "--threads", 1)
 FEW = ("--limit", 1, "--calibration", 128)
 
@@ -111,6 +128,19 @@ def test_what_stays_is_told_of_the_first_network(prune, file: Path, residual: st
     assert (found["macs"], found["params"]) == (again["macs"], again["params"])
     assert same_tensors("narrow.hdf5", "again.hdf5")  # nothing was solved or trained
     assert len(found["steps"]) == 3
+
+
+def test_heads_and_units_leave_in_steps_too(prune):
+    Path("steps_tokens.py").write_text(TOKENS)
+    save_network("base.hdf5", new_network("steps_tokens:Tokens", num_classes=10, input_size=(3, 16, 16)))
+    words = ("base.hdf5", "--arch", "steps_tokens:Tokens", "--threads", 1, "--json")
+    budget = ("--criterion", "l1", "--flops", 0.5, "--steps", 2, "--plan-out", "plan.json")
+    found = facts(prune("prune", *words, *budget, "--out", "narrow.hdf5"))
+    again = facts(prune("prune", *words, "--plan", "plan.json", "--out", "again.hdf5"))
+    assert found["kept"] == again["kept"]
+    assert same_tensors("narrow.hdf5", "again.hdf5")
+    shown = prune("prune", *words[:-1], "--plan", "plan.json", "--out", "third.hdf5")
+    assert (shown.code, "attention" in shown.out) == (0, True)
 
 
 def test_no_layer_loses_more_in_all_than_it_may_at_once(prune, tiny: Path):
