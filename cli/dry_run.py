@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import units
 from .cost_facts import cost_facts
-from .prune_tables import show_costs, show_groups
+from .prune_tables import show_costs, show_groups, show_steps
 from .show import Out
 
 if TYPE_CHECKING:
     from ..engine.data import ImageData
     from ..engine.graph.cost import Cost
+    from ..engine.jobs.steps import Course
     from ..engine.selection.allocation import Allocation
     from ..engine.training.config import TrainConfig
 
@@ -28,6 +29,7 @@ def show_dry_run(
     wanted: "Allocation | None" = None,
     config: "TrainConfig | None" = None,
     data: "ImageData | None" = None,
+    course: "Course | None" = None,
 ) -> None:
     """Say what a command would do; the last thing that it does with --dry-run.
 
@@ -40,13 +42,16 @@ def show_dry_run(
         counts: per group that would lose channels, how many stay and how many there are.
         wanted: what `after` and `counts` come from, where filters are still to be scored.
         config: how it would be trained, on `data`.
+        course: the way to the budget, where that has several steps.
     """
+    steps = [{"macs": step.flops, "params": step.params} for step in (course.forecast() if course else ())]
     training = {} if config is None or data is None else {"training": _training_facts(config, data)}
     show.json(
         {
             **cost_facts(arch, after or before, before),
             "channels": counts or {},
             **training,
+            **({"steps": steps} if steps else {}),
             "path": path,
             "dry_run": True,
         }
@@ -59,6 +64,8 @@ def show_dry_run(
     else:
         macs, params = units.large(before.macs), units.count(before.params)
         show.facts({"network": f"{arch}, {macs} MACs, {params} params"})
+    if course is not None:
+        show_steps(show, course)
     if config is not None and data is not None:
         show.facts(_training_words(config, data))
     if counts and wanted is not None and wanted.widths_depend_on_scores:

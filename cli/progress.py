@@ -17,6 +17,7 @@ from ..engine.events import (
     ConvMasked,
     EpochDone,
     Event,
+    Finished,
     GroupMeasured,
     LayerRefitted,
     MasksSet,
@@ -141,6 +142,8 @@ class _Bar:
             case RunStarted():
                 self._training = event
                 self._show("training", event.done_epochs * event.steps_per_epoch)
+            case Finished():
+                self._training = None  # there may be more to do
             case StepDone():
                 self._show(
                     f"epoch {event.epoch}",

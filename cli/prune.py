@@ -20,7 +20,8 @@ def command(context: typer.Context, *, asked: Asked) -> None:
     measured on) and nothing else, the network says what leaves it: on training images, without labels, it is
     measured what every width of every layer costs its answers (--criterion obs-measured --ranking loss), and
     what stays is solved again to make up for what left (--compensate). No training, a minute or two;
-    --finetune trains after that. --max-drop finds the least budget that accuracy allows.
+    --finetune trains after that. --max-drop finds the least budget that accuracy allows. --steps N reaches a
+    budget little by little: each step leaves the same share of what the one before left.
 
     Else filters leave by --criterion (default: l1) or --scores, batch norms are re-estimated where there are
     images, and --compensate does more than that.

@@ -34,18 +34,8 @@ IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
         *SELECT,
-        *(
-            "plan_out",
-            "recalibrate",
-            "num_classes",
-            "part",
-            "through_norms",
-            "compensate",
-            "calibration",
-            "fit_blocks",
-            "finetune",
-            "max_drop",
-        ),
+        *("plan_out", "recalibrate", "num_classes", "part", "through_norms", "max_drop", "steps"),
+        *("compensate", "calibration", "fit_blocks", "finetune"),
     ),
     "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
     "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
@@ -68,6 +58,7 @@ class Asked(opt.Group):
     scoring: opt.ScoringOrScores
     amount: opt.RankedAmount
     max_drop: Annotated[opt.MaxDrop, opt.After("params")] = None
+    steps: Annotated[opt.Steps, opt.After("max_drop")] = 1
     plan_out: opt.PlanOut = None
     sketching: opt.Sketching
     compensation: opt.Compensation
@@ -184,10 +175,11 @@ def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> Chosen:
     batch_size = asked.training.batch_size or Untrained.batch_size
     found = measured(pruning, asked.compensation.transfer(), source.network, traced, batch_size)
     how = "estimated" if found.estimated else "measured"
+    again = f", in each of {asked.steps} steps" if asked.steps > 1 else ""
     note = (
         f"no --criterion: what every width costs is {how} on {found.images[0]} training images, and what "
-        f"stays is compensated on {found.images[1]}: about {units.duration(found.seconds)}; --criterion l1 "
-        "leaves that out"
+        f"stays is compensated on {found.images[1]}{again}: about "
+        f"{units.duration(asked.steps * found.seconds)}; --criterion l1 leaves that out"
     )
     return Chosen(found.pruning, traced, note)
 

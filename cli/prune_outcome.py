@@ -77,7 +77,9 @@ def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
     """Per group whose channels several convolutions make, how many filters of each stay, and there were."""
     return {
         group.name: {
-            name: (len(outcome.kept[name]), len(outcome.map.layer(name).out_ids)) for name in group.producers
+            name: (len(outcome.kept[name]), len(outcome.map.layer(name).out_ids))
+            for name in group.producers
+            if name in outcome.kept  # units of linear layers that may not leave are told nowhere
         }
         for group in outcome.map.groups
         if group.name in outcome.counts and len(group.producers) > 1
@@ -89,6 +91,10 @@ def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[
     sketched = {}
     if pruning.method == "sketch":
         sketched = {"sketched": list(outcome.counts), **asdict(pruning.transfer)}
+    steps = [
+        {"macs": step.after.macs, "params": step.after.params, "accuracy": step.network.accuracy}
+        for step in outcome.steps
+    ]
     return {
         **cost_facts(outcome.network.arch, outcome.after, outcome.before),
         "path": path,
@@ -100,6 +106,7 @@ def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[
         "difference": outcome.difference,
         **outcome.facts,
         "accuracy": outcome.accuracies,
+        **({"steps": steps} if steps else {}),
     }
 
 
@@ -111,6 +118,12 @@ def _show_stages(show: Out, outcome: "Outcome", thin_stages: Mapping[str, str]) 
     rows += [
         [words, None, None, None, None, tops[stage]] for stage, words in FULL_STAGES.items() if stage in tops
     ]
+    for number, step in enumerate(outcome.steps[:-1], 1):
+        words = f"step {number} of {len(outcome.steps)}"
+        if step.network.history[-1].get("command") == "finetune":
+            words += ", trained"
+        top1 = (step.network.accuracy or {}).get("top1")
+        rows.append([words, *cost_cells(before, step.after), top1])
     measured = [stage for stage in thin_stages if stage in tops] or ["pruned"]
     rows += [[thin_stages[stage], *cost_cells(before, after), tops.get(stage)] for stage in measured]
     show.table("", SUMMARY_COLUMNS, rows)

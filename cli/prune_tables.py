@@ -9,6 +9,7 @@ from .show import Format, Out
 if TYPE_CHECKING:
     from ..engine.events import Accuracy
     from ..engine.graph.cost import Cost
+    from ..engine.jobs.steps import Course
 
 GROUP_COLUMNS: dict[str, Format] = {
     "layer": str,
@@ -76,3 +77,13 @@ def show_costs(
         if number == 0 or stage in tops:
             rows.append([words, *cost_cells(before, after), tops.get(stage)])
     show.table("", SUMMARY_COLUMNS, rows)
+
+
+def show_steps(show: Out, course: "Course") -> None:
+    """The most that each step of the way to a budget would leave."""
+    columns: dict[str, Format] = {"": str, "MACs": units.large, "params": units.count}
+    rows = [
+        [f"step {number} of {course.steps}", step.flops, step.params]
+        for number, step in enumerate(course.forecast(), 1)
+    ]
+    show.table("what is left at most", columns, rows)

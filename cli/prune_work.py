@@ -1,13 +1,14 @@
 """`prune prune` at work: into one file at once, or into the folder of a run while the network trains."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from . import options as opt
 from .common import find, note_images
 from .dry_run import folder_of, show_dry_run
+from .prune_finetune import between_steps, files_of_steps, finetune
 from .prune_method import (
     Asked,
     compared_with_recipes,
@@ -19,10 +20,9 @@ from .prune_method import (
 )
 from .prune_outcome import facts_of, say_aim, show_outcome
 from .recipe_option import hold_against_recipe
-from .training import begin_run, check_folder, open_interrupted, run_name, see_through, train_and_show
+from .training import begin_run, check_folder, open_interrupted, run_name, see_through
 
 if TYPE_CHECKING:
-    from ..engine.jobs.job import Job
     from ..engine.jobs.prepare import Prepared
     from ..engine.network.sources import Source
 
@@ -32,11 +32,13 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     from ..engine.jobs.job import Job, Untrained
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_pruning
+    from ..engine.jobs.steps import check as check_steps
     from ..engine.network.network import save_network
     from ..engine.selection import plan as plans
 
     show, folder, machines = asked.show, asked.folder, asked.machines
     pruning = sketching(context, asked) if asked.method == "sketch" else selecting(asked)
+    check_steps(asked.steps, pruning, asked.max_drop, asked.network.recipe)
     path = folder.out or beside(asked.file, asked.network.arch)
     _check_outputs(asked, path)
     device = machines.start()
@@ -54,6 +56,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
         num_classes=asked.num_classes,
         recalibration=asked.recalibrate,
         max_drop=asked.max_drop,
+        steps=asked.steps,
         pruning=pruning,
         recipe=asked.network.recipe,
     )
@@ -67,7 +70,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     if folder.dry_run:
         _preview(asked, ready, path)
         return
-    outcome = show.progress(run_pruning(ready))
+    outcome = show.progress(run_pruning(ready, between=between_steps(asked, path, ready)))
     wanted = compared_with_recipes(asked, pruning)
     hold_against_recipe(context, show, outcome.network, wanted, outcome.after)
 
@@ -82,32 +85,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     if asked.finetune is None:
         show.json(facts)
     else:
-        _finetune(asked, path, job, facts)
-
-
-def _finetune(asked: Asked, path: Path, pruned: "Job", facts: dict[str, Any]) -> None:
-    """Train what was just written, in a run of its own; the network it was cut from teaches it."""
-    from ..engine.jobs.gentle import SHARE, gently
-    from ..engine.jobs.job import Job
-    from ..engine.network.network import load_network
-
-    assert asked.finetune is not None
-    machines, network = asked.machines, load_network(path, asked.network.arch)
-    taught = {} if pruned.start is None else {"distill_alpha": SHARE}
-    job = Job(
-        command="finetune",
-        images=pruned.images,
-        config=asked.training.config(
-            epochs=asked.finetune, lr=0.01, seed=machines.seed, device=machines.device, **taught
-        ),
-        start=path,
-        arch=asked.network.arch,
-        teacher=pruned.start,
-        recalibration=asked.recalibrate,
-    )
-    said = asked.training.settings()
-    job, notes = gently(job, network, said)
-    train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
+        finetune(asked, path, job, facts)
 
 
 def prune_in_training(context: typer.Context, asked: Asked) -> None:
@@ -185,10 +163,12 @@ def _check_outputs(asked: Asked, path: Path) -> None:
     from ..weights.files import check_distinct, check_output
     from ..weights.formats import check_any
 
-    check_any(path, asked.folder.force)
+    files = [path, *files_of_steps(asked, path)]
+    for file in files:
+        check_any(file, asked.folder.force)
     if asked.plan_out is not None:
         check_output(asked.plan_out, asked.folder.force)
-    check_distinct([path, asked.plan_out], [asked.file, asked.scoring.scores, asked.amount.plan])
+    check_distinct([*files, asked.plan_out], [asked.file, asked.scoring.scores, asked.amount.plan])
 
 
 def _batches(training: opt.Training) -> dict[str, int]:
@@ -232,6 +212,8 @@ def _trained(asked: Asked) -> "Source":
 
 def _preview(asked: Asked, ready: "Prepared", path: Path) -> None:
     """What would come of it: how many leave is known without scores, but for ResRep's."""
+    from ..engine.jobs.at_once import course_of
+
     pruning = ready.schedule
     assert pruning is not None
     if asked.max_drop is not None:
@@ -246,4 +228,5 @@ def _preview(asked: Asked, ready: "Prepared", path: Path) -> None:
         wanted=None if asked.method == "sketch" else pruning.chooser.wanted,
         config=pruning.config,
         data=ready.data,
+        course=course_of(ready),
     )

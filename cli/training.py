@@ -1,7 +1,8 @@
 """What commands that train share: from the folder of a run, new or resumed, to a summary."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,15 +154,23 @@ def _go_on(command: str, folder: Path) -> str:
 
 def see_through(out: Out, events: Any, folder: Path, command: str) -> Any:
     """Show a run's progress and return its result; if it is cut short, say how to go on."""
+    with saying_how_to_go_on(folder, command):
+        return out.progress(events)
+
+
+@contextmanager
+def saying_how_to_go_on(folder: Path, command: str, then: str = "") -> Iterator[None]:
+    """If a run is cut short, say how to go on with it, and what is left to do `then`."""
     from ..engine.errors import DataError, ProcessError
     from ..engine.processes.distributed import leave_word
     from ..weights.errors import UnwritableOutput
 
     leave_word(_go_on(command, folder))
     try:
-        return out.progress(events)
+        yield
     except (KeyboardInterrupt, ProcessError, UnwritableOutput, DataError) as interrupt:
-        interrupt.add_note(_go_on(command, folder))
+        for word in filter(None, (_go_on(command, folder), then)):
+            interrupt.add_note(word)
         raise
 
 

@@ -157,7 +157,7 @@ class EpochDone:
 
 @dataclass(frozen=True)
 class Saved:
-    """A network was written to `path`; `what` is `best`, `final`, `narrow` or, folded, `deploy`."""
+    """A network was written to `path`; `what` is `best`, `final`, `narrow`, `step` or, folded, `deploy`."""
 
     path: Path
     what: str

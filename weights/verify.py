@@ -31,11 +31,18 @@ def verify_parents(
         file = by_hash.get(parent) if parent else None
         verdict = "began here" if parent is None else "not found here"
         if file is not None:
-            verdict = _verdict(file, history[:place])
+            verdict = _verdict(file, history[: _first_from(parent, history, place)])
         found.append(
             {"command": step.get("command"), "parent": parent, "file": file and str(file), "verdict": verdict}
         )
     return found
+
+
+def _first_from(parent: str | None, history: tuple[dict[str, Any], ...], place: int) -> int:
+    """Where the steps begin that led from one file to `place` with nothing written in between."""
+    while place and history[place - 1].get("parent") == parent:
+        place -= 1
+    return place
 
 
 def _hashes(path: Path, places: Iterable[Path]) -> dict[str, Path]:

@@ -5,7 +5,7 @@ A command imports this package as `opt`, and takes whole groups (`training: opt.
 name, unit, help, and the default in words. What a group says is handed on by its methods.
 """
 
-from .amount import Amount, MaxDrop, RankedAmount
+from .amount import Amount, MaxDrop, RankedAmount, Steps
 from .compensation import Compensation
 from .distillation import Distillation
 from .group import After, Group, Weights

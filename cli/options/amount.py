@@ -35,6 +35,16 @@ MaxDrop = Annotated[
     ),
 ]
 
+Steps = Annotated[
+    int,
+    _leaves(
+        "--steps",
+        "N",
+        "Reach the budget in N steps, each chosen anew and, where that is done, compensated and finetuned.",
+        min=1,
+    ),
+]
+
 
 @dataclass(frozen=True)
 class Amount(Group):

@@ -49,7 +49,7 @@ class Budget(GroupAllocation):
                 raise AllocationError(
                     f"{name} target {target:g} is not positive; give a share such as 0.5, or a number"
                 )
-        self._limits()
+        self.limits()
 
     @classmethod
     def example(cls, network: Prunable) -> Self:
@@ -88,9 +88,10 @@ class Budget(GroupAllocation):
 
     def _order(self, network: Prunable, scores: Scores) -> RemovalOrder:
         groups = self.groups(network)
-        return RemovalOrder(network.map, groups, scores, ranking=self.ranking, limits=self._limits())
+        return RemovalOrder(network.map, groups, scores, ranking=self.ranking, limits=self.limits())
 
-    def _limits(self) -> Limits:
+    def limits(self) -> Limits:
+        """How far a group may be narrowed."""
         return Limits(self.min_channels, self.max_rate, self.round_to)
 
     def _out_of_reach(self, channel_map: ChannelMap, order: RemovalOrder, targets: "_Targets") -> str:
@@ -111,7 +112,7 @@ class _Targets:
     def __init__(self, channel_map: ChannelMap, *targets: float | None) -> None:
         self._counter = Counter(channel_map)
         self.whole = self._counter.totals(())
-        macs, params = (_absolute(*pair) for pair in zip(targets, self.whole, strict=True))
+        macs, params = (absolute(*pair) for pair in zip(targets, self.whole, strict=True))
         self.most = (macs, params)
 
     def cost_without(self, removed: Ids) -> tuple[int, int]:
@@ -123,7 +124,8 @@ class _Targets:
         return all(cost <= most for cost, most in zip(self.cost_without(removed), self.most, strict=True))
 
 
-def _absolute(target: float | None, whole: int) -> float:
+def absolute(target: float | None, whole: int) -> float:
+    """A target as a number: up to 1 it is a share of the whole; infinite where nobody says."""
     if target is None:
         return float("inf")
     return target * whole if target <= 1 else target

@@ -23,6 +23,7 @@ from ..transfers import Transfer
 from ..transfers.slice import Slice
 from .inputs import fingerprints
 from .older import in_todays_form
+from .steps import check as check_steps
 from .stored import own, plain, restored
 
 _SETTINGS = schema.record(
@@ -139,6 +140,7 @@ class Job:
         teacher_arch: its arch, where that is neither said by the file nor the one of the network.
         recalibration: training batches to re-estimate batch norms on; 0 leaves them.
         max_drop: points of accuracy that may be lost at once, where that and no budget says what leaves.
+        steps: in how many what leaves at once does so, each from the network of the one before.
         pruning: what leaves, where something does.
         recipe: the published row that the settings are from; only remembered.
     """
@@ -154,6 +156,7 @@ class Job:
     teacher_arch: str | None = None
     recalibration: int = 20
     max_drop: float | None = None
+    steps: int = 1
     pruning: Pruning | None = None
     recipe: str | None = None
 
@@ -167,6 +170,7 @@ class Job:
             parts = self.pruning
             trained = self.start is not None
             parts.schedule.check(parts.allocation, parts.scoring, self.config, trained=trained)
+            check_steps(self.steps, parts, self.max_drop, self.recipe)
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise TrainingError(f"`max_drop` is {self.max_drop:g} points; it must be from 0 to 100")
 

@@ -1,13 +1,20 @@
 """A job with everything at hand: found, opened and checked before anything is written."""
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import Tensor, nn
+
 from ...archs.errors import ArchError
 from ..data import ImageData
-from ..devices import resolve_device
+from ..data.base import Batch
+from ..data.some import some_batches, some_images
+from ..devices import device_of, resolve_device
 from ..errors import DataError, TrainingError
+from ..events import Accuracy, Event
 from ..graph.trace import Trace
+from ..measure.evaluation import evaluating
 from ..narrowing.chooser import Chooser
 from ..narrowing.pruning import apart, wants_apart
 from ..network.fresh import fresh_like
@@ -48,6 +55,21 @@ class Prepared:
         """The images of a job that cannot do without."""
         assert self.data is not None
         return self.data
+
+    def test(self, model: nn.Module) -> Generator[Event, None, Accuracy]:
+        """Accuracy of a network on the test images."""
+        size = self.job.config.eval_batch_size
+        return (yield from evaluating(model, self.images, batch_size=size, device=device_of(model)))
+
+    def training_batches(self, limit: int) -> Iterator[Batch]:
+        """So many batches of training images, as they are, on the network's device."""
+        config, device = self.job.config, device_of(self.network.model)
+        return some_batches(self.images, limit, batch_size=config.batch_size, device=device, seed=config.seed)
+
+    def training_images(self, wanted: int) -> Iterator[Tensor]:
+        """The first so many of the same, without their labels."""
+        config, device = self.job.config, device_of(self.network.model)
+        return some_images(self.images, wanted, batch_size=config.batch_size, device=device, seed=config.seed)
 
 
 def prepare(job: Job, network: Network | None = None, traced: Trace | None = None) -> Prepared:

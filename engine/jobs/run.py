@@ -8,18 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..data import DataInfo
-from ..data.base import Batch
-from ..data.some import some_batches, some_images
-from ..devices import device_of, resolve_device
+from ..devices import resolve_device
 from ..events import Accuracy, Event, Finished, Note, Saved
 from ..graph.trace import trace
-from ..measure.evaluation import evaluating
 from ..measure.facts import measured
 from ..measure.recalibrate import recalibrate
-from ..narrowing.chooser import Chooser
 from ..narrowing.frozen import as_seen
 from ..narrowing.outcome import Outcome, outcome_of, pinned_layers
 from ..network.network import Network, save_network
@@ -28,10 +24,10 @@ from ..runs.runs import Run
 from ..schedules import Ready, Steering
 from ..training.loop import train
 from ..training.trainer import Save
+from .at_once import Between, prune_in_steps
 from .inputs import require_same
 from .job import Pruning
 from .prepare import Prepared
-from .search import narrowest
 
 
 def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
@@ -46,7 +42,7 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
         model = ready.network.model.to(device)
         teacher = ready.teacher.model.to(device) if ready.teacher else None
         if job.start is not None and job.recalibration and not goes_on:
-            norms = recalibrate(model, _training_batches(ready, job.recalibration))
+            norms = recalibrate(model, ready.training_batches(job.recalibration))
             yield Note(f"re-estimated {norms} batch norms on {job.recalibration} batches")
         trained = ready.network.after(job.command, job.said(), accuracy=None)
         save = _saving(trained, data.info)
@@ -54,13 +50,19 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
 
 
 def run_pruning(
-    ready: Prepared, run: Run | None = None, *, resume: bool = False
+    ready: Prepared, run: Run | None = None, *, resume: bool = False, between: Between | None = None
 ) -> Generator[Event, None, Outcome]:
     """Choose, cut, prove, and measure at every turn; in a run's folder, with training in between.
 
     Without images nothing is re-estimated or measured. In the folder, `final.hdf5` is the full-width network
     as it was trained, with all that left masked or in its compactors, and `narrow.hdf5` or `deploy.hdf5` the
     same without it; `report.json` comes last.
+
+    Args:
+        ready: a job that prunes.
+        run: where it is kept; None is all at once, or in steps.
+        resume: go on with the run.
+        between: what is done with the network of every step but the last.
 
     Raises:
         AllocationError: what is to leave cannot.
@@ -73,50 +75,12 @@ def run_pruning(
     network = ready.network
     before: dict[str, Accuracy] = {}
     if ready.measures and (job.start is not None or run is None):
-        before["before"] = yield from _test(ready, network.model)
+        before["before"] = yield from ready.test(network.model)
     if run is None:
-        return (yield from _at_once(ready, pruning, ready.schedule.chooser, before))
+        return (yield from prune_in_steps(ready, before, between))
     marked = network.after(job.command, job.said(ready.schedule.chooser.wanted), accuracy=None)
     with _at_work(ready, run, resume) as goes_on:
         return (yield from _in_training(ready, pruning, ready.schedule, marked, before, run, goes_on))
-
-
-def _at_once(
-    ready: Prepared, pruning: Pruning, chooser: Chooser, before: Mapping[str, Accuracy]
-) -> Generator[Event, None, Outcome]:
-    """Score, cut and prove; re-estimate batch norms, or compensate."""
-    job, data, model = ready.job, ready.data, ready.network.model
-    scores = yield from chooser.score(model)
-    if job.max_drop is not None:
-        chooser = yield from narrowest(pruning, chooser, scores, job.max_drop, job.recalibration)
-    marked = ready.network.after(job.command, job.said(chooser.wanted), accuracy=None)
-    choice = chooser.choice(model, scores)
-    thin = pruning.transfer.narrow(ready.network, chooser.seen, choice)
-    notes = (*chooser.notes, *thin.notes)
-    if pruning.transfer.needs_statistics and (data is None or not job.recalibration):
-        why = "there are no images" if data is None else "`recalibrate` is 0"
-        notes += (f"batch norms behind sketched filters are not re-estimated ({why}): finetune before use",)
-    for note in notes:
-        yield Note(note)
-    network, accuracies = marked.holding(thin.model), dict(before)
-    if ready.measures:
-        accuracies["pruned"] = yield from _test(ready, thin.model)
-    mended = None
-    if data is not None and pruning.transfer.calibration:
-        found, mended = len(thin.notes), "compensated"
-        thin = yield from pruning.transfer.mend(ready.network, thin, _calibration_images(ready))
-        for note in thin.notes[found:]:
-            yield Note(note)
-    elif data is not None and job.recalibration:
-        mended = "recalibrated"
-        recalibrate(thin.model, _training_batches(ready, job.recalibration))
-    if ready.measures and mended is not None:
-        accuracies[mended] = yield from _test(ready, thin.model)
-    if data is not None and ready.measures:
-        network = measured(network, accuracies[mended or "pruned"], data.info)
-    residual = chooser.wanted.residual
-    outcome = outcome_of(network, thin, choice.selection, residual, chooser.before, notes)
-    return replace(outcome, accuracies=accuracies)
 
 
 def _in_training(
@@ -165,7 +129,7 @@ def _cut_out(
     wide = copy.deepcopy(trained.model).to(memory_format=torch.contiguous_format)
     seen = as_seen(trained, trace(wide, takes), residual, wide)
     thin = transfer.narrow(trained.holding(wide), seen, lambda _: steering.hooks.masked)
-    accuracy = yield from _test(ready, thin.model)
+    accuracy = yield from ready.test(thin.model)
     folded = {**trained.folded, **thin.folded}
     network = measured(replace(trained.holding(thin.model), folded=folded), accuracy, ready.images.info)
     path = run.folder / f"{transfer.file}.hdf5"
@@ -201,30 +165,6 @@ def _at_work(ready: Prepared, run: Run, resume: bool) -> Iterator[bool]:
         yield distributed.from_first(take)
     finally:
         run.unlock()
-
-
-def _test(ready: Prepared, model: nn.Module) -> Generator[Event, None, Accuracy]:
-    batch_size = ready.job.config.eval_batch_size
-    return (yield from evaluating(model, ready.images, batch_size=batch_size, device=device_of(model)))
-
-
-def _training_batches(ready: Prepared, limit: int) -> Iterator[Batch]:
-    config = ready.job.config
-    device = device_of(ready.network.model)
-    return some_batches(ready.images, limit, batch_size=config.batch_size, device=device, seed=config.seed)
-
-
-def _calibration_images(ready: Prepared) -> Iterator[Tensor]:
-    """As many training images as a transfer asks for."""
-    job = ready.job
-    assert job.pruning is not None
-    return some_images(
-        ready.images,
-        job.pruning.transfer.calibration,
-        batch_size=job.config.batch_size,
-        device=device_of(ready.network.model),
-        seed=job.config.seed,
-    )
 
 
 def _saving(trained: Network, info: DataInfo) -> Save:

@@ -1,10 +1,11 @@
 """What pruning comes to: a narrow network, and how it was arrived at."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ..events import Accuracy
@@ -39,6 +40,7 @@ class Outcome:
         facts: what this method alone knows, plain values only.
         parameters: of the full network, by name, where an optimizer of it is to be carried over.
         path: where a run has written the network; None where it is yet to be saved.
+        steps: what each step came to, where there were several.
     """
 
     network: Network
@@ -58,6 +60,7 @@ class Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, nn.Parameter] = field(default_factory=dict)
     path: Path | None = None
+    steps: tuple["Outcome", ...] = ()
 
     def __repr__(self) -> str:
         before, after = self.before, self.after
@@ -127,6 +130,36 @@ def outcome_of(
         map=thin.map,
         removed=thin.removed,
         facts=thin.facts,
+    )
+
+
+def as_one(steps: Sequence[Outcome]) -> Outcome:
+    """What several steps come to, each of which began with the network of the one before.
+
+    Filters are those of the first network, and so are `map` and what left it.
+    """
+    first, last = steps[0], steps[-1]
+    kept = {name: list(positions) for name, positions in first.kept.items()}
+    for step in steps[1:]:
+        for name, stay in step.kept.items():
+            there = kept.get(name, range(len(first.map.layer(name).out_ids)))  # what could not leave at first
+            kept[name] = [there[position] for position in stay]
+    removed = first.removed.union(
+        *(np.delete(first.map.layer(name).out_ids, stay).tolist() for name, stay in kept.items())
+    )
+    took_part = [group for group in first.map.groups if group.name in first.counts]
+    return replace(
+        last,
+        before=first.before,
+        counts=group_counts(took_part, removed),
+        kept=kept,
+        pinned={name: reason for step in reversed(steps) for name, reason in step.pinned.items()},
+        shortfalls=tuple(dict.fromkeys(line for step in steps for line in step.shortfalls)),
+        notes=tuple(dict.fromkeys(line for step in steps for line in step.notes)),
+        difference=max(step.difference for step in steps),
+        map=first.map,
+        removed=removed,
+        steps=tuple(steps),
     )
 
 

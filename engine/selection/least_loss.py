@@ -85,7 +85,7 @@ def losses_of(
 def _choices(channel_map: ChannelMap, group: Group, scores: Scores, limits: Limits) -> _Choices:
     order, losses = losses_of(channel_map, group, scores)
     n = len(group.channels)
-    most = max(0, min(len(order), n - limits.min_channels, int(limits.max_rate * n)))
+    most = min(len(order), *limits.most(group).values())
     gone = np.array([k for k in range(most + 1) if k == 0 or (n - k) % limits.round_to == 0])
     return _Choices(order, gone, losses[gone])
 

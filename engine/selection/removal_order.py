@@ -1,8 +1,8 @@
 """One order in which the channels of a network leave: every length of it is a narrower network."""
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -23,11 +23,13 @@ class Limits:
         min_channels: as many stay.
         max_rate: no larger share leaves.
         round_to: the number that stays is rounded up to a multiple; a narrower group stays whole.
+        whole: the widths, by group, that `max_rate` is a share of; of others it is one of what they have.
     """
 
     min_channels: int = 1
     max_rate: float = 0.9
     round_to: int = 1
+    whole: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.min_channels < 1 or self.round_to < 1 or not 0 <= self.max_rate <= 1:
@@ -35,6 +37,15 @@ class Limits:
                 f"limits are min-channels {self.min_channels} and round-to {self.round_to}, from 1 up, "
                 f"and max-rate {self.max_rate:g}, from 0 to 1"
             )
+
+    def most(self, group: Group) -> dict[str, int]:
+        """How many channels of a group may leave at most, by the limit that says so."""
+        n = len(group.channels)
+        whole = self.whole.get(group.name, n)
+        return {
+            f"min-channels {self.min_channels}": max(0, n - self.min_channels),
+            f"max-rate {self.max_rate:g}": max(0, n - (whole - int(self.max_rate * whole))),
+        }
 
 
 class _Candidates(NamedTuple):
@@ -134,12 +145,7 @@ class RemovalOrder:
 
     def _most(self, group: Group, removable: int) -> int:
         """How many channels of a group may leave at most; notes which limit says so."""
-        n = len(group.channels)
-        bounds = {
-            "pinned channels": removable,
-            f"min-channels {self.limits.min_channels}": max(0, n - self.limits.min_channels),
-            f"max-rate {self.limits.max_rate:g}": int(self.limits.max_rate * n),
-        }
+        bounds = {"pinned channels": removable, **self.limits.most(group)}
         tightest = min(bounds, key=bounds.__getitem__)
         self.bounds[tightest] += 1
         return bounds[tightest]

@@ -123,6 +123,14 @@ def test_off_a_terminal_there_is_a_line_now_and_then(monkeypatch):
     assert lines_of(iter([events.Scored(3, 5)])) == []
 
 
+def test_what_comes_after_a_training_is_counted_for_itself(monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_OF_SILENCE", 0.0)
+    right = events.Accuracy(90.0, None, 0.1, 10, 1.0)
+    begun = events.RunStarted(Path("run"), 2, 0, 10, "cpu", "fp32", False)
+    ended = events.Finished(Path("run"), 2, 2, right, right, 1.0)
+    assert lines_of(iter([begun, ended, events.Scored(3, 5)]))[-1] == "scoring: 3 of 5"
+
+
 def test_no_time_is_shown_before_it_is_known():
     task = Task(0, "", 10, 0, _get_time=lambda: 0.0)  # pyright: ignore[reportArgumentType]
     assert progress._TimeLeft().render(task).plain == ""

@@ -30,6 +30,8 @@ _TRAINING = "--batch-size 256 --precision fp32 --dataset digits --arch tiny_arch
 _LINES = {  # name -> what is typed
     "train-base": f"train-base --epochs 2 {_TRAINING}",
     "prune, one-shot": "prune base.hdf5 --rate 0.4 --dataset digits --arch tiny_arch:tiny --out out.hdf5",
+    "prune, in steps": "prune base.hdf5 --flops 0.5 --steps 3 --criterion l1 --compensate --calibration 64 "
+    "--dataset digits --arch tiny_arch:tiny --out out.hdf5",
     "prune, soft": f"prune base.hdf5 --rate 0.4 --schedule soft --epochs 2 {_TRAINING}",
     "prune, layer by layer": f"prune base.hdf5 --rate 0.4 --schedule layer-by-layer --epochs 1 {_TRAINING}",
     "prune, resrep": "prune base.hdf5 --method resrep --flops 0.6 --epochs 2 --mask-after 0 "

@@ -1,0 +1,102 @@
+"""`prune prune --finetune`: training right after pruning; with --steps, after every step."""
+
+import shlex
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import options as opt
+from .prune_method import Asked
+from .training import begin_run, run_name, saying_how_to_go_on, train_and_show
+from .typed import option
+
+if TYPE_CHECKING:
+    from ..engine.events import Event
+    from ..engine.jobs.at_once import Between
+    from ..engine.jobs.job import Job
+    from ..engine.jobs.prepare import Prepared
+    from ..engine.network.network import Network
+
+
+def finetune(asked: Asked, path: Path, pruned: "Job", facts: dict[str, Any]) -> None:
+    """Train what was just written, in a run of its own; the network it was cut from teaches it."""
+    from ..engine.network.network import load_network
+
+    network = load_network(path, asked.network.arch)
+    job, notes = _job(asked, path, pruned, network)
+    train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
+
+
+def files_of_steps(asked: Asked, path: Path) -> list[Path]:
+    """Where the networks of all steps but the last are kept, which trainings start from.
+
+    Args:
+        asked: whether there are any such trainings.
+        path: of the last step's network.
+    """
+    trained = asked.steps - 1 if asked.finetune is not None else 0
+    return [path.with_name(f"{path.stem}-step{number}{path.suffix}") for number in range(1, trained + 1)]
+
+
+def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | None":
+    """What is done with the network of a step before the next: it is written, and trained in its own run."""
+    from ..engine.events import Note, Saved
+    from ..engine.jobs.at_once import course_of
+    from ..engine.jobs.prepare import prepare
+    from ..engine.jobs.run import run_training
+    from ..engine.network import widened
+    from ..engine.network.network import load_network, save_network
+
+    files, course = files_of_steps(asked, path), course_of(ready)
+    if not files or course is None:
+        return None
+
+    def train(network: "Network", number: int) -> "Generator[Event, None, Network]":
+        file = files[number - 1]
+        save_network(file, network, force=asked.folder.force)
+        yield Saved(file, "step")
+        job, notes = _job(asked, file, ready.job, network)
+        for note in notes:
+            yield Note(note)
+        tuning = prepare(job)
+        name = run_name(job.command, tuning.network, tuning.images)
+        run = begin_run(None, name, job.settings(tuning.network, tuning.images), force=False)
+        left = {**course.still_to_do(number), "finetune": asked.finetune}
+        words = " ".join(f"{option(name)} {value}" for name, value in left.items())
+        then = f"then: prune prune {shlex.quote(str(run.final))} {words} ..."
+        with saying_how_to_go_on(run.folder, job.command, then):
+            finished = yield from run_training(tuning, run)
+        yield finished
+        trained = load_network(run.final, asked.network.arch)
+        return widened.through_norms(trained) if asked.through_norms else trained
+
+    return train
+
+
+def _job(asked: Asked, path: Path, pruned: "Job", network: "Network") -> "tuple[Job, tuple[str, ...]]":
+    """The training of a network that was just pruned, and what is to be said of it.
+
+    Args:
+        asked: how it trains.
+        path: of the network.
+        pruned: what made it; its network teaches this one.
+        network: as it was written.
+    """
+    from ..engine.jobs.gentle import SHARE, gently
+    from ..engine.jobs.job import Job
+
+    assert asked.finetune is not None
+    taught = {} if pruned.start is None else {"distill_alpha": SHARE}
+    machines = asked.machines
+    job = Job(
+        command="finetune",
+        images=pruned.images,
+        config=asked.training.config(
+            epochs=asked.finetune, lr=0.01, seed=machines.seed, device=machines.device, **taught
+        ),
+        start=path,
+        arch=asked.network.arch,
+        teacher=pruned.start,
+        recalibration=asked.recalibrate,
+    )
+    return gently(job, network, asked.training.settings())

@@ -1,0 +1,120 @@
+"""Filters that leave without training: all at once, or in steps towards a budget."""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..allocations.budget import Budget
+from ..devices import device_of
+from ..events import Accuracy, Event, Note
+from ..measure.facts import measured
+from ..measure.recalibrate import recalibrate
+from ..narrowing.outcome import Outcome, as_one, outcome_of
+from ..network.network import Network
+from .prepare import Prepared
+from .search import narrowest
+from .steps import Course
+
+# What is done with the network of a step, by its number; the next step begins with what it returns, a network
+# that was loaded from a file.
+Between = Callable[[Network, int], Generator[Event, None, Network]]
+
+
+def prune_in_steps(
+    ready: Prepared, before: Mapping[str, Accuracy], between: Between | None = None
+) -> Generator[Event, None, Outcome]:
+    """Narrow a network in as many steps as the job says, each chosen anew from the network of the one before.
+
+    Args:
+        ready: a job that prunes at once.
+        before: accuracies that were measured of its network.
+        between: what is done with the network of every step but the last.
+
+    Raises:
+        AllocationError: what is to leave cannot.
+        ProofError: the narrow network of a step would compute something else.
+    """
+    steps, course = ready.job.steps, course_of(ready)
+    if course is None:
+        return (yield from prune_at_once(ready, before))
+    outcomes: list[Outcome] = []
+    for number in range(1, steps + 1):
+        assert ready.schedule is not None
+        chooser = ready.schedule.chooser
+        now = chooser.before
+        allocation = course.budget_from(now.macs, now.params, steps - number + 1)
+        yield Note(course.in_words(number, allocation))
+        schedule = replace(ready.schedule, chooser=replace(chooser, allocation=allocation))
+        said = {"step": number, "steps": steps}
+        outcome = yield from prune_at_once(replace(ready, schedule=schedule), before, said)
+        if number < steps:
+            network, job = outcome.network, ready.job
+            if between is not None:
+                network = yield from between(network, number)
+                network.model.to(device_of(ready.network.model))
+                job = replace(job, start=Path(network.origin))
+            outcome = replace(outcome, network=network)
+            schedule = replace(schedule, chooser=replace(chooser, network=network, known=None))
+            ready = replace(ready, job=job, network=network, schedule=schedule)
+        outcomes.append(outcome)
+    return as_one(outcomes)
+
+
+def course_of(ready: Prepared) -> Course | None:
+    """The way to the budget of a job that goes there in several steps."""
+    if ready.job.steps == 1:
+        return None
+    assert ready.schedule is not None
+    chooser = ready.schedule.chooser
+    assert isinstance(chooser.allocation, Budget)
+    whole = {group.name: len(group.channels) for group in chooser.seen.traced.map.groups}
+    return Course(chooser.allocation, ready.job.steps, chooser.before, whole)
+
+
+def prune_at_once(
+    ready: Prepared, before: Mapping[str, Accuracy], said: Mapping[str, Any] = {}
+) -> Generator[Event, None, Outcome]:
+    """Score, cut and prove; re-estimate batch norms, or compensate.
+
+    Args:
+        ready: a job that prunes at once.
+        before: accuracies that were measured of its network.
+        said: what the history says of it besides.
+    """
+    job, data, model = ready.job, ready.data, ready.network.model
+    assert job.pruning is not None
+    assert ready.schedule is not None
+    chooser, transfer = ready.schedule.chooser, job.pruning.transfer
+    scores = yield from chooser.score(model)
+    if job.max_drop is not None:
+        chooser = yield from narrowest(job.pruning, chooser, scores, job.max_drop, job.recalibration)
+    marked = ready.network.after(job.command, {**job.said(chooser.wanted), **said}, accuracy=None)
+    choice = chooser.choice(model, scores)
+    thin = transfer.narrow(ready.network, chooser.seen, choice)
+    notes = (*chooser.notes, *thin.notes)
+    if transfer.needs_statistics and (data is None or not job.recalibration):
+        why = "there are no images" if data is None else "`recalibrate` is 0"
+        notes += (f"batch norms behind sketched filters are not re-estimated ({why}): finetune before use",)
+    for note in notes:
+        yield Note(note)
+    network, accuracies = marked.holding(thin.model), dict(before)
+    if ready.measures:
+        accuracies["pruned"] = yield from ready.test(thin.model)
+    mended = None
+    if data is not None and transfer.calibration:
+        found, mended = len(thin.notes), "compensated"
+        images = ready.training_images(transfer.calibration)
+        thin = yield from transfer.mend(ready.network, thin, images)
+        for note in thin.notes[found:]:
+            yield Note(note)
+    elif data is not None and job.recalibration:
+        mended = "recalibrated"
+        recalibrate(thin.model, ready.training_batches(job.recalibration))
+    if ready.measures and mended is not None:
+        accuracies[mended] = yield from ready.test(thin.model)
+    if data is not None and ready.measures:
+        network = measured(network, accuracies[mended or "pruned"], data.info)
+    residual = chooser.wanted.residual
+    outcome = outcome_of(network, thin, choice.selection, residual, chooser.before, notes)
+    return replace(outcome, accuracies=accuracies)
