@@ -49,10 +49,7 @@ TESTS = {
     "engine/selection/amounts.py": ["engine/test_amounts.py"],
     "engine/selection/reach.py": ["engine/test_budget.py", "engine/test_reach.py"],
     "engine/selection/layer_settings.py": ["engine/test_layer_settings.py"],
-    "engine/selection/least_loss.py": [
-        "engine/compensation/test_algebra.py",
-        "engine/compensation/test_sensitivity.py",
-    ],
+    "engine/selection/least_loss.py": ["engine/test_least_loss.py"],
     "engine/compactors/folding.py": ["engine/resrep/test_folding.py"],
     "weights/store.py": [
         "weights/test_store.py",

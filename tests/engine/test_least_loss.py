@@ -136,6 +136,8 @@ def totals(removed: np.ndarray) -> tuple[int, int]:
         ),  # behind what costs much stands what costs little
         (np.arange(41.0) / 20, [0.0, 5.0, 10.0, 15.0], 86, [14, 0]),
         (np.arange(2.0), [0.0, 5.0, 10.0], 79, [1, 2]),  # both to their ends
+        (np.array([0.0, 0.1, 0.9]), [0.0, 2.0, 4.0], 90, [0, 1]),  # what was too much is given back
+        (np.array([0.0, 0.0, 5.0]), [0.0, 2.0, 4.0], 99, [1, 0]),  # for nothing
     ],
 )
 def test_the_least_loss_per_cost_leaves_first(
