@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -20,7 +21,7 @@ from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
 from ..modules.inputs import Call, answer, tensors_of
 from .norms import NarrowedNorms
-from .stand_ins import StandIns
+from .stand_ins import AtConvolutions, StandIns
 
 TOLERANCE = 1e-6  # relative, in float64
 TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
@@ -275,7 +276,7 @@ def _outputs(
     # The fast kernels of attention are not exact to the last digits, in float64 neither.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(0)
-        with recorder:
+        with recorder, AtConvolutions(stand_ins) if stand_ins else nullcontext():
             returned = answer(model, given)
     if norms is not None:
         norms.check()

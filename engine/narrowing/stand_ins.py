@@ -1,16 +1,28 @@
 """Float64 without a copy of the network: its tensors are cast, and masked, where an operation reads them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..graph.channels import ChannelMap
 from .surgery import masked_index, masked_tensor
+
+_CONVOLUTIONS = frozenset(
+    {
+        torch.conv1d,
+        torch.conv2d,
+        torch.conv3d,
+        torch.conv_transpose1d,
+        torch.conv_transpose2d,
+        torch.conv_transpose3d,
+    }
+)
 
 
 class StandIns:
@@ -46,6 +58,24 @@ class StandIns:
             return tensor.cpu()
         doubled = tensor.detach().to("cpu", torch.float64, copy=True)
         return doubled if self._map is None else masked_tensor(doubled, name, self._map, self._gone)
+
+
+class AtConvolutions(TorchFunctionMode):
+    """Puts stand-ins in where a convolution is called.
+
+    It refuses a bias of another type than its input's before any operation could be given another one.
+    """
+
+    def __init__(self, stand_ins: StandIns) -> None:
+        super().__init__()
+        self._stand_ins = stand_ins
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func in _CONVOLUTIONS:
+            args, kwargs = self._stand_ins.put_in((args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -214,10 +214,11 @@ class TestIds:
         assert checks._alone(traced, gone).tolist() == ids[alone].tolist()
 
 
-def test_the_values_are_proven_without_a_copy_of_either_network(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_values_are_proven_without_a_copy_of_either_network(monkeypatch: pytest.MonkeyPatch, bias: bool):
     monkeypatch.delattr(narrowing, "computing_in")
-    ends = nn.Conv2d(3, 8, 1, bias=False), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1, bias=False)
-    model = nn.Sequential(*ends).eval()
+    ends = nn.Conv2d(3, 8, 1, bias=bias), nn.BatchNorm2d(8), nn.ConvTranspose2d(8, 2, 1, bias=bias)
+    model = nn.Sequential(*ends, nn.Flatten(), nn.Linear(128, 3, bias=bias)).eval()
     cut = narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("0").out_ids[:3])
     assert len(cut.removed) == 3
     assert cut.difference < 1e-12
