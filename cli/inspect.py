@@ -153,8 +153,8 @@ def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
         )
     try:
         believed_size(facts["meta"], facts["path"])
-    except BadWeightFile as error:  # for those who compute with it; here it is shown
-        out.warning(str(error))
+    except BadWeightFile as error:
+        out.warning(f"{error}, to a command that computes with it; here it is only shown")
 
 
 def _verify(out: Out, file: Path) -> None:

@@ -110,7 +110,55 @@ def test_inspect_shows_a_size_that_nobody_believes_and_says_so(prune, tmp_path):
     assert code == 0
     assert "3 6000 6000" in out
     assert err.startswith("warning: 'x.hdf5' says that its images are 3x6000x6000")
+    assert err.endswith("6000 if it is so, to a command that computes with it; here it is only shown\n")
     assert len(err.splitlines()) == 1
+
+
+SHOWN = """
+import contextlib, io, json, sys, time
+from prune.cli.main import main
+for words in json.loads(sys.argv[1]):
+    began, out, err = time.monotonic(), io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert main(words) == 0, (words, err.getvalue())
+    assert time.monotonic() - began < 2, words
+    assert "torch" not in sys.modules, words
+    said = out.getvalue() + err.getvalue()
+    assert all(character.isprintable() or character == "\\n" for character in said), words
+    print(json.dumps([out.getvalue(), err.getvalue()]))
+"""
+
+
+def test_inspect_alone_shows_two_of_them(tmp_path):
+    """Sound files that say odd things: RELIABILITY.md says why they are shown."""
+    if not HOSTILE.is_dir():
+        pytest.skip("no ../shared/hostile beside the repository")
+    names, size = str(HOSTILE / "meta.hdf5"), str(HOSTILE / "input_size-6000.hdf5")
+    typed = [
+        words
+        for file in (names, size)
+        for words in (
+            ["inspect", file],
+            ["inspect", file, "--json"],
+            ["inspect", file, "--verify"],
+            ["inspect", file, "--diff", file],
+        )
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", SHOWN, json.dumps(typed)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": SRC},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    said = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert len(said) == len(typed)
+    assert "\\x1b[2J\\x1b[31mred" in said[0][0]  # as text
+    assert "3 6000 6000" in said[4][0]
+    assert [number for number, (_, err) in enumerate(said) if err] == [4, 5]
+    assert said[4][1].startswith(f"warning: '{size}' says that its images are 3x6000x6000")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "inspect"])

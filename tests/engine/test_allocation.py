@@ -54,8 +54,8 @@ def selected(network, scores, **settings):
     return allocation_of(settings).select(Prunable(map=network), scores)
 
 
-def make_group(n, pinned=()):
-    return Group("g", np.arange(n), ("g",), False, dict.fromkeys(pinned, "a reason"))
+def make_group(n, pinned=(), parts=()):
+    return Group("g", np.arange(n), ("g",), False, dict.fromkeys(pinned, "a reason"), parts)
 
 
 def test_internal_leaves_streams_alone_and_coupled_takes_them(network):
@@ -114,6 +114,12 @@ def test_of_equal_scores_the_lower_index_leaves_first():
 def test_pinned_and_unscored_channels_never_leave():
     scores = np.array([1.0, 0.0, np.inf, 0.5])
     assert removal_order(make_group(4, pinned=[1]), scores).tolist() == [3, 0]
+
+
+@pytest.mark.parametrize(("pinned", "order"), [((), [0, 2, 3]), ((0,), [1, 2, 3]), ((4,), [0, 2, 3])])
+def test_the_best_of_what_each_layer_makes_stays_unless_another_of_it_is_pinned(pinned, order):
+    group = make_group(5, pinned, parts=(np.array([0, 1]), np.array([3, 4])))
+    assert removal_order(group, np.arange(5.0)).tolist() == order
 
 
 @pytest.mark.parametrize(("n", "rate"), [(320, 1 - 0.8), (10, 0.3), (10, 0.7), (8, 0.0), (8, 0.99)])

@@ -148,6 +148,37 @@ def test_a_budget_out_of_reach_says_what_is_in_reach_and_why(network, scores):
     assert "params" not in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "said", "unsaid"),
+    [
+        ({"flops": 0.01}, "3 groups left alone", "round-to"),
+        ({"flops": 0.01, "round_to": 2}, "round-to 2", "params target"),
+        ({"flops": 0.001, "residual": "coupled"}, "max-rate 0.9", "left alone"),
+        ({"flops": 1.5}, "flops target 2 is out of reach", "params target"),  # above 1, a number
+    ],
+)
+def test_a_budget_out_of_reach_names_what_holds_it_and_nothing_else(network, settings, said, unsaid):
+    with pytest.raises(AllocationError) as caught:
+        Budget(**settings).check(Prunable(map=network))
+    assert said in str(caught.value)
+    assert unsaid not in str(caught.value)
+
+
+def test_of_two_targets_the_one_that_is_met_exactly_is_not_missed(network):
+    order = order_of(network, {layer.name: np.ones(len(layer.out_ids)) for layer in network.layers})
+    least = Counter(network).totals(order.removed(len(order)))[1]
+    with pytest.raises(AllocationError) as caught:
+        Budget(flops=0.001, params=least).check(Prunable(map=network))
+    assert "flops target" in str(caught.value)
+    assert "params target" not in str(caught.value)
+
+
+def test_groups_narrower_than_min_channels_stay_whole(network, scores):
+    order = order_of(network, scores, limits=Limits(min_channels=33))
+    counts = order.selection(len(order)).counts.values()
+    assert {(kept, n) for kept, n in counts} == {(16, 16), (32, 32), (33, 64)}
+
+
 def test_a_network_without_prunable_groups_has_no_reach():
     network = trace(torch.nn.Conv2d(3, 4, 1).eval(), (3, 4, 4)).map
     order = RemovalOrder(network, prunable_groups(network), {})
@@ -162,6 +193,11 @@ def test_bisection_serves_any_cost(network, scores):
     assert first_length(order, lambda removed: len(removed) >= 17) == 17
     assert first_length(order, lambda removed: True) == 0
     assert first_length(order, lambda removed: False) is None
+
+
+@pytest.mark.parametrize("residual", ["internal", "coupled"])
+def test_a_budget_leaves_streams_as_they_are(network, residual):
+    assert Budget(flops=0.5, residual=residual).parts_streams(Prunable(map=network)) is False
 
 
 @pytest.mark.parametrize("options", [{}, {"flops": 0.0}, {"params": -1}, {"flops": 0.5, "ranking": "best"}])

@@ -49,8 +49,9 @@ def test_refuses_what_the_papers_parser_misreads(text, advice):
 
 def test_shares_kept_range_from_above_0_to_1():
     assert parse_rates("[1.0]+[0.6]", keep=True) == [1.0, 0.6]
-    with pytest.raises(AllocationError, match="share that is kept"):
-        parse_rates("[0.0]", keep=True)
+    for outside in ("[0.0]", "[1.5]"):
+        with pytest.raises(AllocationError, match="share that is kept"):
+            parse_rates(outside, keep=True)
 
 
 def test_reads_every_published_specification_and_refuses_or_agrees_on_odd_ones(golden, published_rows):

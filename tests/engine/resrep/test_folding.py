@@ -121,6 +121,16 @@ class TestLossless:
         assert folded.widths == {"a": (8, 6)}
         assert_same(logits(folded.model, (3, 8, 8)), logits(model, (3, 8, 8)))
 
+    def test_rows_that_are_short_alone_but_not_together_stay(self):
+        model = TiedAndFlattened().eval()
+        (a, _) = insert(model, targets(model, trace(model, (3, 8, 8))))
+        rows_DD11 = a.compactor.pwc.weight.detach()
+        rows_DD11[[0, 4]] *= (
+            0.8 * folding.THRESHOLD / rows_DD11[[0, 4]].flatten(1).norm(dim=1).view(2, 1, 1, 1)
+        )
+        rows_DD11[[1, 5]] = 0
+        assert fold(model, (3, 8, 8)).widths == {"a": (8, 6)}
+
     def test_the_columns_of_a_linear_layer_behind_a_map(self, wear):
         model = TiedAndFlattened().eval()
         sites = insert(model, targets(model, trace(model, (3, 8, 8))))
@@ -128,6 +138,7 @@ class TestLossless:
         folded = fold(model, (3, 8, 8))
         assert folded.widths["last"] == (6, 4)
         assert folded.model.fc.in_features == 4 * 64
+        assert not any("masks" in note for note in folded.notes)  # they say what the norms say
         assert_same(logits(folded.model, (3, 8, 8)), logits(model, (3, 8, 8)))
 
     def test_dropping_what_is_not_zero_costs(self, tmp_path, randomise, wear):

@@ -1,0 +1,122 @@
+"""Interrupts that meet Python where nothing can catch them: in a destructor, or in the garbage collector."""
+
+import gc
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prune.cli.main import main
+from prune.weights import stats, store
+
+LONGEST = 5.0  # seconds; the interrupt comes within hundredths of one
+
+
+def in_a_destructor(kind: signal.Signals) -> None:
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(kind)
+
+    Dying()
+
+
+def twice_in_destructors(kind: signal.Signals) -> None:
+    """The second one is still running when the interrupt is raised again."""
+
+    class Dying:
+        def __del__(self) -> None:
+            signal.raise_signal(kind)
+
+    class Waiting:
+        def __del__(self) -> None:
+            until = time.monotonic() + LONGEST
+            while time.monotonic() < until:
+                pass
+
+    Dying()
+    Waiting()
+
+
+def in_the_collector(kind: signal.Signals) -> None:
+    def meet(phase: str, info: dict[str, int]) -> None:
+        gc.callbacks.remove(meet)
+        signal.raise_signal(kind)
+
+    gc.callbacks.append(meet)
+    gc.collect()
+
+
+@pytest.fixture
+def weight_file(tmp_path: Path) -> str:
+    path = tmp_path / "network.hdf5"
+    store.write(path, store.WeightFile({"conv.weight": np.ones((2, 3, 1, 1), np.float32)}))
+    return str(path)
+
+
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """These tests may run where SIGHUP is ignored."""
+    before = {kind: signal.signal(kind, signal.SIG_DFL) for kind in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+@pytest.mark.usefixtures("no_nohup")
+@pytest.mark.parametrize("meet", [in_a_destructor, twice_in_destructors, in_the_collector])
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [
+        (signal.SIGINT, 130, "interrupted\n"),
+        (signal.SIGTERM, 143, "ended by SIGTERM\n"),
+        (signal.SIGHUP, 129, "ended by SIGHUP\n"),
+    ],
+)
+def test_an_interrupt_that_python_loses_is_heard_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    weight_file: str,
+    meet: Callable[[signal.Signals], None],
+    kind: signal.Signals,
+    code: int,
+    line: str,
+):
+    def describe(path: Path) -> None:
+        meet(kind)
+        until = time.monotonic() + LONGEST
+        while time.monotonic() < until:
+            pass
+        raise AssertionError("the interrupt was lost")
+
+    monkeypatch.setattr(stats, "describe", describe)
+    assert main(["inspect", weight_file]) == code
+    assert capsys.readouterr() == ("", line)
+
+
+def test_what_else_python_loses_is_told_as_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weight_file: str
+):
+    told: list[object] = []
+
+    class Dying:
+        def __del__(self) -> None:
+            raise ValueError("in a destructor")
+
+    def describe(path: Path) -> None:
+        Dying()
+        raise OSError("gone")
+
+    def tell(unraisable: Any) -> None:
+        told.append(unraisable.exc_value.args)
+
+    monkeypatch.setattr(sys, "unraisablehook", tell)
+    monkeypatch.setattr(stats, "describe", describe)
+    assert main(["inspect", weight_file]) == 2
+    assert told == [("in a destructor",)]
+    assert sys.unraisablehook is tell
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
