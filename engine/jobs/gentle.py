@@ -13,8 +13,10 @@ from ...weights.store import sha256
 from ..network.network import Network
 from .job import Job
 
-SHARE = 0.9  # of the loss that is the teacher's
-RATE = 0.005  # learning rate at the start; two epochs from 0.01 gained nothing on images held back
+# Chosen by two epochs on nine tenths of CIFAR-10's training images, measured on the others: ResNet-20, shares
+# 0.25, 0.5 and 0.9 by rates 0.005, 0.01 and 0.02. (ResNet-56 knows those images by heart: they say little.)
+SHARE = 0.5  # of the loss that is the teacher's
+RATE = 0.01  # learning rate at the start
 
 
 def gently(job: Job, network: Network, said: Collection[str]) -> tuple[Job, tuple[str, ...]]:

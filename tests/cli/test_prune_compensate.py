@@ -94,7 +94,7 @@ def test_one_command_prunes_compensates_and_finetunes(prune, file: Path):
     assert facts["finetuned"]["epochs"] == 1
     config = json.loads((Path(facts["finetuned"]["folder"]) / "config.json").read_text())
     assert (config["recalibration"], config["training"]["lr"]) == (0, 0.005)
-    assert config["training"]["distill_alpha"] == 0.9
+    assert config["training"]["distill_alpha"] == 0.5
     assert config["teacher"] == str(file.resolve())
     said = prune("prune", file, "--epochs", 2, "--finetune", 1)
     assert (said.code, "--epochs has no effect" in said.err) == (2, True)
