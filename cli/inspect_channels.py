@@ -9,6 +9,7 @@ import typer
 
 from . import units
 from .show import Format, Out
+from .spelling import as_typed
 
 if TYPE_CHECKING:
     from ..engine.narrowing.reach import GroupReach, Reach
@@ -65,7 +66,9 @@ def show_channels(show: Out, network: "Network", pattern: str) -> None:
             rows += [[f"  {member}", "", "", "", ""] for member in group.members]
     takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
     title = f"{network.arch}{f' {network.part}' if network.part else ''}, {takes}"
-    show.table(f"{title}: {len(groups)} groups of channels", GROUP_COLUMNS, rows)
+    show.table(
+        f"{title}: {len(groups)} {'group' if len(groups) == 1 else 'groups'} of channels", GROUP_COLUMNS, rows
+    )
     if reasons:
         show.facts({f"[{number[reason]}]": _told(reason, groups) for reason in reasons})
     show.table(
@@ -82,7 +85,7 @@ def _told(reason: str, groups: "Iterable[GroupReach]") -> str:
     """A reason, how many channels it holds, and the way out."""
     holds = [hold for group in groups for hold in group.holds if hold.reason == reason]
     held = sum(hold.channels for hold in holds)
-    way_out = f"; {holds[0].way_out}" if holds[0].way_out else ""
+    way_out = f"; {as_typed(holds[0].way_out)}" if holds[0].way_out else ""
     return f"{reason} ({units.count(held)} channels){way_out}"
 
 

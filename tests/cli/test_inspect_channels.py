@@ -85,7 +85,15 @@ def test_a_file(capsys: pytest.CaptureFixture[str]):
     prune.save("net.hdf5", prune.wrap(channelled.Net().eval(), 8, arch="channelled:Net"))
     words = ["inspect", "net.hdf5", "--channels", "--arch", "channelled:Net", "--filter", "ba*"]
     assert main(words) == 0
-    assert "1 groups of channels\n" in capsys.readouterr().out
+    assert "1 group of channels\n" in capsys.readouterr().out
+
+
+def test_ways_out_are_said_as_they_are_typed(here: Path, capsys: pytest.CaptureFixture[str]):
+    (here / "normed.py").write_text(
+        NETWORK.replace("self.gate(x).softmax(1)", "nn.functional.group_norm(self.gate(x), 1)")
+    )
+    assert main(["inspect", "--channels", "--arch", "normed:Net", *WORDS[4:]]) == 0
+    assert "; --through-norms lets them leave" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
