@@ -23,6 +23,7 @@ def serve() -> None:
     for module in ("jobs.prepare", "jobs.run", "jobs.gentle", "conversion", "scores.score_file"):
         importlib.import_module(f"prune.engine.{module}")
     main(["rank", "--arch", "resnet20", "--criterion", "l1", "--json", "--out", sys.argv[1]])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a child that is no command yet just ends
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
@@ -43,13 +44,13 @@ def _child(words: list[str], folder: str, fault: dict) -> None:
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     warnings.simplefilter("error")
     warnings.simplefilter("ignore", ResourceWarning)  # of a file whose opening a signal interrupted
     code = 70
     try:
         with faults.injected(folder, **fault):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             code = main(words)
         sys.stdout.flush()
     finally:
