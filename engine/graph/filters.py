@@ -14,7 +14,9 @@ def scored_layers(channel_map: ChannelMap) -> list[Layer]:
     `scatter` they may. A depthwise convolution passes its producer's channels through, and a linear layer
     that speaks as the network's output stays whole.
     """
-    return _with_units(channel_map, {name for group in channel_map.groups for name in group.producers})
+    made = {c for group in channel_map.groups if group.producers for c in group.channels.tolist()}
+    units = (layer for layer in channel_map.layers if layer.kind == "linear")
+    return _with_units(channel_map, {u.name for u in units if not made.isdisjoint(u.out_ids.tolist())})
 
 
 def narrowed_layers(channel_map: ChannelMap) -> list[Layer]:

@@ -47,6 +47,20 @@ class Chain(nn.Module):
         return self.fc((x @ x.transpose(1, 2)).flatten(1))
 
 
+class Pooled(nn.Module):
+    """A linear layer at one place of an image adds to what a convolution makes at all; a norm holds both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.add = nn.Conv2d(3, 16, 3), nn.Linear(16, 16)
+        self.norm, self.fc = nn.LayerNorm(16), nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.conv(x).permute(0, 2, 3, 1)
+        x = x + self.add(x.mean((1, 2), keepdim=True))
+        return self.fc(self.norm(x).mean((1, 2)))
+
+
 def made(kind):
     torch.manual_seed(2)
     model = kind().eval()
@@ -66,20 +80,27 @@ def make_chain():
     return made(Chain)
 
 
+def make_pooled():
+    return made(Pooled)
+
+
 MAKERS = {
     "inputs_width": token_networks.make_inputs_width,
     "affine": make_affine,
     "chain": make_chain,
+    "pooled": make_pooled,
 }
 KEPT = {  # of each layer half its filters, but for what answers
     "inputs_width": {"patches": 12, "attention.qkv": 36, "attention.proj": 12, "mlp.fc1": 10, "mlp.fc2": 12},
     "affine": {"conv1": 8, "conv2": 6},
     "chain": {"conv": 8, "depthwise": 8},
+    "pooled": {"conv": 8, "add": 8},
 }
 EXPANDED = {
     "inputs_width": ["patches", "attention.qkv", "attention.proj", "mlp.fc2"],
     "affine": ["bn"],
     "chain": ["bn2"],
+    "pooled": ["conv", "add"],
 }
 
 
@@ -98,8 +119,8 @@ def test_layers_lose_filters_alone_and_what_needs_them_reads_zeros(case):
     silent = MAKERS[name]().double()
     with torch.no_grad():
         for layer, kept in outcome.kept.items():  # by hand: rows, biases and norms of what left
-            norms = {"conv1": ["bn"], "conv": ["bn"], "depthwise": ["bn2"]}.get(layer, [])
-            for module in map(silent.get_submodule, [layer, *norms]):
+            norm = {"conv1": "bn", "conv": "bn", "depthwise": "bn2"}.get(layer, "")
+            for module in map(silent.get_submodule, [layer, *([norm] if hasattr(silent, norm) else [])]):
                 gone = sorted(set(range(len(module.weight))) - set(kept))
                 module.weight[gone] = 0
                 if module.bias is not None:
