@@ -7,7 +7,6 @@ lose filters alone; and a stream gets channels of its own behind a shortcut: see
 """
 
 import copy
-from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -176,13 +175,12 @@ def _widths(model: nn.Module, kind: type[nn.Module], takes: Takes) -> dict[str, 
 def _lone_branches(model: nn.Module, traced: Trace) -> dict[str, int]:
     """Modules whose whole output goes into one residual addition that is no `Merge`, and their widths."""
     made = {record.name: record for record in traced.records}
-    readers = _readers(traced)
     found: dict[str, int] = {}
     for record in traced.records:
         if record.op not in RESIDUAL_OPS or _is_merge(model, record):
             continue
         for source in (made[name] for name in record.inputs if name in made):
-            if len(readers[source.name]) == 1 and _ends(model, traced, source):
+            if len(traced.readers[source.name]) == 1 and _ends(model, traced, source):
                 found[source.module] = _width(model, source)
     return found
 
@@ -193,30 +191,20 @@ def _held(model: nn.Module, traced: Trace, pinned: Collection[int]) -> dict[str,
     What the network returns is nobody's to narrow.
     """
     held = {i for i in pinned if traced.map.pinned.get(i) != OUTPUT}
-    readers = _readers(traced)
     found: dict[str, int] = {}
     for record in traced.records:
         if not held.isdisjoint(np.unique(record.value.ids).tolist()) and _ends(model, traced, record):
             inside = [r for r in traced.records if f"{r.module}.".startswith(f"{record.module}.")]
-            if _width(model, record) > 1 and not _reaches_another_end(inside[-1], readers):
+            if _width(model, record) > 1 and not _reaches_another_end(inside[-1], traced):
                 found[record.module] = _width(model, record)
     return found
 
 
-def _readers(traced: Trace) -> Mapping[str, list[NodeRecord]]:
-    """What reads each tensor of the graph."""
-    readers: dict[str, list[NodeRecord]] = defaultdict(list)
-    for record in traced.records:
-        for source in record.inputs:
-            readers[source].append(record)
-    return readers
-
-
-def _reaches_another_end(record: NodeRecord, readers: Mapping[str, list[NodeRecord]]) -> bool:
+def _reaches_another_end(record: NodeRecord, traced: Trace) -> bool:
     """Do its channels go, by way of pointwise ops alone, into one more layer that passes them on?"""
     channels = np.unique(record.value.ids)
-    while len(readers[record.name]) == 1:
-        (record,) = readers[record.name]
+    while len(traced.readers[record.name]) == 1:
+        (record,) = traced.readers[record.name]
         if not np.array_equal(np.unique(record.value.ids), channels):
             return False
         if record.op in _ENDS:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from torch import nn
@@ -36,6 +37,15 @@ class Trace:
     map: ChannelMap
     records: tuple[NodeRecord, ...]
     taps: Mapping[str, Tap]
+
+    @cached_property
+    def readers(self) -> Mapping[str, list[NodeRecord]]:
+        """What reads each tensor of the graph, by its name; an empty list where nothing does."""
+        readers: dict[str, list[NodeRecord]] = defaultdict(list)
+        for record in self.records:
+            for source in record.inputs:
+                readers[source].append(record)
+        return readers
 
     def __repr__(self) -> str:
         return f"Trace of {len(self.records)} tensors, {len(self.map.groups)} groups of channels"

@@ -1,6 +1,5 @@
 """The two proofs of a narrow network: its structure is as planned, its values are the masked network's."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -203,10 +202,6 @@ def _correspondence(full: Trace, narrow: Trace, gone: np.ndarray) -> Ids:
 def _to_blame(full: Trace, record: NodeRecord, gone: np.ndarray) -> Ids:
     """The channels that left nearest to an op: of itself, of what it was made of, of what is made of it."""
     made = {other.name: other for other in full.records}
-    readers: dict[str, list[NodeRecord]] = defaultdict(list)
-    for other in full.records:
-        for source in other.inputs:
-            readers[source].append(other)
     following = [record]
     while following:
         layer = following
@@ -215,7 +210,7 @@ def _to_blame(full: Trace, record: NodeRecord, gone: np.ndarray) -> Ids:
             if gone[ids].any():
                 return ids
             layer = _once(made[source] for other in layer for source in other.inputs if source in made)
-        following = _once(reader for other in following for reader in readers[other.name])
+        following = _once(reader for other in following for reader in full.readers[other.name])
     return record.value.ids.ravel()
 
 

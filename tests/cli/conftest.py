@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+from prune.weights import store
 
 
 class Ended(NamedTuple):
@@ -16,6 +18,14 @@ class Ended(NamedTuple):
 
 
 Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def weight_file(tmp_path: Path) -> str:
+    """Where a file of one tensor lies."""
+    path = tmp_path / "network.hdf5"
+    store.write(path, store.WeightFile({"conv.weight": np.ones((2, 3, 1, 1), np.float32)}))
+    return str(path)
 
 
 @pytest.fixture

@@ -41,6 +41,17 @@ ESCAPES = "\x1b]0;OWNED\x07\x1b[2J\x9b31m\u202eder\u2066"
 SRC = str(Path(__file__).parents[3])
 
 
+def ended_cold(code: str, typed: list[list[str]], folder: Path) -> subprocess.CompletedProcess[str]:
+    """A process of its own that runs these command lines, with `folder` as the current one."""
+    return subprocess.run(
+        [sys.executable, "-c", code, json.dumps(typed)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": SRC},
+        capture_output=True,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_is_one_line_whatever_opens_it(prune, name, command):
@@ -91,13 +102,7 @@ def test_each_is_refused_before_torch_is_imported(tmp_path):
         for words in lines
         if not (name.endswith(".pth") and "--scores" in words)  # scores are HDF5
     ] + [[command, size, *more] for command, more in COMMANDS.items() if command != "inspect"]
-    ended = subprocess.run(
-        [sys.executable, "-c", COLD, json.dumps(typed)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": SRC},
-        capture_output=True,
-        text=True,
-    )
+    ended = ended_cold(COLD, typed, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert len(ended.stderr.splitlines()) == len(typed)
     assert all(line.startswith("error: ") for line in ended.stderr.splitlines())
@@ -144,13 +149,7 @@ def test_inspect_alone_shows_two_of_them(tmp_path):
             ["inspect", file, "--diff", file],
         )
     ]
-    ended = subprocess.run(
-        [sys.executable, "-c", SHOWN, json.dumps(typed)],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": SRC},
-        capture_output=True,
-        text=True,
-    )
+    ended = ended_cold(SHOWN, typed, tmp_path)
     assert ended.returncode == 0, ended.stderr
     said = [json.loads(line) for line in ended.stdout.splitlines()]
     assert len(said) == len(typed)

@@ -10,23 +10,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pytest
 from prune.archs.errors import UnknownArch
 from prune.cli.main import COMMANDS, KNOWN_ERRORS, main
 from prune.engine.errors import DataError
-from prune.weights import stats, store
+from prune.weights import stats
 
 ORDER = ["train-base", "rank", "prune", "finetune", "convert", "inspect", "flops", "recipes", "evaluate"]
 HERE = Path(importlib.import_module("prune.cli").__path__[0])
 WRITTEN = [name for name in COMMANDS if (HERE / f"{name.replace('-', '_')}.py").exists()]
-
-
-@pytest.fixture
-def weight_file(tmp_path: Path) -> str:
-    path = tmp_path / "network.hdf5"
-    store.write(path, store.WeightFile({"conv.weight": np.ones((2, 3, 1, 1), np.float32)}))
-    return str(path)
 
 
 @pytest.fixture

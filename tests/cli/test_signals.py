@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from prune.cli.main import main
-from prune.weights import stats, store
+from prune.weights import stats
 
 LONGEST = 5.0  # seconds; the interrupt comes within hundredths of one
 
@@ -48,13 +47,6 @@ def in_the_collector(kind: signal.Signals) -> None:
 
     gc.callbacks.append(meet)
     gc.collect()
-
-
-@pytest.fixture
-def weight_file(tmp_path: Path) -> str:
-    path = tmp_path / "network.hdf5"
-    store.write(path, store.WeightFile({"conv.weight": np.ones((2, 3, 1, 1), np.float32)}))
-    return str(path)
 
 
 @pytest.fixture
