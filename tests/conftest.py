@@ -52,6 +52,16 @@ def shared_data() -> Path:
     return _shared("data")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What earlier commands of the user found out is neither used nor added to; workers share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRUNE_CACHE", str(folder / "cache"))
+        yield
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: a shell ignores it for all that it runs in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -136,6 +136,11 @@ class Program:
         target: Any = node.target
         return target(*map_arg(node.args, value), **map_arg(node.kwargs, value))
 
+    @property
+    def text(self) -> str:
+        """All operations and what is written into them, in words."""
+        return str(self._graph)
+
     def reads(self, node: fx.Node) -> Iterator[fx.Node]:
         """What an operation computes with, parameters left out."""
         return (source for source in node.all_input_nodes if source not in self.sources)

@@ -4,7 +4,8 @@ from collections.abc import Generator, Iterable, Sequence
 
 from torch import Tensor, nn
 
-from ..compensation.sensitivity import filter_losses, sensitivities
+from ..compensation.measuring import sensitivities
+from ..compensation.sensitivity import filter_losses
 from ..events import Event
 from ..graph.channels import ChannelMap, Group
 
@@ -37,7 +38,7 @@ def score_groups(
         groups: those that may be narrowed.
         images: batches images_NCHW.
         seed: of the labels.
-        measure: measure what some widths cost, see `engine.compensation.sensitivity`.
+        measure: measure what some widths cost, see `engine.compensation.measuring`.
 
     Returns:
         Per layer name, scores_F: nats per image.

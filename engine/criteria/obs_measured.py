@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 from torch import Tensor, nn
 
-from ..compensation.sensitivity import work
+from ..compensation.measuring import work
 from ..events import Event
 from ..graph.channels import ChannelMap, Group
 from . import obs

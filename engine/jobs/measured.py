@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..allocations.budget import Budget
-from ..compensation.sensitivity import work
+from ..compensation.measuring import work
 from ..criteria import obs_measured
 from ..devices import device_of
 from ..graph.cost import count

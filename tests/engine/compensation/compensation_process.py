@@ -10,7 +10,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from mending import images, share_of_channels  # noqa: E402
 from prune.cli.processes import end  # noqa: E402
 from prune.engine.compensation.compensate import compensate  # noqa: E402
-from prune.engine.compensation.sensitivity import sensitivities  # noqa: E402
+from prune.engine.compensation.measuring import sensitivities  # noqa: E402
 from prune.engine.events import unwatched  # noqa: E402
 from prune.engine.graph.trace import trace  # noqa: E402
 from prune.engine.narrowing.narrowing import narrow_proven  # noqa: E402

@@ -4,7 +4,7 @@ import pytest
 import torch
 from mending import images
 from prune.engine.compensation import courses as module
-from prune.engine.compensation.sensitivity import sensitivities
+from prune.engine.compensation.measuring import sensitivities
 from prune.engine.errors import CriterionError
 from prune.engine.events import unwatched
 from prune.engine.graph.trace import trace

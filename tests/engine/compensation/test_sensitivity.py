@@ -8,7 +8,8 @@ import pytest
 import torch
 from mending import images
 from prune.engine.compensation.compensate import compensate
-from prune.engine.compensation.sensitivity import Sensitivity, filter_losses, sensitivities
+from prune.engine.compensation.measuring import sensitivities
+from prune.engine.compensation.sensitivity import Sensitivity, filter_losses
 from prune.engine.events import unwatched
 from prune.engine.graph.cost import Counter
 from prune.engine.graph.trace import trace
