@@ -77,7 +77,7 @@ def _course(name: str, commands: Sequence[Sequence[str]], asked: argparse.Namesp
     """Run the commands of a method, and say what was reached when."""
     folder = asked.out / name.replace(" ", "_").replace("-", "")
     narrow = folder / "narrow.hdf5"
-    before = 0.0
+    before = minutes = 0.0
     for number, words in enumerate(commands):
         trains = words[0] == "finetune" or "resrep" in words
         out = folder / "run" if trains else narrow
@@ -135,7 +135,7 @@ def _minutes_of(process: int) -> float:
 def draw(courses: dict[str, list[Point]], path: Path) -> None:
     """One line per method: top-1 over processor minutes."""
     try:
-        from matplotlib import pyplot
+        from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
     except ImportError:
         print("no plot: pip install matplotlib")
         return
