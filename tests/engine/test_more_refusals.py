@@ -119,9 +119,7 @@ def test_an_optimizer_whose_settings_are_of_another_kind(tmp_path: Path):
 def test_images_of_other_classes_than_the_network():
     network = new_network("resnet20", num_classes=10)
     data = SimpleNamespace(info=SimpleNamespace(name="mine", num_classes=2, input_size=network.input_size))
-    with pytest.raises(
-        DataError, match=r"'mine' has 2 classes, '.*' tells 10 apart; choose the images it"
-    ):
+    with pytest.raises(DataError, match=r"'mine' has 2 classes, '.*' tells 10 apart; choose the images it"):
         matched(network, data)
 
 
