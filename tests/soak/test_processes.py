@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
 ]
 WORDS = ["--arch", "tiny_arch:tiny", "--batch-size", "256", "--precision", "fp32", "--threads", "1"]
-WORDS += ["--epochs", "150", "--out", "run"]
+WORDS += ["--epochs", "60", "--out", "run"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone"]
 LONGEST = 600  # seconds of a whole training, where other work waits for the cores too
 
