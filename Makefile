@@ -35,7 +35,7 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
-# An hour or two; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
+# Three hours of one core; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
 soak: $(READY)
 	-$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/pytest -m soak

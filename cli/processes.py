@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
+
+from . import signals
 
 if TYPE_CHECKING:
     import torch
@@ -208,9 +211,9 @@ def take_part(device: str, threads: int | None) -> "torch.device":
     return distributed.join(device)
 
 
-def _interrupt_once(*_: object) -> None:
+def _interrupt_once(_: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    signals.raise_soon(KeyboardInterrupt(), frame)
 
 
 def _warn_once(message: Warning | str, *_: object) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_KINDS = (signal.SIGTERM, signal.SIGHUP)
+_KINDS = (signal.SIGTERM, signal.SIGHUP)  # beside Ctrl-C
 _AGAIN = 0.01  # seconds: a destructor is long over by then, and if not, it is tried once more
 
 _received: signal.Signals | None = None
+_later: KeyboardInterrupt | None = None  # to be raised with the next SIGALRM
 
 
 @contextmanager
@@ -20,12 +21,13 @@ def heeded() -> Iterator[None]:
 
     One that is ignored stays so, as under nohup. Of several processes the first alone heeds them; the others
     are ended by those who launched them. An interrupt that Python loses, Ctrl-C too, because it meets a
-    destructor or a callback of the garbage collector, is raised again.
+    destructor or a callback of the garbage collector, is raised again; one that meets torch.export waits.
     """
     global _received
     _received = None
     alone = os.environ.get("RANK", "0") == "0" and threading.current_thread() is threading.main_thread()
-    kinds = [kind for kind in _KINDS if alone and signal.getsignal(kind) is signal.SIG_DFL]
+    usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(_KINDS, signal.SIG_DFL)
+    kinds = [kind for kind in usual if alone and signal.getsignal(kind) is usual[kind]]
     for kind in kinds:
         signal.signal(kind, _interrupt)
     with _none_lost(alone):
@@ -33,34 +35,31 @@ def heeded() -> Iterator[None]:
             yield
         finally:
             for kind in kinds:
-                signal.signal(kind, signal.SIG_DFL)
+                signal.signal(kind, usual[kind])
 
 
 @contextmanager
 def _none_lost(alone: bool) -> Iterator[None]:
     """Raise an interrupt that nothing could catch once more, a moment later."""
+    global _later
     if not alone or signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:
         yield
         return
-    tell, lost = sys.unraisablehook, KeyboardInterrupt()
+    tell = sys.unraisablehook
 
     def remember(unraisable: "sys.UnraisableHookArgs") -> None:
-        nonlocal lost
         if isinstance(unraisable.exc_value, KeyboardInterrupt):
-            lost = KeyboardInterrupt(*unraisable.exc_value.args)
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+            _raise_later(KeyboardInterrupt(*unraisable.exc_value.args))
         else:
             tell(unraisable)
 
-    def again(_: int, __: FrameType | None) -> None:
-        raise lost
-
-    signal.signal(signal.SIGALRM, again)
+    signal.signal(signal.SIGALRM, _again)
     sys.unraisablehook = remember
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        _later = None
         sys.unraisablehook = tell
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
@@ -70,9 +69,46 @@ def exit_code() -> int:
     return 128 + (_received or signal.SIGINT)
 
 
-def _interrupt(number: int, _: FrameType | None) -> None:
+def raise_soon(interrupt: KeyboardInterrupt, frame: FrameType | None) -> None:
+    """Raise it, in a signal's handler; once torch.export is done where that is at work.
+
+    Torch's C++ code aborts (`terminate called`) where an exception passes it while its modes change.
+    """
+    if signal.getsignal(signal.SIGALRM) is _again and _exports(frame):
+        _raise_later(interrupt)
+    else:
+        raise interrupt
+
+
+def _raise_later(interrupt: KeyboardInterrupt) -> None:
+    global _later
+    _later = interrupt
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+
+
+def _again(_: int, frame: FrameType | None) -> None:
+    global _later
+    if _later is not None:
+        interrupt, _later = _later, None
+        raise_soon(interrupt, frame)
+
+
+def _exports(frame: FrameType | None) -> bool:
+    """Is torch.export among the callers of what runs in a frame?"""
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name == "torch.export" or name.startswith("torch.export."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
     global _received
+    if number == signal.SIGINT:
+        raise_soon(KeyboardInterrupt(), frame)
+        return
     for kind in _KINDS:
         signal.signal(kind, signal.SIG_IGN)
     _received = signal.Signals(number)
-    raise KeyboardInterrupt(f"ended by {_received.name}")
+    raise_soon(KeyboardInterrupt(f"ended by {_received.name}"), frame)

@@ -133,3 +133,15 @@ def test_what_would_take_too_long_is_estimated(prune, file: Path, monkeypatch: p
     done = prune("prune", file, "--flops", 0.5, "--limit", 1, "--calibration", 64, "--out", "narrow.hdf5")
     assert "is estimated on 128 training images" in done.err
     assert load_network("narrow.hdf5").history[-1]["options"]["criterion"] == "obs"
+
+
+def test_max_drop_that_nothing_meets(prune, file: Path, monkeypatch: pytest.MonkeyPatch):
+    answers = iter([90.0, 10.0, 10.0])
+    monkeypatch.setattr("prune.engine.jobs.search.FINEST", 1 / 2)
+    monkeypatch.setattr("prune.engine.jobs.search._top1", lambda *_: next(answers))
+    few = ("--limit", 1, "--calibration", 64, "--threads", 1)
+    done = prune("prune", file, "--max-drop", 2, *few, "--out", "narrow.hdf5")
+    assert done.code == 2
+    said = " ".join(done.err.split())
+    assert "50.0% of the multiply-accumulates gone, more than 2 points are lost; give --max-drop more" in said
+    assert not Path("narrow.hdf5").exists()

@@ -1,7 +1,9 @@
-"""Interrupts that meet Python where nothing can catch them: in a destructor, or in the garbage collector."""
+"""Interrupts that meet what cannot bear them: a destructor, the garbage collector, torch.export."""
 
 import gc
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -87,6 +89,44 @@ def test_an_interrupt_that_python_loses_is_heard_all_the_same(
     monkeypatch.setattr(stats, "describe", describe)
     assert main(["inspect", weight_file]) == code
     assert capsys.readouterr() == ("", line)
+
+
+EXPORTING = """
+import signal, sys
+import torch.export
+from prune.cli.main import main
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+class Interrupting:
+    enter = FakeTensorMode.__enter__
+
+    def __enter__(self):
+        entered = Interrupting.enter(self)
+        depth, frame = 0, sys._getframe()
+        while frame is not None:
+            depth, frame = depth + (frame.f_code.co_name == "__torch_dispatch__"), frame.f_back
+        if depth:
+            signal.raise_signal(signal.KIND)
+        return entered
+
+FakeTensorMode.__enter__ = Interrupting.__enter__
+sys.exit(main(["inspect", "--arch", "resnet20", "--channels"]))
+"""
+
+
+@pytest.mark.parametrize(("kind", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_waits_for_torch_export(kind: str, code: int):
+    """Raised there, it passes C++ code that aborts: the mode that Python has entered is not left again."""
+    script = EXPORTING.replace("KIND", kind)
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (code, "")
+    assert ended.stderr.startswith("interrupted" if kind == "SIGINT" else "ended by SIGTERM")
 
 
 def test_what_else_python_loses_is_told_as_before(

@@ -92,7 +92,7 @@ class Server:
 
     def close(self) -> None:
         """End it."""
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)  # it takes torch apart
 
     def _line(self) -> str:
         assert self._process.stdout is not None

@@ -14,6 +14,7 @@ import torch
 from prune.weights.formats import write_any
 from prune.weights.store import WeightFile
 from soak.figures import scaled
+from soak.readers import READERS
 
 pytest.importorskip("atheris", reason="fuzzing needs atheris: pip install atheris (Python 3.11 to 3.13)")
 SCRIPT = Path(__file__).with_name("fuzz_target.py")
@@ -34,23 +35,35 @@ def legacy(path: Path) -> None:
     torch.save(state, path, _use_new_zipfile_serialization=False)
 
 
-@pytest.mark.parametrize("seconds", [2, pytest.param(600, marks=pytest.mark.soak)])
-@pytest.mark.parametrize(
-    ("suffix", "seeds"), [(".hdf5", [ours, packed]), (".pth", [ours, legacy])], ids=["hdf5", "pth"]
-)
-def test_fuzzing(figures, tmp_path: Path, suffix: str, seeds: list[Callable[[Path], None]], seconds: int):
-    figure, corpus = figures(f"`{suffix}`, fuzzed by coverage (atheris)"), tmp_path / "corpus"
+SEEDS: dict[str, list[Callable[[Path], object]]] = {
+    "x.hdf5": [ours, packed],
+    "x.pth": [ours, legacy],
+    "x.safetensors": [ours],
+    "image.png": [reader.make for reader in READERS if reader.name.startswith("image.")],
+    **{reader.name: [reader.make] for reader in READERS if not reader.name.startswith("image.")},
+}
+SOME = [pytest.param(name, 2) for name in ("x.hdf5", "x.pth", "plan.json")]
+ALL = [pytest.param(name, 180, marks=pytest.mark.soak) for name in SEEDS]
+
+
+@pytest.mark.parametrize(("name", "seconds"), SOME + ALL)
+def test_fuzzing(figures, tmp_path: Path, name: str, seconds: int):
+    if name == "x.safetensors":
+        pytest.importorskip("safetensors")
+    figure, corpus = figures(f"`{name}`, fuzzed by coverage (atheris)"), tmp_path / "corpus"
     corpus.mkdir()
-    for make in seeds:
-        make(corpus / f"{make.__name__}{suffix}")
-    limits = [f"-max_total_time={scaled(seconds)}", "-rss_limit_mb=1000", "-timeout=3", "-max_len=20000"]
+    for number, make in enumerate(SEEDS[name]):
+        (tmp_path / f"seed-{number}").mkdir()
+        make(tmp_path / f"seed-{number}" / name)
+        (tmp_path / f"seed-{number}" / name).rename(corpus / f"{number}")
+    limits = [f"-max_total_time={scaled(seconds)}", "-rss_limit_mb=2000", "-timeout=3", "-max_len=20000"]
     ended = subprocess.run(
-        [sys.executable, str(SCRIPT), suffix, str(corpus), *limits, f"-artifact_prefix={tmp_path}/"],
+        [sys.executable, str(SCRIPT), name, str(corpus), *limits, f"-artifact_prefix={tmp_path}/"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=seconds + 60,
+        timeout=seconds + 120,
     )
     said = ended.stdout + ended.stderr
     assert ended.returncode == 0, said[-3000:]

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
 ]
 WORDS = ["--arch", "tiny_arch:tiny", "--batch-size", "256", "--precision", "fp32", "--threads", "1"]
-WORDS += ["--epochs", "150", "--out", "run"]
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+WORDS += ["--epochs", "60", "--out", "run"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone"]
+LONGEST = 600  # seconds of a whole training, where other work waits for the cores too
 
 
 def start(here: Path, *words: str) -> subprocess.Popen[str]:
@@ -53,65 +56,85 @@ def digest(here: Path) -> str:
     return hashlib.sha256((here / "run" / "final.hdf5").read_bytes()).hexdigest()
 
 
+Undisturbed = Callable[[int], str]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
-    here = tmp_path_factory.mktemp("undisturbed")
-    process = start(here, "-m", "prune", "train-base", *WORDS, "--nproc", "2")
-    out, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, out
-    return digest(here)
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What so many processes train that nothing happens to."""
+
+    @cache
+    def train(count: int) -> str:
+        here = tmp_path_factory.mktemp("undisturbed")
+        process = start(here, "-m", "prune", "train-base", *WORDS, "--nproc", str(count))
+        out, _ = process.communicate(timeout=LONGEST)
+        assert process.returncode == 0, out
+        return digest(here)
+
+    return train
 
 
-def go_on(here: Path, expected: str) -> None:
-    process = start(here, "-m", "prune", "train-base", "--resume", "run", "--nproc", "2", "--threads", "1")
-    out, _ = process.communicate(timeout=300)
+def begun(here: Path, count: int) -> subprocess.Popen[str]:
+    """A training in so many processes that is some epochs old."""
+    process = start(here, "-m", "prune", "train-base", *WORDS, "--nproc", str(count))
+    wait_for_epoch(here, 2)
+    return process
+
+
+def go_on(here: Path, count: int, expected: str) -> None:
+    words = ["train-base", "--resume", "run", "--nproc", str(count), "--threads", "1"]
+    process = start(here, "-m", "prune", *words)
+    out, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, out
     assert digest(here) == expected
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_one_of_two_killed(figures, tmp_path: Path, undisturbed: str, number: int):
-    figure = figures(f"`--nproc 2`: process {number + 1} killed, then gone on with")
+@pytest.mark.parametrize(("count", "number"), [(2, 0), (2, 1), (4, 0), (4, 2)])
+def test_one_killed(figures, tmp_path: Path, undisturbed: Undisturbed, count: int, number: int):
+    figure = figures(f"`--nproc {count}`: process {number + 1} killed, then gone on with")
     with figure.case():
-        process = start(tmp_path, "-m", "prune", "train-base", *WORDS, "--nproc", "2")
-        wait_for_epoch(tmp_path, 2)
+        process = begun(tmp_path, count)
         os.kill(workers_of(process)[number], signal.SIGKILL)
         began = time.monotonic()
         out, _ = process.communicate(timeout=60)
         figure.notes.append(f"ended after {time.monotonic() - began:.0f} s")
         assert process.returncode == 2, out
         assert "was killed by SIGKILL; go on with: prune train-base --resume run" in out
-        go_on(tmp_path, undisturbed)
+        go_on(tmp_path, count, undisturbed(count))
 
 
-def test_one_of_two_stopped(figures, tmp_path: Path, undisturbed: str):
-    figure = figures("`--nproc 2`: one process stopped for good, then gone on with")
+@pytest.mark.parametrize(("count", "number"), [(2, 1), (4, 2)])
+def test_one_stopped(figures, tmp_path: Path, undisturbed: Undisturbed, count: int, number: int):
+    figure = figures(f"`--nproc {count}`: process {number + 1} stopped for good, then gone on with")
     with figure.case():
-        process = start(tmp_path, "-m", "prune", "train-base", *WORDS, "--nproc", "2")
-        wait_for_epoch(tmp_path, 2)
-        os.kill(workers_of(process)[1], signal.SIGSTOP)
+        process = begun(tmp_path, count)
+        os.kill(workers_of(process)[number], signal.SIGSTOP)
         began = time.monotonic()
         out, _ = process.communicate(timeout=240)
         figure.notes.append(f"ended after {time.monotonic() - began:.0f} s")
         assert process.returncode == 2, out
-        assert "process 2 of 2 has been stopped (SIGSTOP) for 120 seconds; go on with" in out
-        go_on(tmp_path, undisturbed)
+        stopped = f"process {number + 1} of {count} has been stopped (SIGSTOP) for 120 seconds; go on with"
+        assert stopped in out
+        go_on(tmp_path, count, undisturbed(count))
 
 
-def test_torchrun_starts_a_lost_process_anew(figures, tmp_path: Path, undisturbed: str):
-    figure = figures("`torchrun --max-restarts 1`: one process of two killed, restarted")
+@pytest.mark.parametrize(("count", "number"), [(2, 1), (4, 2)])
+def test_torchrun_starts_a_lost_process_anew(
+    figures, tmp_path: Path, undisturbed: Undisturbed, count: int, number: int
+):
+    figure = figures(f"`torchrun --max-restarts 1`: process {number + 1} of {count} killed, restarted")
     with figure.case():
-        begun = start(tmp_path, "-m", "prune", "train-base", *WORDS, "--nproc", "2")
-        wait_for_epoch(tmp_path, 2)
-        begun.send_signal(signal.SIGINT)
-        begun.communicate(timeout=60)
-        assert begun.returncode == 130
+        first = begun(tmp_path, count)
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+        assert first.returncode == 130
         resumed = ["-m", "prune", "train-base", "--resume", "run", "--threads", "1"]
-        process = start(tmp_path, *TORCHRUN, "--max-restarts", "1", *resumed)
+        several = ["--nproc-per-node", str(count), "--max-restarts", "1"]
+        process = start(tmp_path, *TORCHRUN, *several, *resumed)
         lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
         wait_for_epoch(tmp_path, json.loads(lines[-1])["epoch"] + 2)
-        os.kill(workers_of(process)[1], signal.SIGKILL)
-        out, _ = process.communicate(timeout=300)
+        os.kill(workers_of(process)[number], signal.SIGKILL)
+        out, _ = process.communicate(timeout=LONGEST)
         assert process.returncode == 0, out
         assert out.count("resuming run after epoch") == 2
-        assert digest(tmp_path) == undisturbed
+        assert digest(tmp_path) == undisturbed(count)
