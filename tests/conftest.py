@@ -69,6 +69,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 10, 10)
 
 
+def pytest_unconfigure() -> None:
+    """Let what was imported be taken apart at the end."""
+    gc.unfreeze()
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: a shell ignores it for all that it runs in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
