@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import json
 import os
 import signal
@@ -62,6 +63,27 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `digits` be 300 images, 240 of them to train on, for tests that train and ask not how well."""
+    from prune.engine.data import digits
+
+    pixels_NHW, labels_N = digits._read()
+    monkeypatch.setattr(digits, "_read", lambda: (pixels_NHW[:300], labels_N[:300]))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what was imported, and look less often for what exports leave."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
+def pytest_unconfigure() -> None:
+    """Let what was imported be taken apart at the end."""
+    gc.unfreeze()
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach what tests start: a shell ignores it for all that it runs in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -79,3 +101,12 @@ def shared_exports() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "export", sharing(trace.export))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_warm_process_left() -> Iterator[None]:
+    """End the process that others are forked from, if a test started it."""
+    yield
+    import warm
+
+    warm.close()

@@ -8,6 +8,7 @@ anything whose meaning cannot be compared, such as a hook or a closure, is expor
 """
 
 import functools
+import time
 import types
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 ROOM = 200  # programs; those of large networks hold some MB each
+LONG = 0.3  # seconds of an export, which is then kept beside those that took less
 REGISTERED = ("_parameters", "_buffers", "_modules")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 PLAIN = (int, float, complex, str, bytes, torch.dtype, torch.device, torch.memory_format, type(None), type)
@@ -27,7 +29,8 @@ class Incomparable(Exception):
 
 def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
     """`torch.export.export`, asked once for networks that are alike."""
-    kept: dict[Hashable, Any] = {}
+    quick: dict[Hashable, Any] = {}
+    slow: dict[Hashable, Any] = {}
 
     @functools.wraps(export)
     def shared(model: nn.Module, images: tuple[Tensor, ...], **options: Any) -> Any:
@@ -37,8 +40,10 @@ def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
             key = (likeness(model), tuple(kind(tensor) for tensor in images), looks(options))
         except Incomparable:
             return export(model, images, **options)
-        if key not in kept:
+        if key not in quick and key not in slow:
+            began = time.process_time()
             program = export(model, images, **options)
+            kept = slow if time.process_time() - began > LONG else quick
             if len(kept) == ROOM:
                 del kept[next(iter(kept))]
             # Without the program's own weights: they would keep every network alive.
@@ -49,7 +54,7 @@ def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
                 call_spec=program.call_spec,
                 constants={name: program.constants[name] for name in lifted},
             )
-        return kept[key]
+        return quick[key] if key in quick else slow[key]
 
     return shared
 

@@ -4,6 +4,7 @@ Every published table has its conventions, and its program has its slips; both a
 printed number can be recomputed. They read the channel map and the ids that left, so they count any network.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -160,8 +161,8 @@ def _factor(times: Mapping[str, Decimal], layer: Layer) -> Decimal:
 def _elements(record: NodeRecord, removed: np.ndarray) -> int:
     """Numbers in the tensor that a node makes of one image, with the channels gone."""
     _, *shape = record.value.shape
-    ids = np.broadcast_to(record.value.ids, (1, *shape))
-    return int((~removed[ids]).sum())
+    ids = record.value.ids  # of length 1 along axes where all are alike
+    return int((~removed[ids]).sum()) * (math.prod(shape) // ids.size)
 
 
 def _projections_later(records: Iterable[NodeRecord]) -> Iterator[NodeRecord]:

@@ -190,8 +190,8 @@ def test_deps_are_left_out_where_they_would_not_say_what_the_network_is():
         ("src20", (3, 16, 16), "internal"),
         ("src20", (3, 16, 16), "coupled"),
         ("src56", (3, 8, 8), "coupled"),
-        ("src110", (3, 8, 8), "internal"),
-        ("src164", (3, 8, 8), "internal"),
+        pytest.param("src110", (3, 8, 8), "internal", marks=pytest.mark.soak),  # as src20, with more blocks
+        pytest.param("src164", (3, 8, 8), "internal", marks=pytest.mark.soak),
         ("vc", (3, 32, 32), "internal"),
         ("sres18", (3, 32, 32), "coupled"),
         ("sres50", (3, 32, 32), "internal"),

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import warm
 from PIL import Image
 from prune.weights import store
 
@@ -451,23 +452,15 @@ def test_resuming_what_is_over_or_otherwise(refused, base: Path):
 
 
 @pytest.fixture
-def training(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def training(tmp_path: Path) -> Iterator[warm.Process]:
     """A training in a process of its own, long enough to be interrupted."""
     words = "train-base --arch resnet20 --epochs 40 --precision fp32 --threads 1 --json --out"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "prune", *words.split(), "a run"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    yield process
-    process.kill()
-    process.wait()
+    with warm.Process(["-m", "prune", *words.split(), "a run"], tmp_path) as process:
+        yield process
+        process.kill()
 
 
-def test_ctrl_c_in_training(training: subprocess.Popen[str], prune, tmp_path: Path):
-    assert training.stderr is not None
+def test_ctrl_c_in_training(training: warm.Process, prune, tmp_path: Path):
     for line in training.stderr:
         if line.startswith("epoch"):
             break

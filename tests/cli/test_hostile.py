@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import warm
 from prune.cli.main import main
 from prune.weights import store
 from prune.weights.store import WeightFile
@@ -214,15 +215,9 @@ def test_no_control_character_reaches_a_real_terminal(tmp_path):
     assert "\u202e".encode() not in said
 
 
-def run(here: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": SRC, "PYTHONSAFEPATH": "1", "PRUNE_CACHE": str(here / "cache")}
-    return subprocess.run(
-        [sys.executable, "-m", "prune", *words],
-        cwd=here,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+def safely(here: Path) -> dict[str, str]:
+    """The environment of a process that does not look for modules in its current folder."""
+    return os.environ | {"PYTHONPATH": SRC, "PYTHONSAFEPATH": "1", "PRUNE_CACHE": str(here / "cache")}
 
 
 EVIL = (
@@ -242,7 +237,7 @@ def test_a_run_folder_executes_nothing(tmp_path):
     (tmp_path / "evil.py").write_text(EVIL)
     for arch in ("evil:build", "os:abort"):
         (tmp_path / "config.json").write_text(json.dumps(settings | {"arch": arch}))
-        ended = run(tmp_path, "train-base", "--resume", ".")
+        ended = warm.run(["-m", "prune", "train-base", "--resume", "."], tmp_path, safely(tmp_path))
         assert ended.returncode == 2
         assert ended.stderr.startswith(f"error: . would import '{arch}', which no run of yours began with")
         assert ended.stderr.endswith(f"if you trust it, add --arch {arch}\n")
@@ -253,7 +248,8 @@ def test_the_current_folder_is_not_executed_by_several_processes(tmp_path):
     for name in ("threading", "multiprocessing", "signal", "socket"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\nraise SystemExit('taken over')\n")
     words = "train-base --arch resnet20 --batch-size 33 --nproc 2"  # which ends at once
-    ended = run(tmp_path, *words.split())
+    command = [sys.executable, "-m", "prune", *words.split()]
+    ended = subprocess.run(command, cwd=tmp_path, env=safely(tmp_path), capture_output=True, text=True)
     assert "batch size 33 cannot be shared by 2 processes" in ended.stderr
     assert not (tmp_path / "ran").exists()
 
@@ -343,16 +339,8 @@ def test_a_training_that_is_ended_says_how_to_go_on(tmp_path, kind):
         "train-base --arch resnet20 --dataset digits --epochs 500 --batch-size 512 --precision fp32 --out run"
     )
     heeding = f"import signal; signal.signal({int(kind)}, signal.SIG_DFL)"  # these tests may run under nohup
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{heeding}; from prune.cli.main import main; exit(main())", *words.split()],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert process.stderr
+    code = f"{heeding}; from prune.cli.main import main; exit(main())"
+    with warm.Process(["-c", code, *words.split()], tmp_path, environment) as process:
         for line in process.stderr:
             if line.startswith("epoch   1/500"):
                 break

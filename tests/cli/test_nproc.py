@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import warm
 from PIL import Image
 from prune.cli import processes
 from prune.engine.training.checkpoint import read_checkpoint
@@ -68,34 +70,28 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(here: Path, *words: str, python: tuple[str, ...] = ("-m", "prune")) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", *python, *words],
-        cwd=here,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(here: Path, words: Iterable[str], *, cold: bool = False) -> warm.Process:
+    """A command; the processes that it launches are forked, unless they are to be as cold as a user's."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
+    return warm.Process(["-W", "error", *words], here, environment, fork_workers=not cold)
 
 
-def run(here: Path, *words: str) -> tuple[int, str, str]:
-    process = start(here, *words)
+def run(here: Path, *words: str, cold: bool = False) -> tuple[int, str, str]:
+    process = start(here, ["-m", "prune", *words], cold=cold)
     out, err = process.communicate(timeout=120)
+    assert process.returncode is not None
     return process.returncode, out, err
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
+def workers_of(process: warm.Process) -> list[int]:
     """The launched processes, in their order; Linux lists them."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
-    return sorted(pid for pid, command in commands.items() if b"spawn_main" in command)
+    return sorted(map(int, children))
 
 
-def in_its_second_epoch(here: Path, *python: str) -> subprocess.Popen[str]:
+def in_its_second_epoch(here: Path, *python: str) -> warm.Process:
     """A training, by `python -m prune` or whatever else leads there."""
-    process = start(here, *TRAIN, "--epochs", "5000", "--out", "run", python=python or ("-m", "prune"))
-    assert process.stderr
+    process = start(here, [*(python or ("-m", "prune")), *TRAIN, "--epochs", "5000", "--out", "run"])
     for line in process.stderr:
         if line.startswith("epoch    1/5000"):
             return process
@@ -103,7 +99,7 @@ def in_its_second_epoch(here: Path, *python: str) -> subprocess.Popen[str]:
 
 
 def test_train_resume_and_rank(here: Path):
-    code, out, err = run(here, *TRAIN, "--epochs", "2", "--out", "run", "--json")
+    code, out, err = run(here, *TRAIN, "--epochs", "2", "--out", "run", "--json", cold=True)
     assert code == 0, err
     assert json.loads(out)["final"]["images"] == 360
     assert err.count("epoch 2/2") == 1
@@ -189,8 +185,7 @@ def test_ctrl_c_says_once_how_to_go_on_and_that_works(here: Path):
     assert said[0].startswith("interrupted after epoch ")
     assert said[0].endswith("go on with: prune train-base --resume run")
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
-    process = start(here, "train-base", "--resume", "run", "--nproc", "2")
-    assert process.stderr
+    process = start(here, ["-m", "prune", "train-base", "--resume", "run", "--nproc", "2"])
     assert process.stderr.readline().startswith("resuming run after epoch ")
     assert process.stderr.readline().startswith("training in run: ")
     process.send_signal(signal.SIGINT)
@@ -227,13 +222,6 @@ def test_what_goes_wrong_in_both_is_one_line(here: Path):
 def test_who_says_what_went_wrong_is_let_finish(here: Path):
     """The first may be gone before the second, which failed a moment earlier, has said why."""
     (here / "late.py").write_text(LATE)
-    process = subprocess.run(
-        [sys.executable, "late.py"],
-        cwd=here,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (process.returncode, process.stderr) == (2, "the second says it\n")
+    process = start(here, ["late.py"])
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (2, "the second says it\n")

@@ -10,6 +10,14 @@ from prune.engine.network.network import load_network, save_network
 HALF = ("--criterion", "l1", "--flops", 0.5, "--threads", 1)
 
 
+@pytest.fixture
+def file(thin: Path, tmp_path: Path) -> Path:
+    """A copy of the thin base network in the working folder."""
+    copy = tmp_path / "base.hdf5"
+    copy.write_bytes(thin.read_bytes())
+    return copy
+
+
 def test_much_of_the_accuracy_comes_back_without_training(prune, file: Path):
     plain = json.loads(prune("prune", file, *HALF, "--json", "--out", "plain.hdf5").out)
     done = prune("prune", file, *HALF, "--compensate", "--json", "--out", "mended.hdf5")

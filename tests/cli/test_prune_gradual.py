@@ -3,13 +3,15 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import warm
 from prune.engine.network.network import load_network, new_network, save_network
 from prune.engine.network.sources import Images, find_network
+
+pytestmark = pytest.mark.usefixtures("few_digits")
 
 SHORT = ("--batch-size", 64, "--lr", "0.02", "--precision", "fp32", "--threads", 1)
 SOFT = ("--schedule", "soft", "--rate-dist", 0.4, "--epochs", 2, *SHORT)
@@ -191,15 +193,9 @@ def test_two_processes_hold_the_same_masks(tmp_path: Path, schedule: str):
         "from prune.engine.network.network import new_network, save_network; "
         "save_network('base.hdf5', new_network('tiny_arch:tiny', num_classes=10, input_size=(3, 16, 16)))"
     )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     for command in (["-c", make], ["-m", "prune", *words]):
-        done = subprocess.run(
-            [sys.executable, "-W", "error", *command],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+        done = warm.run(["-W", "error", *command], tmp_path, environment, fork_workers=True)
         assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
     assert len(facts["kept"]["0"]) == 4

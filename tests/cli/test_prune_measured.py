@@ -9,6 +9,14 @@ import pytest
 from prune.engine.network.network import load_network, save_network
 
 
+@pytest.fixture
+def file(thin: Path, tmp_path: Path) -> Path:
+    """A copy of the thin base network in the working folder."""
+    copy = tmp_path / "base.hdf5"
+    copy.write_bytes(thin.read_bytes())
+    return copy
+
+
 def bare(file: Path) -> Path:
     """The network without the images that it was measured on."""
     network = load_network(file)

@@ -3,12 +3,12 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from prune.cli import progress
 from prune.engine.events import EpochDone
 from prune.engine.network.network import new_network, save_network
@@ -188,12 +188,8 @@ def test_each_step_is_trained_where_that_is_asked_for(prune, tiny: Path, monkeyp
 def test_whoever_is_killed_half_way_leaves_nothing(tiny: Path):
     words = ("--flops", 0.5, "--steps", 2, *FEW, *OURS, "--out", "narrow.hdf5")
     before = sorted(path.name for path in Path().iterdir())
-    command = [sys.executable, "-m", "prune", "prune", *map(str, (tiny, *words))]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=env
-    ) as work:
-        assert work.stderr is not None
+    with warm.Process(["-m", "prune", "prune", tiny, *words], environment=env) as work:
         said = next((line for line in work.stderr if "step 2 of 2" in line), "")
         work.send_signal(signal.SIGKILL)
     assert said

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from prune.engine.data import cifar, names, open_data
+from prune.engine.data import cifar, digits, names, open_data
 from prune.engine.errors import DataError
 
 
@@ -57,7 +57,8 @@ def test_digits_are_augmented_by_one_pixel_without_flips():
 
 
 def test_digits_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    digits._read.cache_clear()
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match=r"pip install 'prune-cnn\[digits\]'"):
         open_data("digits")
 

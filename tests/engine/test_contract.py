@@ -2,13 +2,14 @@
 
 import importlib
 import json
-import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import warm
 from prune.engine.graph.trace import trace
 from prune.engine.modules.plain import plain
 from prune.engine.narrowing.narrowing import narrow_proven
@@ -36,15 +37,19 @@ def every_other(channel_map, coupled=True):
     return removed
 
 
+@cache
+def traced(name):
+    """A network, which nobody here changes, and its trace."""
+    model = mini_networks.build(name)
+    return model, trace(model, mini_networks.SIZE)
+
+
 @pytest.fixture(scope="module")
 def pruned():
     made = {}
     for name in NAMES:
-        model = mini_networks.build(name)
-        made[name] = (
-            model,
-            narrow_proven(model, trace(model, mini_networks.SIZE), mini_networks.SIZE, every_other),
-        )
+        model, known = traced(name)
+        made[name] = model, narrow_proven(model, known, mini_networks.SIZE, every_other)
     return made
 
 
@@ -68,8 +73,7 @@ def reloaded(pruned, tmp_path_factory):
         "    out[path.stem] = net.model.double()(x).tolist()\n"
         "print(json.dumps(out))\n"
     )
-    command = [sys.executable, "-c", script, str(folder), str(HERE)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return json.loads(warm.run(["-c", script, folder, HERE], check=True).stdout)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -120,16 +124,16 @@ def test_a_shifted_index_is_found_out(name, monkeypatch):
         return cut
 
     monkeypatch.setattr(crashes, "narrow", shifted)
-    model = mini_networks.build(name)
+    model, known = traced(name)
     with pytest.raises(ProofError, match="differs from the masked one"):
-        narrow_proven(model, trace(model, mini_networks.SIZE), mini_networks.SIZE, every_other)
+        narrow_proven(model, known, mini_networks.SIZE, every_other)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_keeping_everything_changes_nothing(name):
-    model = mini_networks.build(name)
+    model, known = traced(name)
     state = model.state_dict()
-    cut = narrow(state, trace(model, mini_networks.SIZE).map, [])
+    cut = narrow(state, known.map, [])
     assert list(cut) == list(state)
     assert all(torch.equal(cut[key], state[key]) for key in state)
 
@@ -146,7 +150,7 @@ def test_one_channel_left_still_runs(name):
                 removed += free[: min(len(free), len(group.channels) - 1)].tolist()
         return removed
 
-    model = mini_networks.build(name)
-    result = narrow_proven(model, trace(model, mini_networks.SIZE), mini_networks.SIZE, nearly_all)
+    model, known = traced(name)
+    result = narrow_proven(model, known, mini_networks.SIZE, nearly_all)
     assert result.difference < 1e-9
     assert torch.isfinite(result.model(torch.zeros(1, *mini_networks.SIZE))).all()

@@ -2,13 +2,12 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import warm
 from prune.engine.errors import ProcessError
 from prune.engine.processes import distributed
 from torch import Tensor
@@ -17,16 +16,12 @@ SCRIPT = Path(__file__).with_name("process_tasks.py")
 Found = dict[str, Any]
 
 
-def start(folder: Path, number: int, count: int, port: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, number: int, count: int, port: int) -> warm.Process:
     """Start a process the way torchrun does."""
     folder.mkdir(exist_ok=True)
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "MASTER_PORT": port}
     environment = {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", str(SCRIPT), str(folder)],
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-    )
+    return warm.Process(["-W", "error", SCRIPT, folder], environment=os.environ | environment)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +35,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, list[Found]]
     pair = [start(folder / "two", number, 2, port) for number in range(2)]
     for process in (alone, *pair):
         _, said = process.communicate(timeout=120)
-        assert process.returncode == 0, said.decode()
-        assert said == b""
+        assert process.returncode == 0, said
+        assert said == ""
     both = [torch.load(folder / "two" / f"process {number}.pt") for number in range(2)]
     return torch.load(folder / "one" / "process 0.pt"), both
 

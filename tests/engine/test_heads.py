@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import prune
 import pytest
 import torch
+import warm
 from prune.engine import criteria
 from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
@@ -99,8 +99,7 @@ def test_files_load_by_themselves_in_a_new_process(outcomes, tmp_path):
         "        for p in Path(sys.argv[1]).glob('*.hdf5')}\n"
         "print(json.dumps({name: net.model(x).tolist() for name, net in nets.items()}))\n"
     )
-    command = [sys.executable, "-c", script, str(tmp_path), str(HERE)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = json.loads(warm.run(["-c", script, tmp_path, HERE], check=True).stdout)
     x = torch.linspace(-2, 2, 768).sin().reshape(1, 3, 16, 16)
     for name, (_, outcome) in outcomes.items():
         assert torch.allclose(torch.tensor(found[name]), outcome.model(x), rtol=1e-5, atol=1e-6), name

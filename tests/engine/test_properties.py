@@ -30,7 +30,8 @@ build, networks, SIZE = random_networks.build, random_networks.networks, random_
 
 ARCH = "random_networks:drawn"
 MODES = ("internal", "coupled", "scatter")
-CASES = given(networks(), st.sampled_from(MODES), st.floats(0.1, 1.0), st.integers(0, 2**16))
+HOW = (st.sampled_from(MODES), st.floats(0.1, 1.0), st.integers(0, 2**16))
+SMALL, CASES = given(networks(most_steps=5), *HOW), given(networks(), *HOW)
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 FEW = settings(max_examples=200, derandomize=True, phases=[Phase.explicit, Phase.generate], **QUIET)
 MANY = settings(max_examples=3000, derandomize=False, print_blob=True, **QUIET)
@@ -99,7 +100,7 @@ def check(case, residual: str, share: float, seed: int, folder) -> None:
         assert torch.equal(a, b)
 
 
-@CASES
+@SMALL
 @FEW
 def test_narrow_equals_masked(tmp_path_factory, case, residual, share, seed):
     check(case, residual, share, seed, folder(tmp_path_factory))

@@ -1,12 +1,11 @@
 """Scatter: branches narrow by themselves, proven, stored, loaded alone, folded and pruned again."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import warm
 from prune.archs.units import Merge
 from prune.engine.allocations.budget import Budget
 from prune.engine.allocations.layer_rates import LayerRates
@@ -40,7 +39,7 @@ def randomised(network: Network) -> Network:
 
 
 def pruned(arch: str, allocation: Allocation, size: int | None = None) -> tuple[Network, Outcome]:
-    network = randomised(new_network(arch, input_size=size))
+    network = randomised(new_network(arch, num_classes=10, input_size=(3, size, size) if size else None))
     network.model.eval()
     scores = score("l1", network.model, trace(network.model, network.input_size))
     return network, prune_network(network, allocation, scores)
@@ -66,8 +65,8 @@ def masked_logits(network: Network, result: Outcome) -> Tensor:
         return model(images(network))
 
 
-def folded_file(folder: Path) -> None:
-    done = convert(folder / "thin.hdf5", folder / "folded.hdf5", fold_bn=True)
+def folded_file(folder: Path, arch: str | None = None) -> None:
+    done = convert(folder / "thin.hdf5", folder / "folded.hdf5", fold_bn=True, arch=arch)
     formats.write_any(done.destination, done.weight_file)
 
 
@@ -77,7 +76,17 @@ def norm_of(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("arch", "size"), [("resnet20", None), ("resnet18", 64), ("resnet50", 64), ("torchvision:resnet18", 64)]
+    ("arch", "size"),
+    [
+        ("resnet20", None),
+        ("small_networks:basic", 64),
+        ("small_networks:bottleneck", 64),
+        ("small_networks:resnet_basic", 64),
+        *(
+            pytest.param(arch, 64, marks=pytest.mark.soak)  # as those above, with more blocks
+            for arch in ("resnet18", "resnet50", "torchvision:resnet18")
+        ),
+    ],
 )
 def test_a_scattered_network_equals_the_masked_one_and_loads_alone(arch: str, size: int, tmp_path: Path):
     network, result = pruned(arch, Rate(rate=0.4, residual="scatter"), size)
@@ -94,12 +103,12 @@ def test_a_scattered_network_equals_the_masked_one_and_loads_alone(arch: str, si
 import sys, torch, numpy
 torch.set_num_threads(1)
 from prune.engine.network.network import load_network
-network = load_network(r"{path}")
+network = load_network(r"{path}", {arch if "small" in arch else None!r})
 images = torch.randn(2, *network.input_size, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
     numpy.save(r"{tmp_path / "logits.npy"}", network.model(images).numpy())
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    warm.run(["-c", code], tmp_path, check=True)
     assert np.array_equal(np.load(tmp_path / "logits.npy"), narrow.numpy())
 
 
@@ -112,7 +121,7 @@ def test_the_stem_and_the_projection_are_expanded_inside_the_addition():
     assert state["stage1.block1.conv1.conv.weight"].shape[1] == 16
     assert not any("expand" in name for name in indices if not name.startswith("stage1.block0"))
     assert sum(name.endswith("merge.index") for name in indices) == 9
-    _, result = pruned("resnet50", Rate(rate=0.4, residual="scatter"), 32)
+    _, result = pruned("small_networks:bottleneck", Rate(rate=0.4, residual="scatter"), 32)
     expanded = [name for name in result.network.model.state_dict() if "expand" in name]
     assert expanded == [f"stage{stage}.block0.merge.expand.index" for stage in (1, 2, 3, 4)]
 
@@ -129,11 +138,11 @@ def test_what_is_not_narrowed_keeps_the_plain_addition():
 
 
 def test_another_networks_branches_are_expanded_by_a_copy_and_it_is_said():
-    _, result = pruned("torchvision:resnet18", Rate(rate=0.4, residual="scatter"), 32)
+    _, result = pruned("small_networks:resnet_basic", Rate(rate=0.4, residual="scatter"), 32)
     assert result.notes == (COPIES,)
     assert "layer1.0.bn2" in EXPANSIONS.placed(result.network.model)
     assert len(result.kept["conv1"]) == 64  # the stem's output is a stream itself
-    _, internal = pruned("torchvision:resnet18", Rate(rate=0.4), 32)
+    _, internal = pruned("small_networks:resnet_basic", Rate(rate=0.4), 32)
     assert internal.notes == ()
 
 
@@ -171,12 +180,12 @@ def test_a_scattered_network_is_pruned_again_and_folded(tmp_path: Path):
 
 
 def test_folding_keeps_the_expansions_of_other_networks(tmp_path: Path):
-    network, result = pruned("torchvision:resnet18", Rate(rate=0.4, residual="scatter"), 32)
+    network, result = pruned("small_networks:resnet_basic", Rate(rate=0.4, residual="scatter"), 32)
     save_network(tmp_path / "thin.hdf5", result.network)
-    folded_file(tmp_path)
+    folded_file(tmp_path, network.arch)
     with torch.no_grad():
         expected = result.network.model(images(network))
-        folded = load_network(tmp_path / "folded.hdf5")
+        folded = load_network(tmp_path / "folded.hdf5", network.arch)
         torch.testing.assert_close(folded.model(images(network)), expected, rtol=1e-4, atol=1e-4)
     assert "layer1.0.bn2" in EXPANSIONS.placed(folded.model)
 

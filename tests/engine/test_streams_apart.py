@@ -1,8 +1,6 @@
 """Streams of unequal widths: what lies before a shortcut and behind it, each with channels of its own."""
 
 import copy
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import warm
 from prune.archs.units import ConvBN, PadShortcut
 from prune.engine import api, criteria, recipes
 from prune.engine.allocations import required
@@ -101,7 +100,7 @@ images = torch.from_numpy(numpy.load(r"{path.with_suffix(".images.npy")}"))
 with torch.no_grad():
     numpy.save(r"{path.with_suffix(".npy")}", load_network(r"{path}").model(images).numpy())
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=path.parent)
+    warm.run(["-c", code], path.parent, check=True)
     return np.load(path.with_suffix(".npy"))
 
 

@@ -2,25 +2,20 @@
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+import warm
 
 SCRIPT = Path(__file__).with_name("compensation_process.py")
 
 
-def start(folder: Path, number: int, count: int, port: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, number: int, count: int, port: int) -> warm.Process:
     """Start a process the way torchrun does."""
     folder.mkdir(exist_ok=True)
     place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "MASTER_PORT": port}
     environment = {name: str(value) for name, value in place.items()} | {"MASTER_ADDR": "127.0.0.1"}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", str(SCRIPT), str(folder)],
-        env=os.environ | environment,
-        stderr=subprocess.PIPE,
-    )
+    return warm.Process(["-W", "error", SCRIPT, folder], environment=os.environ | environment)
 
 
 def test_two_processes_mend_as_one(tmp_path: Path):
@@ -30,7 +25,7 @@ def test_two_processes_mend_as_one(tmp_path: Path):
     started = [start(tmp_path / "one", 0, 1, 0), *(start(tmp_path / "two", n, 2, port) for n in range(2))]
     for process in started:
         _, said = process.communicate(timeout=300)
-        assert process.returncode == 0, said.decode()
+        assert process.returncode == 0, said
     alone = torch.load(tmp_path / "one" / "process 0.pt")
     first, second = (torch.load(tmp_path / "two" / f"process {n}.pt") for n in range(2))
     assert all(torch.equal(first["state"][name], second["state"][name]) for name in first["state"])

@@ -57,7 +57,10 @@ MODULE = """
 
 @pytest.fixture
 def base(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, randomise: Callable[[nn.Module], nn.Module]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    randomise: Callable[[nn.Module], nn.Module],
+    few_digits: None,
 ) -> Path:
     """A file of the network, made for `digits`, in the current directory."""
     monkeypatch.chdir(tmp_path)

@@ -97,7 +97,7 @@ def test_a_run_says_what_it_did(tmp_path: Path, make_job: MakeJob, run):
         *("best.hdf5", "final.hdf5", "narrow.hdf5"),
     }
     set_at = [(e.epoch, e.step, e.steps) for e in events if isinstance(e, MasksSet)]
-    assert set_at == [(1, 0, 23), (1, 23, 23), (2, 23, 23)]
+    assert set_at == [(1, 0, 4), (1, 4, 4), (2, 4, 4)]
     assert {event.macs for event in events if isinstance(event, MasksSet)} == {outcome.after.macs}
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["accuracy"] == {stage: asdict(found) for stage, found in outcome.accuracies.items()}

@@ -18,7 +18,14 @@ from prune.engine.training.optimizer import build_sgd
 STEPS = 4
 
 
-@pytest.mark.parametrize(("name", "side"), [("resnet50", 32), ("mobilenet_v1", 64)])
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("small_networks:bottleneck", 32),
+        ("mobilenet_v1", 64),
+        pytest.param("resnet50", 32, marks=pytest.mark.soak),  # as the first, with more blocks
+    ],
+)
 def test_insert_train_mask_and_fold(name, side, randomise):
     size = (3, side, side)
     network = new_network(name, num_classes=10, input_size=size)

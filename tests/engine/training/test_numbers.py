@@ -1,12 +1,12 @@
 """How a training is computed changes last digits alone, and what is promised to be the same is the same."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 from prune.engine.measure.evaluation import evaluate
 from prune.engine.network.network import new_network
 
@@ -81,11 +81,8 @@ def test_threads_change_last_digits_alone(tmp_path):
     for threads in ("1", "2"):
         folder = tmp_path / threads
         path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-        subprocess.run(
-            [sys.executable, "-c", THREADS, str(folder), threads],
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": threads},
-            check=True,
-        )
+        environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": threads}
+        warm.run(["-c", THREADS, folder, threads], environment=environment, check=True)
         found.append(torch.load(f"{folder}.pt"))
     one, two = (torch.cat([tensor.flatten().float() for tensor in state.values()]) for state in found)
     assert apart(two, one) < 1e-4

@@ -3,12 +3,11 @@
 import io
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+import warm
 from prune.engine.errors import TrainingError
 from prune.engine.training.checkpoint import read_checkpoint
 from prune.engine.training.hooks import Hooks
@@ -53,8 +52,7 @@ def uninterrupted(tmp_path, net, training):
 def stand_still(folder):
     """Start a training in another process and wait until it is in the middle of epoch 3."""
     script = Path(__file__).with_name("blob_process.py")
-    process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    process = warm.Process([script, folder])
     assert process.stdout.readline() == "standing still\n"
     return process
 
