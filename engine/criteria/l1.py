@@ -7,7 +7,7 @@ from ..graph.filters import filters_of, scored_layers
 from ..graph.trace import Trace
 
 NEEDS = "weights"
-LARGE = 2**24  # weights that are held in float64 at once
+LARGE = 2**21  # weights that are held in float64 at once
 
 
 def l1_norms(weight_FCHW: Tensor) -> Tensor:

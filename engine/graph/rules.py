@@ -25,6 +25,7 @@ from .rules_moves import (
     gated_halves,
     rearrange,
     reshape,
+    rolled,
 )
 from .rules_norms import batch_norm, group_norm, layer_norm
 from .rules_products import einsum, matrix_product, sum_of_products
@@ -201,11 +202,12 @@ RULES: dict[str, Rule] = _rules(
         channel_shuffle: "channel_shuffle native_channel_shuffle",
         equal_parts: "chunk split tensor_split",
         gated_halves: "glu",
-        reshape: "view reshape _unsafe_view unflatten",
+        reshape: "view reshape _unsafe_view unflatten flatten",
+        rolled: "roll",
         as_another: "view_as reshape_as expand_as",
         rearrange: """
-            flatten permute transpose t movedim squeeze unsqueeze expand slice select narrow
-            split_with_sizes unbind stack index_select flip roll repeat repeat_interleave pixel_unshuffle
+            permute transpose t movedim squeeze unsqueeze expand slice select narrow
+            split_with_sizes unbind stack index_select flip repeat repeat_interleave pixel_unshuffle
             swapaxes tile numpy_T""",
         concatenate: "cat concat concatenate",
         pad: "pad constant_pad_nd",

@@ -1,5 +1,6 @@
 """Channel ids through ops that only move elements: views, permutations, parts, shuffles, concatenation."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from torch import fx
 
 from .channels import NO_ID, Ids
-from .ids import Value, along, compress
+from .ids import Value, along, compress, reshaped
 from .walk import Arguments, Walk, identified, op_name, values_in
 
 
@@ -71,6 +72,17 @@ def reshape(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     axis = next((axis for axis, (a, b) in enumerate(zip(x.shape, made, strict=False)) if a != b), None)
     if axis is not None and x.varying_axes() == [axis] and _swaps(node, axis):
         shuffled(walk, x.ids.reshape(-1), made[axis])
+    if math.prod(made) != math.prod(x.shape):
+        return rearrange(walk, node, given)
+    x = identified(walk, x)
+    return Value(made, reshaped(x, made), _all_read_zero([x]), x.computed)
+
+
+def rolled(walk: Walk, node: fx.Node, given: Arguments) -> Any:
+    """`roll`: along axes without channels nothing changes."""
+    x, axes = given["self"], given["dims"]
+    if axes and x.computed and not {axis % len(x.shape) for axis in axes} & set(x.varying_axes()):
+        return Value(x.shape, x.ids, x.reads_zero)
     return rearrange(walk, node, given)
 
 

@@ -32,11 +32,13 @@ class Trace:
         map: what pruning needs.
         records: every tensor of the graph in forward order; their ids are classes, as in the map.
         taps: per conv name, where its feature map appears after normalisation and activation.
+        opaque: the modules that were cut around.
     """
 
     map: ChannelMap
     records: tuple[NodeRecord, ...]
     taps: Mapping[str, Tap]
+    opaque: frozenset[str] = frozenset()
 
     @cached_property
     def readers(self) -> Mapping[str, list[NodeRecord]]:
@@ -72,7 +74,7 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
-    return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map))
+    return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map), frozenset(walk.opaque))
 
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:

@@ -32,6 +32,25 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         FitError: a tensor is missing, left over, or of a rank that the network's own does not have, or an
             index does not hold positions.
     """
+    state = take_shapes(model, state, folded)
+    try:
+        load(model, state)
+    except RuntimeError as error:  # a shape the module itself refuses
+        raise FitError(str(error).splitlines()[-1].strip()) from error
+    return model
+
+
+def take_shapes(
+    model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str] | None = None
+) -> dict[str, Tensor]:
+    """As `fit`, but for the values: those that `model` has now are of no use.
+
+    Args:
+        state: its parameters may be on the meta device, where they are nothing but shapes.
+
+    Returns:
+        the state to load, shared tensors and counters completed.
+    """
     fold(model, state)
     _drop_folded(model, state, folded or {})
     ties = ties_of(model)
@@ -48,11 +67,7 @@ def fit(model: nn.Module, state: Mapping[str, Tensor], folded: Mapping[str, str]
         owner, _, slot = name.rpartition(".")
         setattr(model.get_submodule(owner), slot, _lookup(model, first))
     follow(model)
-    try:
-        load(model, state)
-    except RuntimeError as error:  # a shape the module itself refuses
-        raise FitError(str(error).splitlines()[-1].strip()) from error
-    return model
+    return state
 
 
 def load(model: nn.Module, state: Mapping[str, Tensor]) -> None:

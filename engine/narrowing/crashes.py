@@ -1,10 +1,10 @@
 """The narrow network itself, and without which channels the code of a network fails."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..devices import first_weight
 from ..errors import ProofError
@@ -13,27 +13,56 @@ from ..graph.places import Reason
 from ..graph.untraceable import what_stopped
 from ..modules.copies import unfilled
 from ..modules.eval_mode import eval_mode
-from ..modules.fit import fit
+from ..modules.fit import load, take_shapes
 from ..modules.inputs import Inputs, Takes, answer, inputs_of
 from ..modules.numbers import set_numbers
 from .checks import Misfit
 from .heads import numbers_without
-from .surgery import narrow
+from .surgery import narrow, narrow_shapes
 
 RUNS_FOR_ALIKE = 16  # of the network, for groups that are called alike
+PORTION = 2**26  # bytes of a network that are cut at once
 
 
 def cut_out(
     model: nn.Module, channel_map: ChannelMap, removed: Iterable[int], *, adapt: bool = True
 ) -> nn.Module | str:
-    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead."""
+    """The narrow network, numbers of heads adapted or not, or one line on what is raised instead.
+
+    Its parameters have their shapes, and take no memory: see `fill`.
+    """
     try:
-        thin = fit(unfilled(model), narrow(model.state_dict(), channel_map, removed))
+        thin = unfilled(model)
+        learned = dict(model.named_parameters(remove_duplicate=False))
+        state = take_shapes(thin, narrow_shapes(model.state_dict(), learned, channel_map, removed))
+        load(thin, {name: tensor for name, tensor in state.items() if not tensor.is_meta})
         if adapt:
             set_numbers(thin, numbers_without(model, channel_map, frozenset(removed)))
         return thin.eval()
     except Exception as error:  # whatever the network's own code raises
         return what_stopped(error, model)
+
+
+@torch.no_grad()
+def fill(thin: nn.Module, model: nn.Module, channel_map: ChannelMap, removed: Iterable[int]) -> nn.Module:
+    """Give the parameters of a narrow network, as `cut_out` makes it, what is left of the full one's."""
+    parameters = dict(thin.named_parameters(remove_duplicate=False))
+    for some in _portions(model.state_dict()):
+        for name, tensor in narrow(some, channel_map, removed).items():
+            if name in parameters:
+                parameters[name].copy_(tensor)
+    return thin
+
+
+def _portions(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """A state dict in parts that take little memory."""
+    some, room = dict[str, Tensor](), PORTION
+    for name, tensor in state.items():
+        if tensor.nbytes > room and some:
+            yield some
+            some, room = {}, PORTION
+        some[name], room = tensor, room - tensor.nbytes
+    yield some
 
 
 def from_small(model: nn.Module, takes: Takes) -> Iterator[Inputs]:
@@ -108,7 +137,7 @@ def not_itself(reason: str) -> ProofError:
 def _crash(model: nn.Module, channel_map: ChannelMap, takes: Inputs, removed: frozenset[int]) -> str | None:
     """One line on what the narrow network raises, or None when it runs."""
     thin = cut_out(model, channel_map, removed)
-    return thin if isinstance(thin, str) else _failure(thin, takes)
+    return thin if isinstance(thin, str) else _failure(fill(thin, model, channel_map, removed), takes)
 
 
 def _failure(model: nn.Module, takes: Inputs) -> str | None:

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..modules.fit import load
 from ..modules.inputs import Inputs, Takes, inputs_of
 from ..modules.numbers import numbers_of
 from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
-from .crashes import crashing_groups, cut_out, from_small, not_itself
+from .crashes import crashing_groups, cut_out, fill, from_small, not_itself
 from .stand_ins import StandIns
 from .surgery import mask_in_place
 
@@ -28,8 +29,9 @@ LARGE = 2**27  # bytes
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
-# Per trace, what has left when the structure was last proven: the same cut has the same structure.
-_proven: WeakKeyDictionary[Trace, frozenset[int]] = WeakKeyDictionary()
+# Per trace, what has left when the structure was last proven, and whether numbers of heads followed: the same
+# cut has the same structure.
+_proven: WeakKeyDictionary[Trace, tuple[frozenset[int], bool]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +39,37 @@ class Cut:
     """A narrow network whose structure is proven.
 
     Attributes:
-        model: the narrow network, in evaluation mode.
         map: the full network's channel map, with everything pinned that turned out to be unremovable.
         removed: the channel ids that left.
         misfits: what had to be pinned on the way, in words.
+        make: gives the narrow network the values of its parameters; whoever plans needs none.
+    """
+
+    map: ChannelMap
+    removed: frozenset[int]
+    misfits: tuple[str, ...]
+    make: Callable[[], nn.Module]
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The narrow network, in evaluation mode; made when it is first asked for."""
+        return self.make()
+
+
+@dataclass(frozen=True, eq=False)
+class Proven:
+    """A narrow network whose structure and values are proven.
+
+    Attributes:
+        model: the narrow network, in evaluation mode.
+        map, removed, misfits: see `Cut`.
+        difference: largest relative difference between the masked and the narrow network, float64.
     """
 
     model: nn.Module
     map: ChannelMap
     removed: frozenset[int]
     misfits: tuple[str, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Proven(Cut):
-    """A narrow network whose values are proven too.
-
-    Attributes:
-        difference: largest relative difference between the masked and the narrow network, float64.
-    """
-
     difference: float
 
 
@@ -78,20 +91,12 @@ def narrow_as_planned(model: nn.Module, traced: Trace, takes: Takes, choose: Cho
     channel_map, misfits = traced.map, []
     while True:
         removed = frozenset(int(i) for i in choose(channel_map)) - channel_map.pinned.keys()
-        thin = cut_out(model, channel_map, removed)
-        if isinstance(thin, nn.Module) and _proven.get(traced) == removed:
-            return Cut(thin, channel_map, removed, tuple(misfits))
-        found = _misfits(model, thin, traced, channel_map, takes, removed)
-        if found and isinstance(thin, nn.Module) and numbers_of(thin) != numbers_of(model):
-            plain = cut_out(model, channel_map, removed, adapt=False)
-            if not _misfits(model, plain, traced, channel_map, takes, removed):
-                thin, found = plain, []
-        if isinstance(thin, nn.Module) and not found:
-            _proven[traced] = removed
-            return Cut(thin, channel_map, removed, tuple(misfits))
+        thin = _of_the_structure(model, traced, channel_map, takes, removed)
+        if isinstance(thin, nn.Module):
+            return Cut(channel_map, removed, tuple(misfits), partial(fill, thin, model, channel_map, removed))
         if not removed:
-            raise not_itself(found[0].reason)
-        for misfit in found:
+            raise not_itself(thin[0].reason)
+        for misfit in thin:
             misfits.append(misfit.reason)
             channel_map = channel_map.pin(misfit.ids, misfit.reason)
 
@@ -117,9 +122,9 @@ def narrow_proven(
         ProofError: the narrow network computes something else than the masked one.
     """
     cut = narrow_as_planned(model, traced, takes, choose)
-    thin = cut.model if finish is None else finish(cut.model)
     if sum(parameter.nbytes for parameter in model.parameters()) > LARGE:
-        gc.collect()  # torch.export leaves what it followed in circles, and the proof needs the memory
+        gc.collect()  # torch.export leaves what it followed in circles, and the weights need the memory
+    thin = cut.model if finish is None else finish(cut.model)
     masks = cut.map if reference is None else None
     difference = proven_difference(reference or model, thin, traced, cut.removed, takes, masks=masks)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)
@@ -143,6 +148,28 @@ def _default(kind: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def _of_the_structure(
+    model: nn.Module, traced: Trace, channel_map: ChannelMap, takes: Takes, removed: frozenset[int]
+) -> nn.Module | list[Misfit]:
+    """The narrow network, yet to be filled, structured as planned; or what must be pinned."""
+    found: list[Misfit] = []
+    left, adapted = _proven.get(traced, (None, True))
+    for adapt in (adapted,) if left == removed else (True, False):
+        thin = cut_out(model, channel_map, removed, adapt=adapt)
+        if left == removed and isinstance(thin, nn.Module):
+            return thin
+        if traced.opaque and isinstance(thin, nn.Module):  # their code runs when a network is traced
+            fill(thin, model, channel_map, removed)
+        misfits = _misfits(model, thin, traced, channel_map, takes, removed)
+        if isinstance(thin, nn.Module) and not misfits:
+            _proven[traced] = (removed, adapt)
+            return thin
+        found = found or misfits
+        if isinstance(thin, str) or numbers_of(thin) == numbers_of(model):
+            break
+    return found
 
 
 def _misfits(

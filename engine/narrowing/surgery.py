@@ -1,6 +1,6 @@
 """Pruning is slicing named tensors: the same few lines for every network and every method."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 import torch
@@ -26,6 +26,14 @@ def narrow(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterab
         if gone[index.own_ids].any() or gone[index.target_ids].any():
             cut[index.name] = torch.from_numpy(_renumbered(index, gone))
     return cut
+
+
+def narrow_shapes(
+    state: Mapping[str, Tensor], learned: Collection[str], channel_map: ChannelMap, removed: Iterable[int]
+) -> dict[str, Tensor]:
+    """As `narrow`; the tensors named in `learned` are nothing but shapes, on the meta device."""
+    looks = {name: tensor.to("meta") if name in learned else tensor for name, tensor in state.items()}
+    return narrow(looks, channel_map, removed)
 
 
 def mask(state: Mapping[str, Tensor], channel_map: ChannelMap, removed: Iterable[int]) -> dict[str, Tensor]:

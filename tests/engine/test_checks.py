@@ -2,6 +2,7 @@
 
 import copy
 
+import prune
 import pytest
 import torch
 from prune.engine.errors import ProofError, TraceError
@@ -178,6 +179,41 @@ def test_a_network_that_runs_is_cut_once(monkeypatch):
     model = build()
     narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[:3])
     assert len(cuts) == 1
+
+
+def test_who_only_plans_makes_no_narrow_weights(monkeypatch):
+    monkeypatch.setattr(narrowing, "fill", lambda *_: pytest.fail("weights were cut"))
+    net = prune.wrap(build(), SIZE)
+    assert len(prune.plan(net, rate=0.5).groups["one"]) == 4
+
+
+def test_weights_are_cut_in_portions(monkeypatch):
+    monkeypatch.setattr(crashes, "PORTION", 200)
+    portions = []
+
+    def counting(*args):
+        portions.append(list(args[0]))
+        return narrow(*args)
+
+    monkeypatch.setattr(crashes, "narrow", counting)
+    model = build()
+    result = narrow_proven(model, trace(model, SIZE), SIZE, lambda m: m.layer("one").out_ids[:3])
+    assert result.difference < 1e-12
+    assert len(portions) > 3
+    assert [name for some in portions for name in some] == list(model.state_dict())
+
+
+def test_code_that_is_cut_around_runs_with_the_narrow_weights():
+    class Looks(nn.Module):
+        def forward(self, x):
+            assert x.isfinite().all()  # not to be followed
+            return x
+
+    model = build(twist=Looks())
+    traced = trace(model, SIZE)
+    assert traced.opaque == {"twist"}
+    result = narrow_proven(model, traced, SIZE, lambda m: m.layer("one").out_ids[:3])
+    assert not result.misfits
 
 
 def test_the_structure_alone_is_proven_where_no_more_is_asked_for(monkeypatch):
