@@ -1,7 +1,11 @@
 """The 1,797 handwritten digits that come with scikit-learn: a real data set that needs no download."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..errors import DataError
 from .base import DataInfo
@@ -22,14 +26,8 @@ def open_digits(options: Options) -> MemoryData:
         DataError: scikit-learn is not installed.
     """
     options.refuse_image_size_other_than(16)
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise DataError(
-            "data set 'digits' needs scikit-learn, which is not installed; pip install 'prune-cnn[digits]'"
-        ) from error
-    grey_NHW, labels = load_digits(return_X_y=True)
-    bytes_NHW = np.rint(grey_NHW.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    grey_ND, labels = _table()
+    bytes_NHW = np.rint(grey_ND.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     doubled_NHW = torch.from_numpy(bytes_NHW.repeat(2, axis=1).repeat(2, axis=2))
     images_NCHW = doubled_NHW[:, None].repeat(1, 3, 1, 1)
     labels_N = torch.from_numpy(labels)
@@ -42,6 +40,28 @@ def open_digits(options: Options) -> MemoryData:
         crop_padding=1,
         flip=False,
     )
+
+
+def _table() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The file that comes with scikit-learn: images of 64 pixels from 0 to 16, grey_ND, and labels_N.
+
+    It is read by hand: to import scikit-learn takes longer than most of what is done with the digits.
+
+    Raises:
+        DataError: scikit-learn is not installed.
+    """
+    found = find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise DataError(
+            "data set 'digits' needs scikit-learn, which is not installed; pip install 'prune-cnn[digits]'"
+        )
+    path = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    if not path.is_file():  # another version may keep it elsewhere
+        from sklearn.datasets import load_digits
+
+        return load_digits(return_X_y=True)
+    table = np.loadtxt(path, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(np.int64)
 
 
 def _split(labels_N: torch.Tensor) -> dict[str, torch.Tensor]:

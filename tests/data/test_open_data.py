@@ -2,11 +2,12 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from prune.engine.data import cifar, names, open_data
+from prune.engine.data import cifar, digits, names, open_data
 from prune.engine.errors import DataError
 
 
@@ -56,8 +57,23 @@ def test_digits_are_augmented_by_one_pixel_without_flips():
     assert matches.any(1).all(), "all nine shifts occur"
 
 
+@pytest.mark.parametrize("place", ["where it is", "elsewhere"])
+def test_digits_are_those_of_scikit_learn_wherever_it_keeps_them(monkeypatch, tmp_path, place):
+    from sklearn.datasets import load_digits
+
+    if place == "elsewhere":
+        monkeypatch.setattr(
+            digits, "find_spec", lambda _: SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+        )
+    expected_ND, expected_N = load_digits(return_X_y=True)
+    grey_ND, labels_N = digits._table()
+    assert np.array_equal(grey_ND, expected_ND)
+    assert np.array_equal(labels_N, expected_N)
+    assert labels_N.dtype == expected_N.dtype
+
+
 def test_digits_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match=r"pip install 'prune-cnn\[digits\]'"):
         open_data("digits")
 
