@@ -215,3 +215,24 @@ def test_only_the_shell_knows_how_options_are_spelt():
         if re.search(r"(?<![\w-])--[a-z]", node.value)
     ]
     assert not offenders, "\n".join(offenders)
+
+
+def imported_with(start: str) -> set[Path]:
+    """The files that importing one imports, those of its packages too; not what its functions import."""
+    reached, due = set(), [Path(start)]
+    while due:
+        path = due.pop()
+        if path not in reached and path.parts[0] in MAY_IMPORT:
+            reached.add(path)
+            due += [folder / "__init__.py" for folder in path.parents if folder.parts]
+            due += [file for node in at_import(tree(path).body) for file in inside(path, node)]
+    return reached
+
+
+def test_what_cuts_at_once_imports_nothing_that_trains_compensates_or_sketches():
+    reached = imported_with("engine/jobs/run.py")
+    assert Path("engine/jobs/at_once.py") in reached
+    rooms = {room(path) for path in reached}
+    others = {f"engine/{name}" for name in ("compensation", "compactors", "masking", "recipes", "sketching")}
+    assert not rooms & others
+    assert Path("engine/training/loop.py") not in reached

@@ -14,7 +14,6 @@ from ..events import Event, Working
 from ..graph.filters import filters_of, scored_layers
 from ..graph.known import known_trace
 from ..graph.trace import Trace
-from ..jobs.keywords import Settings, asked_for, refuse_without_effect, settings_for
 from ..narrowing.frozen import as_seen
 from ..narrowing.narrowing import narrow_as_planned
 from ..narrowing.outcome import Outcome, pinned_layers
@@ -29,6 +28,7 @@ from ..selection.plan import Plan, plan_of
 from .keywords import named
 from .networks import network_of
 from .progress import seen_through
+from .settings import Settings, asked_for, refuse_without_effect, settings_for
 
 Scores = Mapping[str, Tensor]
 Criterion = Callable[[Tensor], Tensor]

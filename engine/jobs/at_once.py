@@ -9,11 +9,9 @@ from ..allocations.budget import Budget
 from ..devices import device_of
 from ..events import Accuracy, Event, Note
 from ..measure.facts import measured
-from ..measure.recalibrate import recalibrate
 from ..narrowing.outcome import Outcome, as_one, outcome_of
 from ..network.network import Network
 from .prepare import Prepared
-from .search import narrowest
 from .steps import Course
 
 # What is done with the network of a step, by its number; the next step begins with what it returns, a network
@@ -35,28 +33,24 @@ def prune_in_steps(
         AllocationError: what is to leave cannot.
         ProofError: the narrow network of a step would compute something else.
     """
-    steps, course = ready.job.steps, course_of(ready)
+    course = course_of(ready)
     if course is None:
         return (yield from prune_at_once(ready, before))
     outcomes: list[Outcome] = []
-    for number in range(1, steps + 1):
-        assert ready.schedule is not None
-        chooser = ready.schedule.chooser
-        now = chooser.before
-        allocation = course.budget_from(now.macs, now.params, steps - number + 1)
+    for number in range(1, course.steps + 1):
+        now = ready.chooser.before
+        allocation = course.budget_from(now.macs, now.params, course.steps - number + 1)
         yield Note(course.in_words(number, allocation))
-        schedule = replace(ready.schedule, chooser=replace(chooser, allocation=allocation))
-        said = {"step": number, "steps": steps}
-        outcome = yield from prune_at_once(replace(ready, schedule=schedule), before, said)
-        if number < steps:
-            network, job = outcome.network, ready.job
+        ready = ready.choosing(allocation=allocation, known=ready.chooser.traced)
+        outcome = yield from prune_at_once(ready, before, {"step": number, "steps": course.steps})
+        if number < course.steps:
+            network = outcome.network
             if between is not None:
                 network = yield from between(network, number)
                 network.model.to(device_of(ready.network.model))
-                job = replace(job, start=Path(network.origin))
+                ready = replace(ready, job=replace(ready.job, start=Path(network.origin)))
             outcome = replace(outcome, network=network)
-            schedule = replace(schedule, chooser=replace(chooser, network=network, known=None))
-            ready = replace(ready, job=job, network=network, schedule=schedule)
+            ready = replace(ready.choosing(network=network, known=None), network=network)
         outcomes.append(outcome)
     return as_one(outcomes)
 
@@ -65,8 +59,7 @@ def course_of(ready: Prepared) -> Course | None:
     """The way to the budget of a job that goes there in several steps."""
     if ready.job.steps == 1:
         return None
-    assert ready.schedule is not None
-    chooser = ready.schedule.chooser
+    chooser = ready.chooser
     assert isinstance(chooser.allocation, Budget)
     whole = {group.name: len(group.channels) for group in chooser.seen.traced.map.groups}
     return Course(chooser.allocation, ready.job.steps, chooser.before, whole)
@@ -83,12 +76,12 @@ def prune_at_once(
         said: what the history says of it besides.
     """
     job, data, model = ready.job, ready.data, ready.network.model
-    assert job.pruning is not None
-    assert ready.schedule is not None
-    chooser, transfer = ready.schedule.chooser, job.pruning.transfer
+    chooser, transfer = ready.chooser, job.parts.transfer
     scores = yield from chooser.score(model)
     if job.max_drop is not None:
-        chooser = yield from narrowest(job.pruning, chooser, scores, job.max_drop, job.recalibration)
+        from .search import narrowest  # few ask for it
+
+        chooser = yield from narrowest(ready, scores, job.max_drop)
     marked = ready.network.after(job.command, {**job.said(chooser.wanted), **said}, accuracy=None)
     choice = chooser.choice(model, scores)
     thin = transfer.narrow(ready.network, chooser.seen, choice)
@@ -101,16 +94,10 @@ def prune_at_once(
     network, accuracies = marked.holding(thin.model), dict(before)
     if ready.measures:
         accuracies["pruned"] = yield from ready.test(thin.model)
-    mended = None
-    if data is not None and transfer.calibration:
-        found, mended = len(thin.notes), "compensated"
-        images = ready.training_images(transfer.calibration)
-        thin = yield from transfer.mend(ready.network, thin, images)
-        for note in thin.notes[found:]:
-            yield Note(note)
-    elif data is not None and job.recalibration:
-        mended = "recalibrated"
-        recalibrate(thin.model, ready.training_batches(job.recalibration))
+    found = len(thin.notes)
+    thin, mended = yield from ready.mend(thin)
+    for note in thin.notes[found:]:
+        yield Note(note)
     if ready.measures and mended is not None:
         accuracies[mended] = yield from ready.test(thin.model)
     if data is not None and ready.measures:

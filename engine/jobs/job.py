@@ -1,7 +1,7 @@
 """What a job is made of: a network, images, a training, and the four parts of a pruning method."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,20 @@ from ..training.config import TrainConfig
 from ..transfers import Transfer
 from ..transfers.slice import Slice
 from .inputs import fingerprints
-from .older import in_todays_form
 from .steps import check as check_steps
-from .stored import own, plain, restored
+from .stored import in_todays_form, own, plain, restored
 
-_SETTINGS = schema.record(
+# Settings that `config.json` has under their own names, in this order; what `Job` leaves unsaid is filled in.
+_KEPT = ("start", "like", "teacher", "teacher_arch", "num_classes", "recalibration", "recipe")
+_SETTINGS = schema.record(  # what types do not say of them
+    dict.fromkeys(("images", "command", "arch", "training"), schema.anything),
     {
-        "images": schema.mapping(schema.anything),
-        "command": schema.text,
-        "arch": schema.maybe(schema.text),
-        "training": schema.mapping(schema.anything),
-    },
-    {
-        **{name: schema.maybe(schema.text) for name in ("start", "like", "teacher", "recipe", "dataset")},
         **dict.fromkeys(("method", "schedule", "transfer"), schema.text),
         "num_classes": schema.maybe(schema.integer(1, 100_000)),
         "recalibration": schema.integer(0, 10**9),
-        "specification": schema.mapping(schema.anything),
     },
     others=True,
 )
-METHOD_OF_TRANSFER = {"slice": "select", "compensate": "select", "sketch": "sketch", "fold": "resrep"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +75,7 @@ class Pruning:
     @property
     def method(self) -> str:
         """The method as the command line calls it."""
-        return METHOD_OF_TRANSFER[name_of(self.transfer)]
+        return self.transfer.method
 
     def settings(self) -> dict[str, Any]:
         """All fields of all parts, side by side, plain values only."""
@@ -175,6 +168,12 @@ class Job:
             raise TrainingError(f"`max_drop` is {self.max_drop:g} points; it must be from 0 to 100")
 
     @property
+    def parts(self) -> Pruning:
+        """The four parts of a job that prunes."""
+        assert self.pruning is not None
+        return self.pruning
+
+    @property
     def training(self) -> TrainConfig:
         """The settings of the training of a job that has one."""
         assert isinstance(self.config, TrainConfig)
@@ -186,13 +185,8 @@ class Job:
             "command": self.command,
             "arch": network.arch,
             "dataset": data.info.name,
-            "start": plain(self.start),
-            "like": plain(self.like),
-            "teacher": plain(self.teacher),
-            "teacher_arch": self.teacher_arch,
+            **{name: plain(getattr(self, name)) for name in _KEPT},
             "num_classes": network.num_classes,
-            "recalibration": self.recalibration,
-            "recipe": self.recipe,
             **(self.pruning.settings() if self.pruning else {}),
             "inputs": self.inputs(network, data),
             "images": {**plain(self.images), "dataset": data.info.name},
@@ -215,16 +209,9 @@ class Job:
         try:
             known = in_todays_form(run.config)
             _SETTINGS(known, "")
-            return cls(
-                images=restored(Images, known["images"]),
-                config=restored(TrainConfig, known["training"]),
-                pruning=Pruning.of_settings(known) if "method" in known else None,
-                **{name: known[name] for name in ("command", "arch", "num_classes")},
-                **{name: _path(known[name]) for name in ("start", "like", "teacher")},
-                **{
-                    name: known[name] for name in ("recalibration", "recipe", "teacher_arch") if name in known
-                },
-            )
+            its_own = {name: known[name] for name in ("command", "arch", "images", *_KEPT) if name in known}
+            job = restored(cls, {**its_own, "config": known["training"]})
+            return replace(job, pruning=Pruning.of_settings(known) if "method" in known else None)
         except (AttributeError, KeyError, TypeError, ValueError, schema.WrongValue) as error:
             raise TrainingError(f"{run.folder}/config.json describes no run of prune: {error}") from error
 
@@ -251,7 +238,3 @@ def _without_defaults(config: TrainConfig) -> dict[str, Any]:
     usual = plain(TrainConfig(epochs=1, lr=1.0))
     said = plain(config)
     return {name: v for name, v in said.items() if name in ("epochs", "lr") or v != usual[name]}
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -15,8 +16,10 @@ from ..errors import DataError, TrainingError
 from ..events import Accuracy, Event
 from ..graph.trace import Trace
 from ..measure.evaluation import evaluating
+from ..measure.recalibrate import recalibrate
 from ..narrowing.chooser import Chooser
 from ..narrowing.pruning import apart, wants_apart
+from ..narrowing.thin import Thin
 from ..network.fresh import fresh_like
 from ..network.matching import answering
 from ..network.network import Network, load_network
@@ -46,6 +49,18 @@ class Prepared:
     skipped: str = ""
 
     @property
+    def chooser(self) -> Chooser:
+        """What chooses, of a job that prunes."""
+        assert self.schedule is not None
+        return self.schedule.chooser
+
+    def choosing(self, **changes: Any) -> "Prepared":
+        """The same job, whose chooser differs in these fields."""
+        assert self.schedule is not None
+        schedule = replace(self.schedule, chooser=replace(self.chooser, **changes))
+        return replace(self, schedule=schedule)
+
+    @property
     def measures(self) -> bool:
         """Are there images to measure accuracies on, of a network that has any?"""
         return self.data is not None and self.network.classifies
@@ -70,6 +85,21 @@ class Prepared:
         """The first so many of the same, without their labels."""
         config, device = self.job.config, device_of(self.network.model)
         return some_images(self.images, wanted, batch_size=config.batch_size, device=device, seed=config.seed)
+
+    def mend(self, thin: Thin) -> Generator[Event, None, tuple[Thin, str | None]]:
+        """Compensate a network that was cut, or re-estimate its batch norms.
+
+        Returns:
+            What came of it, and at which stage it is now; None where nothing was done.
+        """
+        transfer, recalibration = self.job.parts.transfer, self.job.recalibration
+        if self.data is not None and transfer.calibration:
+            images = self.training_images(transfer.calibration)
+            return (yield from transfer.mend(self.network, thin, images)), "compensated"
+        if self.data is not None and recalibration:
+            recalibrate(thin.model, self.training_batches(recalibration))
+            return thin, "recalibrated"
+        return thin, None
 
 
 def prepare(job: Job, network: Network | None = None, traced: Trace | None = None) -> Prepared:

@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,13 +21,13 @@ from ..narrowing.outcome import Outcome, outcome_of, pinned_layers
 from ..network.network import Network, save_network
 from ..processes import distributed
 from ..runs.runs import Run
-from ..schedules import Ready, Steering
-from ..training.loop import train
-from ..training.trainer import Save
+from ..schedules import Steering
 from .at_once import Between, prune_in_steps
 from .inputs import require_same
-from .job import Pruning
 from .prepare import Prepared
+
+if TYPE_CHECKING:
+    from ..training.trainer import Save
 
 
 def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
@@ -36,6 +36,8 @@ def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generato
     Raises:
         TrainingError: see `train`.
     """
+    from ..training.loop import train
+
     with _at_work(ready, run, resume) as goes_on:
         job, data, config = ready.job, ready.images, ready.job.training
         device = resolve_device(config.device)
@@ -69,41 +71,35 @@ def run_pruning(
         TrainingError: see `train`.
         ProofError: the narrow network would compute something else; a trained one is kept.
     """
-    job, pruning = ready.job, ready.job.pruning
-    assert pruning is not None
-    assert ready.schedule is not None
-    network = ready.network
+    job, network = ready.job, ready.network
     before: dict[str, Accuracy] = {}
     if ready.measures and (job.start is not None or run is None):
         before["before"] = yield from ready.test(network.model)
     if run is None:
         return (yield from prune_in_steps(ready, before, between))
-    marked = network.after(job.command, job.said(ready.schedule.chooser.wanted), accuracy=None)
+    marked = network.after(job.command, job.said(ready.chooser.wanted), accuracy=None)
     with _at_work(ready, run, resume) as goes_on:
-        return (yield from _in_training(ready, pruning, ready.schedule, marked, before, run, goes_on))
+        return (yield from _in_training(ready, marked, before, run, goes_on))
 
 
 def _in_training(
-    ready: Prepared,
-    pruning: Pruning,
-    schedule: Ready,
-    marked: Network,
-    before: Mapping[str, Accuracy],
-    run: Run,
-    resume: bool,
+    ready: Prepared, marked: Network, before: Mapping[str, Accuracy], run: Run, resume: bool
 ) -> Generator[Event, None, Outcome]:
     """Train as the schedule steers, then cut out what it has emptied."""
+    from ..training.loop import train
+
+    assert ready.schedule is not None
     data, model = ready.images, ready.network.model
-    steering = yield from schedule.begin()
+    steering = yield from ready.schedule.begin()
     for note in (*steering.selection.notes, *steering.notes):
         yield Note(note)
     outcome: Outcome | None = None
 
     def conclude(after_training: Accuracy) -> Generator[Event, None, Mapping[str, Any]]:
         nonlocal outcome
-        accuracies = {**before, **steering.hooks.accuracies, pruning.transfer.full: after_training}
-        trained = marked.holding(model)
-        outcome = yield from _cut_out(ready, pruning, schedule, steering, trained, accuracies, run)
+        full = ready.job.parts.transfer.full
+        accuracies = {**before, **steering.hooks.accuracies, full: after_training}
+        outcome = yield from _cut_out(ready, steering, marked.holding(model), accuracies, run)
         return outcome.report()
 
     save = _saving(marked, data.info)
@@ -114,20 +110,14 @@ def _in_training(
 
 
 def _cut_out(
-    ready: Prepared,
-    pruning: Pruning,
-    schedule: Ready,
-    steering: Steering,
-    trained: Network,
-    accuracies: Mapping[str, Accuracy],
-    run: Run,
+    ready: Prepared, steering: Steering, trained: Network, accuracies: Mapping[str, Accuracy], run: Run
 ) -> Generator[Event, None, Outcome]:
     """Make the narrow network of the trained one, test and save it."""
-    transfer, takes = pruning.transfer, trained.takes
-    residual = schedule.chooser.wanted.residual
+    transfer, chooser = ready.job.parts.transfer, ready.chooser
+    residual = chooser.wanted.residual
     facts = steering.hooks.facts
     wide = copy.deepcopy(trained.model).to(memory_format=torch.contiguous_format)
-    seen = as_seen(trained, trace(wide, takes), residual, wide)
+    seen = as_seen(trained, trace(wide, trained.takes), residual, wide)
     thin = transfer.narrow(trained.holding(wide), seen, lambda _: steering.hooks.masked)
     accuracy = yield from ready.test(thin.model)
     folded = {**trained.folded, **thin.folded}
@@ -139,8 +129,7 @@ def _cut_out(
     selection = steering.selection
     if selection.refused is None:  # what the trial had to pin was never masked
         selection = replace(selection, refused=pinned_layers(steering.map))
-    notes = (*steering.notes, *thin.notes)
-    outcome = outcome_of(network, thin, selection, residual, schedule.chooser.before, notes)
+    outcome = outcome_of(network, thin, selection, residual, chooser.before, (*steering.notes, *thin.notes))
     accuracies = {**accuracies, transfer.thin: accuracy}
     return replace(outcome, accuracies=accuracies, facts={**facts, **thin.facts}, path=path)
 
@@ -167,7 +156,7 @@ def _at_work(ready: Prepared, run: Run, resume: bool) -> Iterator[bool]:
         run.unlock()
 
 
-def _saving(trained: Network, info: DataInfo) -> Save:
+def _saving(trained: Network, info: DataInfo) -> "Save":
     """How `train` writes a network down: as `trained` is, with its weights and accuracy of that moment."""
 
     def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:

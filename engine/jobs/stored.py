@@ -1,4 +1,4 @@
-"""Dataclasses as plain JSON values, and back: settings as a run folder keeps them."""
+"""Dataclasses as plain JSON values, and back: settings as a run folder keeps them, or once kept them."""
 
 import os
 from collections.abc import Mapping
@@ -40,6 +40,24 @@ def own(kind: type[T], stored: Mapping[str, Any]) -> T:
     """A dataclass of those settings, among many, that are its fields; see `restored`."""
     names = {field.name for field in fields(kind)}  # pyright: ignore[reportArgumentType]
     return restored(kind, {name: value for name, value in stored.items() if name in names})
+
+
+def in_todays_form(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's `config.json` says, in the form in which it is written today, which is one for all jobs.
+
+    ResRep's runs kept their target and how it is reached in one `penalty`, and had no specification; runs
+    that prune said nothing of teachers, and of what weights become no more than their method does.
+    """
+    unsaid = {"like": None, "teacher": None, "num_classes": None}
+    today = {**unsaid, **known}
+    if "penalty" in known:
+        penalty = dict(known["penalty"])
+        flops = penalty.pop("flops_target")
+        wanted = {"flops": flops, "residual": known["residual"], "skip": known["skip"]}
+        today |= {"schedule": "gradient-resetting", "specification": wanted, **penalty}
+    if "method" in today:
+        today.setdefault("transfer", {"select": "slice", "resrep": "fold"}.get(today["method"]))
+    return today
 
 
 def _restored(hint: Any, value: Any, name: str) -> Any:

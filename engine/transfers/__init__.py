@@ -25,12 +25,14 @@ class Transfer:
         thin: the stage at which it is measured afterwards.
         file: what that is called in a run's folder.
         needs_statistics: do batch norms mean nothing before they are re-estimated?
+        method: what the command line calls a method with it.
     """
 
     full: ClassVar[str] = "masked"
     thin: ClassVar[str] = "narrow"
     file: ClassVar[str] = "narrow"
     needs_statistics: ClassVar[bool] = False
+    method: ClassVar[str] = "select"
 
     @property
     def calibration(self) -> int:

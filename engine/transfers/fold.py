@@ -23,6 +23,7 @@ class Fold(Transfer):
     full = "trained"
     thin = "folded"
     file = "deploy"
+    method = "resrep"
 
     def narrow(self, network: Network, seen: View, choose: Choose) -> Thin:
         """Fold; see `Transfer.narrow`. The compactors' rows decide what leaves, and nobody else is asked."""

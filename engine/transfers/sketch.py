@@ -30,6 +30,7 @@ class Sketch(Transfer):
     """
 
     needs_statistics = True
+    method = "sketch"
 
     procedure: Procedure = "paper"
     weight_norm: WeightNorm = "none"
