@@ -50,8 +50,15 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             "data set 'digits' needs scikit-learn, which is not installed; pip install 'prune-cnn[digits]'"
         )
-    rows = np.loadtxt(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", delimiter=",")
-    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if path.is_file():
+        rows = np.loadtxt(path, delimiter=",")
+        pixels_ND, labels_N = rows[:, :-1], rows[:, -1]
+    else:  # another version may keep it elsewhere
+        from sklearn.datasets import load_digits
+
+        pixels_ND, labels_N = load_digits(return_X_y=True)
+    return pixels_ND.reshape(-1, 8, 8), labels_N.astype(np.int64)
 
 
 def _split(labels_N: torch.Tensor) -> dict[str, torch.Tensor]:
