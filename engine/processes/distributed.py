@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..devices import resolve_device
 from ..errors import EngineError, ProcessError, TrainingError
+from .attempts import own_part
 
 PATIENCE = timedelta(minutes=10)  # for a process that is alive and silent; one that ended is noticed at once
 LAUNCHER = "PRUNE_LAUNCHER"  # in the environment: the port of the store that the launching process keeps
@@ -87,7 +88,8 @@ def _meet() -> Store:
     port = os.environ.get(LAUNCHER)
     if port is not None:
         return TCPStore("127.0.0.1", int(port), is_master=False, timeout=PATIENCE)
-    return next(rendezvous("env://", timeout=PATIENCE))[0]
+    store, own, count = next(rendezvous("env://", timeout=PATIENCE))
+    return own_part(store, own, count, PATIENCE)
 
 
 def leave() -> None:
