@@ -30,6 +30,7 @@ class Process:
         environment: Mapping[str, str] | None = None,
         *,
         fork_workers: bool = False,
+        terminal: int | None = None,
     ) -> None:
         """Start it.
 
@@ -39,6 +40,7 @@ class Process:
             folder: its current folder.
             environment: all of its environment; by default that of this process.
             fork_workers: fork the processes of `--nproc`, which are cold otherwise, from this one.
+            terminal: an open file that is its stdout, instead of a pipe.
         """
         self.args = [str(word) for word in words]
         request = {
@@ -51,7 +53,8 @@ class Process:
         nothing = os.open(os.devnull, os.O_RDONLY)
         pipes = [os.pipe() for _ in ("stdout", "stderr", "report")]
         theirs = [nothing, *(writing for _, writing in pipes)]
-        socket.send_fds(_requests(), [json.dumps(request).encode() + b"\n"], theirs)
+        given = theirs if terminal is None else [nothing, terminal, *theirs[2:]]
+        socket.send_fds(_requests(), [json.dumps(request).encode() + b"\n"], given)
         for file in theirs:
             os.close(file)
         self.stdout: IO[str]

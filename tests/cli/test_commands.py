@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,10 @@ def test_flops_of_a_specification(prune, facts):
     assert len(result["ignored"]) == 10
 
 
-def test_evaluate_several_files(prune, facts, file: Path):
+def test_evaluate_several_files(prune, facts, file: Path, monkeypatch: pytest.MonkeyPatch):
+    from prune.engine.measure import comparison
+
+    monkeypatch.setattr(comparison, "measure", partial(comparison.measure, repeats=5))
     facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
     code, out, err = prune("evaluate", "base.hdf5", "narrow.hdf5", "--latency")
     assert code == 0

@@ -3,13 +3,13 @@
 import json
 import os
 import pty
-import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
 
 import numpy as np
 import pytest
+import warm
 from prune.cli.main import main
 from prune.weights import store
 
@@ -124,9 +124,7 @@ def test_a_refused_budget_points_here(capsys: pytest.CaptureFixture[str]):
 def test_in_80_columns(here: Path):
     leader, follower = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)}
-    child = subprocess.Popen(
-        [sys.executable, "-m", "prune", *WORDS], stdout=follower, stderr=subprocess.DEVNULL, env=environment
-    )
+    child = warm.Process(["-m", "prune", *WORDS], environment=environment, terminal=follower)
     os.close(follower)
     shown = b""
     while True:
@@ -137,7 +135,8 @@ def test_in_80_columns(here: Path):
         if not read:
             break
         shown += read
-    assert child.wait() == 0
+    with child:
+        assert child.wait() == 0
     lines = shown.decode().replace("\r", "").splitlines()
     assert all(len(line) <= 80 + line.count("\x1b") * 6 for line in lines)
     assert any("softmax in the top module, channelled.py:14" in line for line in lines)

@@ -14,8 +14,12 @@ from prune.weights.errors import BadWeightFile
 from prune.weights.store import WeightFile, read, write
 from torch import nn
 
+DEEPER = ("resnet34", "resnet101", "resnet152", "resnet110", "src110", "src164")  # others with more blocks
 
-@pytest.mark.parametrize("name", registry.names())
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.soak) if n in DEEPER else n for n in registry.names()]
+)
 def test_every_arch_comes_back_from_its_file_alone(name, tmp_path):
     network = new_network(name, seed=3)
     save_network(tmp_path / "network.hdf5", network)
