@@ -21,15 +21,16 @@ def find(
     num_classes: int | None = None,
     part: str | None = None,
     through_norms: bool = False,
+    head_dims: bool = False,
     seed: int = 0,
 ) -> "Source":
     """Find the network and say which one it is."""
-    from ..engine.network import widened
     from ..engine.network.sources import find_network
+    from ..engine.network.widened import widened
 
     source = find_network(file, arch, images, num_classes=num_classes, part=part, seed=seed)
-    if through_norms:
-        source = replace(source, network=widened.through_norms(source.network))
+    more = widened(source.network, through_norms=through_norms, head_dims=head_dims)
+    source = replace(source, network=more)
     if source.trained:
         out.note(f"weights: {source.weights}")
     elif not source.network.classifies:

@@ -26,6 +26,7 @@ def show_dry_run(
     before: "Cost",
     after: "Cost | None" = None,
     counts: Mapping[str, tuple[int, int]] | None = None,
+    kinds: Mapping[str, str] | None = None,
     wanted: "Allocation | None" = None,
     config: "TrainConfig | None" = None,
     data: "ImageData | None" = None,
@@ -40,6 +41,7 @@ def show_dry_run(
         before: what one image costs.
         after: what it would cost in the narrow network, where that is known.
         counts: per group that would lose channels, how many stay and how many there are.
+        kinds: by group, what is counted, where that is not channels.
         wanted: what `after` and `counts` come from, where filters are still to be scored.
         config: how it would be trained, on `data`.
         course: the way to the budget, where that has several steps.
@@ -58,7 +60,7 @@ def show_dry_run(
     )
     if counts:
         residual = "" if wanted is None else f", residual {wanted.for_arch(arch).residual}"
-        show_groups(show, f"{arch}{residual}", counts)
+        show_groups(show, f"{arch}{residual}", counts, kinds or {})
     if after is not None:
         show_costs(show, before, after, {}, {"after": "after"})
     else:

@@ -44,8 +44,8 @@ def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | Non
     from ..engine.jobs.at_once import course_of
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_training
-    from ..engine.network import widened
     from ..engine.network.network import load_network, save_network
+    from ..engine.network.widened import widened
 
     files, course = files_of_steps(asked, path), course_of(ready)
     if not files or course is None:
@@ -68,7 +68,7 @@ def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | Non
             finished = yield from run_training(tuning, run)
         yield finished
         trained = load_network(run.final, asked.network.arch)
-        return widened.through_norms(trained) if asked.through_norms else trained
+        return widened(trained, through_norms=asked.through_norms, head_dims=asked.head_dims)
 
     return train
 

@@ -34,8 +34,8 @@ IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
 HEARD = {
     "--schedule one-shot": (
         *SELECT,
-        *("plan_out", "recalibrate", "num_classes", "part", "through_norms", "max_drop", "steps"),
-        *("compensate", "calibration", "fit_blocks", "finetune"),
+        *("plan_out", "recalibrate", "num_classes", "part", "through_norms", "head_dims"),
+        *("max_drop", "steps", "compensate", "calibration", "fit_blocks", "finetune"),
     ),
     "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
     "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
@@ -53,6 +53,7 @@ class Asked(opt.Group):
     network: opt.Network
     part: opt.Part = None
     through_norms: opt.ThroughNorms = False
+    head_dims: opt.HeadDims = False
     method: opt.Method = "select"
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores

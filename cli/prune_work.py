@@ -19,6 +19,7 @@ from .prune_method import (
     training_of,
 )
 from .prune_outcome import facts_of, say_aim, show_outcome
+from .prune_tables import units_of
 from .recipe_option import hold_against_recipe
 from .training import begin_run, check_folder, open_interrupted, run_name, see_through
 
@@ -184,6 +185,7 @@ def _found(asked: Asked, seed: int = 0) -> "Source":
         num_classes=asked.num_classes,
         part=asked.part,
         through_norms=asked.through_norms,
+        head_dims=asked.head_dims,
         seed=seed,
     )
 
@@ -225,6 +227,7 @@ def _preview(asked: Asked, ready: "Prepared", path: Path) -> None:
         before=pruning.chooser.before,
         after=pruning.after,
         counts=pruning.counts,
+        kinds=units_of(pruning.chooser.seen.traced.map),
         wanted=None if asked.method == "sketch" else pruning.chooser.wanted,
         config=pruning.config,
         data=ready.data,

@@ -27,6 +27,7 @@ def command(
     arch: opt.Arch = None,
     part: opt.Part = None,
     through_norms: opt.ThroughNorms = False,
+    head_dims: opt.HeadDims = False,
     *,
     scoring: opt.Scoring,
     sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
@@ -74,6 +75,7 @@ def command(
         num_classes=num_classes,
         part=part,
         through_norms=through_norms,
+        head_dims=head_dims,
         seed=machines.seed,
     )
     network = source.network

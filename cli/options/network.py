@@ -43,6 +43,14 @@ ThroughNorms = Annotated[
         "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that stay.",
     ),
 ]
+HeadDims = Annotated[
+    bool,
+    _network(
+        "--head-dims",
+        None,
+        "Attention heads lose dimensions, the same of every head, instead of leaving as whole heads.",
+    ),
+]
 CountedRecipe = Annotated[
     str | None,
     _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),
