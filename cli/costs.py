@@ -7,13 +7,16 @@ from . import units
 from .show import Format, Out
 
 if TYPE_CHECKING:
+    from ..engine.graph.channels import ChannelMap
     from ..engine.graph.cost import Cost
     from ..engine.network.network import Network
 
+CHANNELS = "channels"
+
 GROUP_COLUMNS: dict[str, Format] = {
     "layer": str,
-    "channels": units.count,
-    "kept": units.count,
+    "channels": units.as_printed,
+    "kept": units.as_printed,
     "removed": units.percent,
 }
 SUMMARY_COLUMNS: dict[str, Format] = {
@@ -57,23 +60,43 @@ def title_of(network: "Network") -> str:
     return f"{network.arch}{f' {network.part}' if network.part else ''}, {takes}"
 
 
-def show_groups(show: Out, title: str, counts: Counts, members: Mapping[str, Counts] | None = None) -> None:
+def show_groups(
+    show: Out,
+    title: str,
+    counts: Counts,
+    kinds: Mapping[str, str],
+    members: Mapping[str, Counts] | None = None,
+) -> None:
     """A line per group of channels, and one for each of its layers where there are several.
 
     Args:
         show: where to.
         title: of the table.
         counts: by group.
+        kinds: by group, what is counted, where that is not channels.
         members: by group, those of its layers.
     """
     rows: list[list[object]] = []
     for name, (kept, full) in counts.items():
         layers = (members or {}).get(name, {})
         several = f"{name} and {len(layers) - 1} more:" if len(layers) > 1 else name
-        rows.append([several, full, kept, 1 - kept / full])
+        rows.append([several, counted(full, kinds.get(name)), units.count(kept), 1 - kept / full])
         if len(layers) > 1:
-            rows += [[f"  {layer}", wide, thin, 1 - thin / wide] for layer, (thin, wide) in layers.items()]
+            rows += [
+                [f"  {layer}", units.count(wide), units.count(thin), 1 - thin / wide]
+                for layer, (thin, wide) in layers.items()
+            ]
     show.table(title, GROUP_COLUMNS, rows)
+
+
+def units_of(channel_map: "ChannelMap") -> dict[str, str]:
+    """By group, what its channels are."""
+    return {group.name: group.unit for group in channel_map.groups}
+
+
+def counted(number: int, unit: str | None) -> str:
+    """A number of channels as tables have it; of anything else with a word for it: "12 heads"."""
+    return units.count(number) + ("" if unit in (None, CHANNELS) else f" {unit}")
 
 
 def cost_cells(before: "Cost", after: "Cost") -> list[float]:

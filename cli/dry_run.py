@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, show_groups
+from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, show_groups, units_of
 from .show import Format, Out
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def show_dry_run(show: Out, ready: "Prepared", path: Path) -> None:
         }
     )
     if schedule is not None and counts:
-        show_groups(show, _title(ready, schedule), counts)
+        show_groups(show, _title(ready, schedule), counts, units_of(schedule.chooser.seen.traced.map))
     if after is not None:
         rows = [["before", before.macs, None, before.params, None, None]]
         show.table("", SUMMARY_COLUMNS, [*rows, ["after", *cost_cells(before, after), None]])

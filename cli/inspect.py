@@ -62,6 +62,7 @@ def command(
     num_classes: opt.NumClasses = None,
     image_size: opt.ImageSize = None,
     part: opt.Part = None,
+    head_dims: opt.HeadDims = False,
     *,
     output: opt.Results,
 ) -> None:
@@ -77,15 +78,18 @@ def command(
     out = output.show()
     if channels:
         _refuse(("--diff", diff), ("--verify", verify), why="with --channels")
+        from ..engine.network.widened import widened
         from .inspect_channels import show_channels
 
-        show_channels(out, _network(file, arch, num_classes, image_size, part), pattern)
+        network = _network(file, arch, num_classes, image_size, part)
+        show_channels(out, widened(network, head_dims=head_dims), pattern)
         return
     _refuse(
         ("--arch", arch),
         ("--num-classes", num_classes),
         ("--image-size", image_size),
         ("--part", part),
+        ("--head-dims", head_dims),
         why="without --channels",
     )
     if file is None:

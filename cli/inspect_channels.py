@@ -1,5 +1,6 @@
 """What `prune inspect --channels` shows: groups of channels, what holds them, and how much can leave."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import units
-from .costs import title_of
+from .costs import counted, title_of
 from .show import Format, Out
 from .spelling import as_typed
 
@@ -61,7 +62,7 @@ def show_channels(show: Out, network: "Network", pattern: str) -> None:
         several = len(group.members) > 1
         title = f"{group.name} and {len(group.members) - 1} more:" if several else group.name
         held = " ".join(f"[{number[hold.reason]}]" for hold in group.holds)
-        counts = (units.count(group.channels), units.count(group.free))
+        counts = (counted(group.channels, group.unit), units.count(group.free))
         rows.append([title, *counts, "yes" if group.stream else "", held])
         if several:
             rows += [[f"  {member}", "", "", "", ""] for member in group.members]
@@ -82,9 +83,12 @@ def show_channels(show: Out, network: "Network", pattern: str) -> None:
 def _told(reason: str, groups: "Iterable[GroupReach]") -> str:
     """A reason, how many channels it holds, and the way out."""
     holds = [hold for group in groups for hold in group.holds if hold.reason == reason]
-    held = sum(hold.channels for hold in holds)
+    by_unit = Counter[str]()
+    for group in groups:
+        by_unit[group.unit] += sum(hold.channels for hold in group.holds if hold.reason == reason)
+    held = ", ".join(f"{units.count(number)} {unit}" for unit, number in by_unit.items() if number)
     way_out = f"; {as_typed(holds[0].way_out)}" if holds[0].way_out else ""
-    return f"{reason} ({units.count(held)} channels){way_out}"
+    return f"{reason} ({held}){way_out}"
 
 
 def _facts(network: "Network", found: "Reach", groups: "Iterable[GroupReach]") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, note_ignored, show_groups
+from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, note_ignored, show_groups, units_of
 from .show import Out
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
     if method == "sketch":
         how = f"sketched as {asdict(pruning.transfer)['procedure']}"
     if outcome.counts:
-        show_groups(show, f"{arch}, {how}", outcome.counts, _members(outcome))
+        show_groups(show, f"{arch}, {how}", outcome.counts, units_of(outcome.map), _members(outcome))
     for line in outcome.shortfalls:
         show.warning(line)
     note_ignored(show, outcome.ignored)

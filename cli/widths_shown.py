@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from . import units
+from .costs import counted, units_of
 from .show import Out
 
 if TYPE_CHECKING:
@@ -38,10 +39,20 @@ def show_widths(show: Out, title: str, channel_map: "ChannelMap", scores: "Mappi
     """A line for each layer whose channels may leave: its losses, and their course up to the least width."""
     losses = widths_of(channel_map, scores)
     most = max((mine[-1] for mine in losses.values()), default=0.0)
-    columns = {"layer": str, "channels": units.count, **{f"-{share:.0%}": units.real for share in SHARES}}
+    columns = {
+        "layer": str,
+        "channels": units.as_printed,
+        **{f"-{share:.0%}": units.real for share in SHARES},
+    }
     sizes = {group.name: len(group.channels) for group in channel_map.groups}
+    what = units_of(channel_map)
     rows = [
-        [name, sizes[name], *(_at(mine, share * sizes[name]) for share in SHARES), _curve(mine, most)]
+        [
+            name,
+            counted(sizes[name], what[name]),
+            *(_at(mine, share * sizes[name]) for share in SHARES),
+            _curve(mine, most),
+        ]
         for name, mine in losses.items()
     ]
     show.table(title, {**columns, "loss by channels gone": str}, rows)

@@ -17,6 +17,7 @@ from .network import (
     CountedRecipe,
     File,
     Files,
+    HeadDims,
     ImageSize,
     Network,
     NumClasses,

@@ -38,6 +38,14 @@ Part = Annotated[
         "Module to prune, such as backbone; the rest stays as it is. Default: what the file says, or all.",
     ),
 ]
+HeadDims = Annotated[
+    bool,
+    _network(
+        "--head-dims",
+        None,
+        "Attention heads lose dimensions, the same of every head, instead of leaving as whole heads.",
+    ),
+]
 CountedRecipe = Annotated[
     str | None,
     _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),
@@ -82,6 +90,7 @@ class Reach(Group):
             "stay.",
         ),
     ] = False
+    head_dims: HeadDims = False
 
     def widen(self, network: "network.Network") -> "network.Network":
         """The network, of which as much may be narrowed as these options say.
@@ -89,6 +98,6 @@ class Reach(Group):
         Raises:
             FitError: one that has no effect on it.
         """
-        from ...engine.network import widened
+        from ...engine.network.widened import widened
 
-        return widened.through_norms(network) if self.through_norms else network
+        return widened(network, through_norms=self.through_norms, head_dims=self.head_dims)

@@ -32,7 +32,7 @@ class Planned(Allocation):
         plan = settings["plan"]
         if isinstance(plan, Mapping):
             groups = {name: tuple(kept) for name, kept in plan["groups"].items()}
-            plan = Plan(plan["arch"], plan["residual"], groups)
+            plan = Plan(plan["arch"], plan["residual"], groups, plan.get("head_dims", False))
         return cls(**{**settings, "plan": plan if isinstance(plan, Plan) else Path(plan)})
 
     @classmethod

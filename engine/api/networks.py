@@ -22,7 +22,7 @@ from ..narrowing.reach import Reach, reaching
 from ..network import sources
 from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
 from ..network.trying import in_pairs
-from ..network.widened import through_norms as narrowing_norms
+from ..network.widened import widened
 from ..scores import score_file
 from ..selection import plan as plans
 from ..selection.plan import Plan
@@ -39,6 +39,7 @@ def load(
     *,
     input_size: tuple[int, ...] | int | None = None,
     through_norms: bool = False,
+    head_dims: bool = False,
 ) -> Network:
     """Read a network from a weight file of any format.
 
@@ -47,7 +48,7 @@ def load(
         arch: a built-in name, torchvision:NAME or package.module:factory, where the file does not say it, or
             names code of yours.
         input_size: (C, H, W) of its images, or the side of square ones, where neither file nor arch says it.
-        through_norms: as of `wrap`.
+        through_norms, head_dims: as of `wrap`.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -55,7 +56,7 @@ def load(
         ArchError: no such arch, or none is known.
     """
     network = load_network(path, arch, input_size=input_size)
-    return narrowing_norms(network) if through_norms else network
+    return widened(network, through_norms=through_norms, head_dims=head_dims)
 
 
 @named
@@ -67,6 +68,7 @@ def wrap(
     part: str = "",
     arch: str = "",
     through_norms: bool = False,
+    head_dims: bool = False,
     normalization: Mapping[str, list[float]] | None = None,
     class_names: Iterable[str] = (),
 ) -> Network:
@@ -89,11 +91,14 @@ def wrap(
             only to save what comes of it.
         through_norms: channels may leave norms over all of them (LayerNorm, GroupNorm of one group), which
             then take the statistics of those that stay: outputs change by more than what leaves.
+        head_dims: attention heads lose dimensions, all of them the same, instead of leaving as a whole:
+            those of queries and keys together, and those of values. They keep the scale that they have.
         normalization: `mean` and `std` per channel that its images are normalised with.
         class_names: in the order of the logits.
 
     Raises:
-        FitError: it does not run on such inputs, has no such part or norm, or `arch` makes another network.
+        FitError: it does not run on such inputs, has no such part, norm or heads, or `arch` makes another
+            network.
         ArchError: no such arch.
     """
     if (input_size is None) == (inputs is None):
@@ -114,7 +119,7 @@ def wrap(
         network = replace(network, num_classes=network.num_classes or known)
         _check_arch(whole, arch, network.num_classes)
     network = replace(network, normalization=normalization, class_names=class_names)
-    return narrowing_norms(network) if through_norms else network
+    return widened(network, through_norms=through_norms, head_dims=head_dims)
 
 
 @named

@@ -17,6 +17,7 @@ Ids = NDArray[np.int64]
 LayerKind = Literal["conv", "depthwise", "transposed", "linear"]
 
 NO_ID = -1
+CHANNELS = "channels"  # what those of a group are, where they are nothing of attention
 
 
 class Role(StrEnum):
@@ -75,6 +76,7 @@ class Group:
     A group is a *stream* when outputs of several layers are added into it; `pinned` gives, per id that may
     never be removed, the reason. `producers` are the layers whose filters score its channels. `parts` are the
     channels of every layer that makes only some of them (as behind a concatenation): one of each must stay.
+    `unit` says what each of them is: "channels", "heads" or "head dimensions" of attention.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Group:
     stream: bool
     pinned: Mapping[int, str]
     parts: tuple[Ids, ...] = ()
+    unit: str = CHANNELS
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -126,6 +129,11 @@ class ChannelMap:
     def layer(self, name: str) -> Layer:
         """The layer called `name`."""
         return self._by_name[name]
+
+    def ids_of(self, unit: str) -> Ids:
+        """The channels of all groups that are of this kind; see `Group.unit`."""
+        found = [group.channels for group in self.groups if group.unit == unit]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
     def axes_of(self, name: str) -> tuple[Axis, ...]:
         """The labelled axes of a state-dict entry, under whatever name a tied tensor is asked for."""

@@ -8,8 +8,9 @@ import torch
 from torch import fx
 
 from .channels import NO_ID, Ids
+from .head_dims import note_split, sizes_of
 from .ids import Value, along, compress, reshaped
-from .walk import Arguments, Walk, identified, op_name, values_in
+from .walk import Arguments, Walk, identified, module_path, op_name, values_in
 
 
 def rearrange(walk: Walk, node: fx.Node, given: Arguments) -> Any:
@@ -75,6 +76,7 @@ def reshape(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     if math.prod(made) != math.prod(x.shape):
         return rearrange(walk, node, given)
     x = identified(walk, x)
+    note_split(walk, x, made, sizes_of(node), module_path(node))
     return Value(made, reshaped(x, made), _all_read_zero([x]), x.computed)
 
 

@@ -7,9 +7,12 @@ one of them reads as zero; the channels of axes that are not summed over pass on
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import fx
 
+from ..modules.through import loses_head_dims
 from .channels import NO_ID, Ids, Role
+from .head_dims import HEADS, by_dimension
 from .ids import Value, along, no_ids
 from .walk import Arguments, Walk, unknown
 
@@ -87,11 +90,38 @@ def _contract(walk: Walk, node: fx.Node, factors: list[_Factor], out: str) -> An
     if all(factor.is_weight for factor in factors):
         return unknown(node.meta["val"])
     summed = sorted(set("".join(factor.letters for factor in factors)) - set(out))
+    if len(factors) == 2:
+        one, other = factors
+        factors = [_of_heads(walk, one, other, summed), _of_heads(walk, other, one, summed)]
     for letter in summed:
         _tie_summed(walk, factors, summed, letter)
     patterns = [_left_over(walk, factor, summed, out) for factor in factors]
     result, zero = _outer(walk, factors, patterns, out)
     return Value(tuple(node.meta["val"].shape), result, zero)
+
+
+def _of_heads(walk: Walk, factor: _Factor, other: _Factor, summed: list[str]) -> _Factor:
+    """Queries, keys or values of several heads: heads leave as wholes, or by dimensions; see `head_dims`."""
+    others = [letter for letter in factor.letters if letter in summed or letter not in other.letters]
+    own = [letter for letter in factor.varying if letter in others]
+    heads = [letter for letter in factor.varying if letter not in others]
+    by_dims = loses_head_dims(walk.model)
+    last = by_dims and not own and any(factor.extent(letter) == 1 for letter in others)  # dimension of each
+    if factor.is_weight or other.is_weight or not heads or not (len(own) == 1 or last):
+        return _staying(walk, factor)
+    if not by_dims:
+        walk.bundles.update(dict.fromkeys(factor.value.ids.ravel().tolist(), HEADS))
+        return factor
+    over = [factor.letters.index(letter) for letter in heads]
+    return _Factor(by_dimension(walk, factor.value, over), factor.letters)
+
+
+def _staying(walk: Walk, factor: _Factor) -> _Factor:
+    """Heads that stay anyway, as what is added to their scores has one for each, are none to dimensions."""
+    if not loses_head_dims(walk.model) or any(i not in walk.pins for i in np.unique(factor.value.ids)):
+        return factor
+    value = Value(factor.value.shape, no_ids(factor.value.shape), reads_zero=False)
+    return _Factor(value, factor.letters)
 
 
 def _tie_summed(walk: Walk, factors: list[_Factor], summed: list[str], letter: str) -> None:

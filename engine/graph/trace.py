@@ -13,8 +13,9 @@ from torch.export import ExportedProgram, export
 from ..devices import first_weight
 from ..errors import TraceError
 from ..modules.inputs import Inputs, Takes, inputs_of
-from .channels import NO_ID, Axis, ChannelMap, Group, Ids, Layer
+from .channels import CHANNELS, NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .exporting import followed_with_ease
+from .head_dims import tie_views
 from .ids import IdPool
 from .opaque import MOST, cut_around, module_to_cut
 from .places import lines_kept, raised_at
@@ -71,6 +72,7 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
     records, calls = walk.records, dict(walk.calls)
     _pin_unseen(walk, inputs)
     _pin_opaque(walk)
+    tie_views(walk)
 
     resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
     channel_map = _channel_map(walk, model)
@@ -180,12 +182,13 @@ def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
     )
     canonical = {name: tensor for name, tensor in tensors.items() if walk.canonical[name] == name}
     streams = set(roots(np.array(sorted(walk.stream_ids), dtype=np.int64)).tolist())
+    bundles = {int(roots(np.array([i]))[0]): what for i, what in walk.bundles.items() if i != NO_ID}
     return ChannelMap(
         shapes={name: tuple(tensor.shape) for name, tensor in canonical.items()},
         parameters=frozenset(n for n, tensor in canonical.items() if isinstance(tensor, nn.Parameter)),
         axes={name: tuple(labelled) for name, labelled in axes.items()},
         layers=layers,
-        groups=tuple(_groups(layers, streams, pinned)),
+        groups=tuple(_groups(layers, streams, pinned, bundles)),
         indices=tuple(
             replace(index, own_ids=roots(index.own_ids), target_ids=roots(index.target_ids))
             for index in walk.indices.values()
@@ -195,7 +198,9 @@ def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
     )
 
 
-def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, str]) -> Iterator[Group]:
+def _groups(
+    layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, str], bundles: Mapping[int, str]
+) -> Iterator[Group]:
     """Producers that share a channel choose together: connected components, in forward order."""
     producers = [layer for layer in layers if layer.kind != "depthwise"]  # that one passes channels on
     pool, owners = IdPool(), dict[int, int]()
@@ -215,6 +220,7 @@ def _groups(layers: tuple[Layer, ...], streams: set[int], pinned: Mapping[int, s
             stream=not streams.isdisjoint(channels.tolist()),
             pinned={c: pinned[c] for c in channels.tolist() if c in pinned},
             parts=tuple(part for part in made if 0 < len(part) < len(channels)),
+            unit=bundles[int(channels[0])] if bundles.keys() >= set(channels.tolist()) > set() else CHANNELS,
         )
 
 

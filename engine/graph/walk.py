@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
+from .head_dims import Split
 from .ids import IdPool, Value, along, no_ids, several_classes
 from .places import Place, Reason, source_line
 
@@ -71,6 +72,8 @@ class Walk:
     indices: dict[str, IndexTensor] = field(default_factory=dict)
     pins: dict[int, str] = field(default_factory=dict)
     stream_ids: set[int] = field(default_factory=set)
+    bundles: dict[int, str] = field(default_factory=dict)  # ids of attention -> what they are of it
+    splits: list[Split] = field(default_factory=list)  # views that took channels apart, where that matters
     records: list[NodeRecord] = field(default_factory=list)
     used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
     opaque: dict[str, str] = field(default_factory=dict)  # module that is cut around -> why

@@ -1,7 +1,8 @@
 """Attention that has as many heads as its weights say.
 
 The attention of torch and torchvision takes the width of a head from the width of what it reads, which
-stays when heads leave. The classes here compute the same from the shapes of the same parameters. A module
+stays when heads leave. The classes here compute the same from the shapes of the same parameters, and scale by
+the width that heads had when they were made. A module
 becomes one of them, with all it holds, when heads have left; a network is traced as if it consisted of
 them, so that both proofs see the same operations in the full and the narrow network.
 """
@@ -13,6 +14,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .through import loses_head_dims
+
+FUSED = "fused_attn"  # timm: is the fused operation used, which scales by the width that it sees?
 
 
 class FewerHeads(nn.MultiheadAttention):
@@ -46,14 +51,15 @@ class FewerHeads(nn.MultiheadAttention):
         q_BHND, k_BHND, v_BHND = qkv.permute(order).unbind(0)
         mask = _added(_as_added(attn_mask, query, 2), _as_added(key_padding_mask, query, 1))
         dropout = self.dropout if self.training else 0.0
+        scale = (self.embed_dim // self.num_heads) ** -0.5  # as it was made; `head_dim` is what has stayed
         weights = None
         if need_weights:
-            scores = q_BHND * self.head_dim**-0.5 @ k_BHND.transpose(-2, -1)
+            scores = q_BHND * scale @ k_BHND.transpose(-2, -1)
             weights = (scores if mask is None else scores + mask).softmax(-1)
             out = F.dropout(weights, dropout) @ v_BHND
             weights = weights.mean(1) if average_attn_weights else weights
         else:
-            out = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, mask, dropout)
+            out = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND, mask, dropout, scale=scale)
         out = out.permute((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)).flatten(-2)
         return self.out_proj(out), weights
 
@@ -75,6 +81,7 @@ def follows_its_weights(module: nn.Module) -> bool:
 def in_plain_sight(model: nn.Module) -> Iterator[None]:
     """Let all attention of a network be that which follows its weights, for as long as the context lasts."""
     kinds = [(module, type(module), _following(module)) for module in model.modules()]
+    fused = [module for module in model.modules() if loses_head_dims(model) and keeps_a_scale(module)]
     plain = [
         (module, module._qkv_same_embed_dim)
         for module in model.modules()
@@ -84,6 +91,8 @@ def in_plain_sight(model: nn.Module) -> Iterator[None]:
         for module, _, following in kinds:
             if following is not None:
                 _become(module, following)
+        for module in fused:
+            setattr(module, FUSED, False)
         yield
     finally:
         for module, kind, following in kinds:
@@ -91,6 +100,13 @@ def in_plain_sight(model: nn.Module) -> Iterator[None]:
                 module.__class__ = kind
         for module, flag in plain:
             module._qkv_same_embed_dim = flag
+        for module in fused:
+            setattr(module, FUSED, True)
+
+
+def keeps_a_scale(module: nn.Module) -> bool:
+    """Is it timm's attention, which scales by the width of its heads as it is, or by that which it keeps?"""
+    return getattr(module, FUSED, None) is True and isinstance(getattr(module, "scale", None), float)
 
 
 def _following(module: nn.Module) -> type[nn.Module] | None:

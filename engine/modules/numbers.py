@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import nn
 
 from ..errors import FitError
+from .attention import FUSED, keeps_a_scale
 
 Numbers = Mapping[str, Mapping[str, int]]  # module path -> attribute -> what it is in the narrow network
 
@@ -26,7 +27,11 @@ def set_numbers(model: nn.Module, numbers: Numbers) -> None:
     modules = dict(model.named_modules())
     for path, attributes in numbers.items():
         for attribute, value in attributes.items():
-            now = whole_numbers(modules[path]).get(attribute) if path in modules else None
+            module = modules.get(path, nn.Module())
+            if attribute == FUSED and value == 0 and keeps_a_scale(module):
+                setattr(module, FUSED, False)
+                continue
+            now = whole_numbers(module).get(attribute)
             if now is None or not 1 <= value <= now:
                 raise FitError(
                     f"'{path}' has no number '{attribute}' that could be {value} in a narrow network"

@@ -1,11 +1,12 @@
-"""Norms over all channels that channels may leave all the same: those that stay get statistics of their own.
+"""What a user allows channels to leave all the same: norms over all of them, and single dimensions of heads.
 
-Which norms may is written on the modules themselves: copies of a network keep it, files do not.
+It is written on the modules themselves: copies of a network keep it, files do not.
 """
 
 from torch import nn
 
 _MARK = "narrows_its_statistics"
+_HEAD_DIMS = "loses_head_dims"
 
 
 def over_all_channels(module: nn.Module) -> bool:
@@ -26,3 +27,13 @@ def let_through(model: nn.Module) -> int:
 def goes_through(module: nn.Module) -> bool:
     """May channels leave through this norm?"""
     return getattr(module, _MARK, False)
+
+
+def let_head_dims_leave(model: nn.Module) -> None:
+    """From now on attention heads lose dimensions instead of leaving as a whole."""
+    setattr(model, _HEAD_DIMS, True)
+
+
+def loses_head_dims(model: nn.Module) -> bool:
+    """Do attention heads of this network lose dimensions?"""
+    return getattr(model, _HEAD_DIMS, False)

@@ -1,6 +1,7 @@
 """The narrow network itself, and without which channels the code of a network fails."""
 
 import re
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -146,5 +147,7 @@ def _failure(model: nn.Module, takes: Inputs) -> str | None:
         with eval_mode(model), torch.no_grad():
             answer(model, takes.make(first_weight(model)))
     except Exception as error:  # whatever the network's own code raises
-        return what_stopped(error, model)
+        told = what_stopped(error, model)
+        traceback.clear_frames(error.__traceback__)  # what it was computing with, and the network itself
+        return told
     return None

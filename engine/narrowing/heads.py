@@ -6,8 +6,11 @@ import numpy as np
 from torch import nn
 
 from ..graph.channels import ChannelMap, Layer
-from ..modules.attention import follows_its_weights
+from ..graph.head_dims import HEAD_DIMS
+from ..modules.attention import FUSED, follows_its_weights, keeps_a_scale
 from ..modules.numbers import whole_numbers
+
+HEAD_DIM = "head_dim"  # what attention that follows its weights calls the width of a head
 
 
 def numbers_without(
@@ -21,23 +24,39 @@ def numbers_without(
     """
     gone = channel_map.removal_mask(removed)
     modules = dict(model.named_modules())
+    dims = channel_map.ids_of(HEAD_DIMS)
     found: dict[str, dict[str, int]] = {}
     for layer in channel_map.layers:
-        path = layer.weight.rpartition(".")[0].rpartition(".")[0]
+        path = _owner(layer, modules)
         owner = modules.get(path)
-        left = ~gone[layer.out_ids]
-        if owner is None or left.all() or layer.groups > 1 or follows_its_weights(owner):
+        left, by_dims = ~gone[layer.out_ids], bool(np.isin(layer.out_ids, dims).any())
+        follows = owner is not None and follows_its_weights(owner)
+        if owner is None or left.all() or layer.groups > 1 or (follows and not by_dims):
             continue
         narrow_of = dict(_widths(layer, left))
         meant = {
             attribute: value
             for attribute, value in whole_numbers(owner).items()
-            if value in narrow_of and not (_is_width_too(layer, value) and "dim" in attribute)
+            if value in narrow_of and _may_mean(attribute, value, layer, by_dims)
         }
         for attribute, value in meant.items():
-            if not _is_another_number(attribute, value, meant):
+            if attribute == HEAD_DIM if follows else not _is_another_number(attribute, value, meant):
                 found.setdefault(path, {})[attribute] = narrow_of[value]
+        if by_dims and keeps_a_scale(owner):
+            found.setdefault(path, {})[FUSED] = 0
     return found
+
+
+def _owner(layer: Layer, modules: Mapping[str, nn.Module]) -> str:
+    """The path of the module whose code uses a layer: attention whose own weight it is, or its parent."""
+    path = layer.weight.rpartition(".")[0]
+    return path if follows_its_weights(modules.get(path, nn.Module())) else path.rpartition(".")[0]
+
+
+def _may_mean(attribute: str, value: int, layer: Layer, by_dims: bool) -> bool:
+    """Where there are as many heads as each is wide, a number may mean either: its name says which."""
+    says_width = "dim" in attribute or "size" in attribute
+    return not _is_width_too(layer, value) or says_width == by_dims
 
 
 def _is_another_number(attribute: str, value: int, meant: Mapping[str, int]) -> bool:

@@ -48,6 +48,7 @@ class GroupReach:
         free: how many of them may leave.
         stream: are outputs of several layers added into them? Then `internal` leaves them alone.
         holds: why the others stay.
+        unit: what each of them is: "channels", "heads" or "head dimensions".
     """
 
     name: str
@@ -56,6 +57,7 @@ class GroupReach:
     free: int
     stream: bool
     holds: tuple[Hold, ...]
+    unit: str
 
 
 @dataclass(frozen=True, repr=False)
@@ -133,4 +135,6 @@ def _facts(group: Group, members: tuple[str, ...]) -> GroupReach:
         Hold(str(reason), channels, reason.place if isinstance(reason, Reason) else None, way_out(reason))
         for reason, channels in Tally(group.pinned.values()).items()
     )
-    return GroupReach(group.name, members, len(group.channels), int(group.free.sum()), group.stream, holds)
+    return GroupReach(
+        group.name, members, len(group.channels), int(group.free.sum()), group.stream, holds, group.unit
+    )

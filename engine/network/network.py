@@ -47,6 +47,7 @@ class Network:
         class_names: in the order of the logits, or empty.
         folded: BN name -> conv it was folded into.
         through_norms: may channels leave through norms over all of them?
+        head_dims: do attention heads lose dimensions instead of leaving as a whole?
         made_plain: weights that were computed from others, as weight norm does, and are plain ones now.
         accuracy: of these very weights, as last measured: `top1`, `top5`, `dataset`, and `data_dir`, where
             the images were then.
@@ -67,6 +68,7 @@ class Network:
     class_names: tuple[str, ...] = ()
     folded: Mapping[str, str] = field(default_factory=dict)
     through_norms: bool = False
+    head_dims: bool = False
     made_plain: tuple[str, ...] = ()
     accuracy: Mapping[str, Any] | None = None
     history: tuple[Mapping[str, Any], ...] = ()
@@ -121,10 +123,11 @@ class Network:
 
     def after(self, command: str, options: Mapping[str, Any], **changes: Any) -> "Network":
         """This network after one more step of its history, with some fields changed."""
-        norms = {"through_norms": True} if self.through_norms and command == "prune" else {}
+        allowed = {"through_norms": self.through_norms, "head_dims": self.head_dims}
+        allowed = {name: True for name, is_so in allowed.items() if is_so and command == "prune"}
         step = {
             "command": command,
-            "options": {**options, **norms},
+            "options": {**options, **allowed},
             "parent": self.sha256,
             "versions": versions(),
         }

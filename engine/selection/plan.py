@@ -13,8 +13,10 @@ from ...weights import schema
 from ...weights.files import atomic_write, require_file
 from ..errors import AllocationError
 from ..graph.channels import ChannelMap, Group
+from ..graph.head_dims import HEAD_DIMS
 
 FORMAT = 1
+HEAD_DIMS_LINE = '  "head_dims": true,\n'
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,11 +27,13 @@ class Plan:
         arch: the network it was made for.
         residual: the residual mode it was made in.
         groups: group name -> kept positions, ascending; groups that are not named stay whole.
+        head_dims: do attention heads lose dimensions? Then that is what the positions of theirs mean.
     """
 
     arch: str
     residual: str
     groups: Mapping[str, tuple[int, ...]]
+    head_dims: bool = False
 
     def __repr__(self) -> str:
         kept = sum(map(len, self.groups.values()))
@@ -47,7 +51,7 @@ def plan_of(channel_map: ChannelMap, removed: Iterable[int], *, arch: str, resid
         for group in channel_map.groups
         if group.free.any()
     }
-    return Plan(arch, residual, groups)
+    return Plan(arch, residual, groups, _of_head_dims(channel_map))
 
 
 def apply(plan: Plan, channel_map: ChannelMap) -> frozenset[int]:
@@ -55,8 +59,14 @@ def apply(plan: Plan, channel_map: ChannelMap) -> frozenset[int]:
 
     Raises:
         AllocationError: a group the network does not have, a position it does not have, or a channel that may
-            not leave.
+            not leave; or only one of both is of head dimensions.
     """
+    if plan.head_dims and not _of_head_dims(channel_map):
+        raise AllocationError(
+            "the plan is of head dimensions, and the network of whole heads; give `head_dims`"
+        )
+    if _of_head_dims(channel_map) and not plan.head_dims:
+        raise AllocationError("the plan is of whole heads; leave out `head_dims`, or make another plan")
     groups = {group.name: group for group in channel_map.groups}
     removed: list[int] = []
     for name, kept in plan.groups.items():
@@ -87,6 +97,7 @@ def write(path: str | Path, plan: Plan, *, force: bool = False) -> None:
         f'  "format": {FORMAT},\n'
         f'  "arch": {json.dumps(plan.arch)},\n'
         f'  "residual": {json.dumps(plan.residual)},\n'
+        f"{HEAD_DIMS_LINE if plan.head_dims else ''}"
         f'  "groups": {{\n{lines}\n  }}\n'
         "}\n"
     )
@@ -113,10 +124,11 @@ def read(path: str | Path) -> Plan:
     except (ValueError, RecursionError) as error:
         raise AllocationError(f"plan '{path}' is not JSON: {error}") from error
     expected = {"format": int, "arch": str, "residual": str, "groups": dict}
-    if not isinstance(content, dict) or content.keys() != expected.keys():
+    allowed = {**expected, "head_dims": bool}
+    if not isinstance(content, dict) or not expected.keys() <= content.keys() <= allowed.keys():
         raise AllocationError(f"plan '{path}' must be an object with exactly the keys {', '.join(expected)}")
-    for key, kind in expected.items():
-        if type(content[key]) is not kind:
+    for key, kind in allowed.items():
+        if key in content and type(content[key]) is not kind:
             raise AllocationError(
                 f"'{key}' in plan '{path}' is {schema.shown(content[key])}, not of type {kind.__name__}"
             )
@@ -125,7 +137,11 @@ def read(path: str | Path) -> Plan:
     groups = {
         name: _positions(kept, f"group '{name}' in plan '{path}'") for name, kept in content["groups"].items()
     }
-    return Plan(content["arch"], content["residual"], groups)
+    return Plan(content["arch"], content["residual"], groups, content.get("head_dims", False))
+
+
+def _of_head_dims(channel_map: ChannelMap) -> bool:
+    return len(channel_map.ids_of(HEAD_DIMS)) > 0
 
 
 def _leaving(group: Group, kept: tuple[int, ...]) -> list[int]:

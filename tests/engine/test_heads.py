@@ -18,6 +18,7 @@ from prune.engine.modules.attention import in_plain_sight
 from prune.engine.modules.numbers import numbers_of, set_numbers
 from prune.engine.network.network import load_network, save_network
 from torch import nn
+from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -215,6 +216,29 @@ def test_windows_in_plain_sight_compute_what_those_of_torchvision_do(name):
         expected = model(IMAGES)
         with in_plain_sight(model):
             assert torch.allclose(model(IMAGES), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(4, 7, 6), (1, 5, 5), (4, 3, 6)])  # padded, and smaller than a window
+@pytest.mark.parametrize("shift", [0, 1])
+def test_boxes_in_plain_sight_compute_what_those_of_torchvision_do(size, shift):
+    torch.manual_seed(0)
+    attention = ShiftedWindowAttention3d(12, [2, 3, 3], [shift] * 3, 3).double().eval()
+    nn.init.normal_(attention.relative_position_bias_table)
+    x = torch.randn(2, *size, 12, dtype=torch.float64)
+    expected = attention(x)
+    with in_plain_sight(attention):
+        assert type(attention) is not ShiftedWindowAttention3d
+        assert torch.allclose(attention(x), expected, atol=1e-12)
+
+
+def test_heads_leave_a_network_of_videos():
+    torch.manual_seed(0)
+    model = SwinTransformer3d([2, 4, 4], 12, [2], [3], [2, 2, 2], num_classes=5).eval()
+    net = prune.wrap(model, (3, 4, 16, 16))
+    outcome = prune.prune(net, prune.plan(net, layers={"features.0.0.attn.qkv": 0.4}))
+    assert outcome.counts["features.0.0.attn.qkv"] == (2, 3)
+    assert not outcome.notes
+    assert outcome.difference < 1e-12
 
 
 def test_heads_are_scored_by_the_filters_that_make_them():

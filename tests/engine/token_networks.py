@@ -91,6 +91,39 @@ class Separate(nn.Module):
         return self.out(nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
+class ByFlag(Attention):
+    """As timm has it: fused, it scales by the width that it sees; written out, by one that is kept."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.scale, self.fused_attn = self.head_dim**-0.5, True
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        batch, tokens, _ = x_BNC.shape
+        qkv = self.qkv(x_BNC).reshape(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        if self.fused_attn:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = (q * self.scale @ k.transpose(-2, -1)).softmax(-1) @ v
+        return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, self.attn_dim))
+
+
+class ByNumber(Separate):
+    """As transformers has it: one number says how wide the heads of three layers are; the scale is kept."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__(width, heads)
+        self.num_attention_heads, self.attention_head_size = heads, width // heads
+        self.scaling = self.attention_head_size**-0.5
+
+    def forward(self, x_BNC: Tensor) -> Tensor:
+        split = (*x_BNC.shape[:2], -1, self.attention_head_size)
+        q, k, v = (part(x_BNC).view(split).transpose(1, 2) for part in (self.query, self.key, self.value))
+        mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=self.scaling)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
 class InputsWidth(Attention):
     """Takes the width of all heads from what it reads, which stays: no head can leave."""
 
@@ -162,6 +195,20 @@ def make_fused():
 
 def make_separate():
     return _seeded(lambda: Attentive(Separate(24, 4)))
+
+
+def make_by_flag():
+    return _seeded(lambda: Attentive(ByFlag(24, 4)))
+
+
+def make_by_number():
+    return _seeded(lambda: Attentive(ByNumber(24, 4)))
+
+
+def make_as_wide():
+    """As many heads as each is wide."""
+    between = (nn.Linear(24, 16), ByNumber(16, 4), nn.Linear(16, 24))
+    return _seeded(lambda: Attentive(nn.Sequential(*between)))
 
 
 def make_pooled():
