@@ -34,6 +34,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     from ..engine.jobs.run import run_pruning
     from ..engine.jobs.steps import check as check_steps
     from ..engine.network.network import save_network
+    from ..engine.network.plain_weights import check_words
     from ..engine.selection import plan as plans
 
     show, folder, machines = asked.show, asked.folder, asked.machines
@@ -44,6 +45,7 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     device = machines.start()
     images = asked.images.images()
     source = _found(asked, machines.seed)
+    check_words(path, source.network)
     source.network.model.to(device)
     chosen = measuring(asked, pruning, source)
     pruning = chosen.pruning
