@@ -26,4 +26,5 @@ def cost_facts(arch: str, cost: "Cost", baseline: "Cost") -> dict[str, Any]:
             }
             for layer in cost.layers
         ],
+        **({"opaque": dict(cost.opaque)} if cost.opaque else {}),
     }

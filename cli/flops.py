@@ -97,6 +97,7 @@ def command(
         ]
         for layer in cost.layers
     ]
+    rows += [[module, *[None] * 5, macs, None] for module, macs in cost.opaque.items()]
     takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
     part = f" {network.part}" if network.part else ""
     show.table(f"{network.arch}{part}, {takes}", COLUMNS, rows)
@@ -110,6 +111,8 @@ def command(
             f"   {units.change(cost.params, baseline.params)} of {units.count(baseline.params)}"
         )
     show.facts(facts)
+    for line in (*network.notes, *cost.notes):
+        show.note(line)
     note_ignored(show, ignored)
 
 

@@ -40,7 +40,7 @@ ThroughNorms = Annotated[
     _network(
         "--through-norms",
         None,
-        "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that stay.",
+        "Channels may leave LayerNorms and other norms over all, which then normalise over those that stay.",
     ),
 ]
 CountedRecipe = Annotated[

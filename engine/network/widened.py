@@ -16,6 +16,6 @@ def through_norms(network: Network) -> Network:
     if not let_through(network.model):
         raise FitError(
             "`through_norms` is for networks with a norm over all channels (LayerNorm, GroupNorm of one "
-            "group), and this one has none; leave it out"
+            "group, RMSNorm, LocalResponseNorm), and this one has none; leave it out"
         )
     return replace(network, through_norms=True)
