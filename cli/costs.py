@@ -51,6 +51,7 @@ def cost_facts(arch: str, cost: "Cost", baseline: "Cost") -> dict[str, Any]:
             }
             for layer in cost.layers
         ],
+        **({"opaque": dict(cost.opaque)} if cost.opaque else {}),
     }
 
 

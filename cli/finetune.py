@@ -64,4 +64,4 @@ def command(
     loaded = load_network(file, network.arch, input_size=images.image_size)
     names = {"recalibrate": "recalibration"}
     job, notes = gently(job, loaded, [names.get(name, name) for name in typed(context)])
-    train_and_show(show, job, folder, loaded, notes=notes)
+    train_and_show(show, job, folder, loaded, notes=(*loaded.notes, *notes))

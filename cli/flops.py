@@ -96,6 +96,7 @@ def command(
         ]
         for layer in cost.layers
     ]
+    rows += [[module, *[None] * 5, macs, None] for module, macs in cost.opaque.items()]
     show.table(title_of(network), COLUMNS, rows)
     facts = {
         "MACs": f"{units.count(cost.macs)} ({units.large(cost.macs)})",
@@ -107,6 +108,8 @@ def command(
             f"   {units.change(cost.params, baseline.params)} of {units.count(baseline.params)}"
         )
     show.facts(facts)
+    for line in (*network.notes, *cost.notes):
+        show.note(line)
     note_ignored(show, ignored)
 
 

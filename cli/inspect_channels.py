@@ -75,7 +75,7 @@ def show_channels(show: Out, network: "Network", pattern: str) -> None:
         MODE_COLUMNS,
         [[mode, least.macs, least.share, least.params] for mode, least in found.modes.items()],
     )
-    for line in found.notes:
+    for line in (*network.notes, *found.notes):
         show.note(line)
     show.footnote(STREAM)
 

@@ -70,6 +70,7 @@ def _prune_at_once(context: typer.Context, asked: Asked) -> None:
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_pruning
     from ..engine.network.network import save_network
+    from ..engine.network.plain_weights import check_words
     from ..engine.selection import plan as plans
 
     show, folder, machines = asked.show, asked.folder, asked.machines
@@ -90,6 +91,7 @@ def _prune_at_once(context: typer.Context, asked: Asked) -> None:
     _check_outputs(asked, path)
     device = machines.start()
     source = _found(asked)
+    check_words(path, source.network)
     source.network.model.to(device)
     pruning, traced, note = measuring(asked, job.parts, source)
     job = replace(job, start=Path(source.network.origin) if source.trained else None, pruning=pruning)

@@ -23,6 +23,7 @@ from .narrowing.narrowing import narrow_proven
 from .narrowing.surgery import ZERO_CHANNEL
 from .network.network import Network, load_network, to_weight_file
 from .network.official import PREFIX, official_weights
+from .network.plain_weights import check_words
 from .selection.selection import Residual
 
 EXTENSIONS = {"deploy": ".hdf5", "hdf5": ".hdf5", "pth": ".pth", "safetensors": ".safetensors"}
@@ -93,8 +94,11 @@ def convert(
     extension = EXTENSIONS[to] if to else ".pth" if is_ours and not form else ".hdf5"
     destination = destination or source.with_name(_stem(source) + form + extension)
     _check_destination(destination, source, to)
+    check_words(destination, network)
     if not actions:
         actions = [f"{network.arch} from {formats.format_of(source)} to {formats.format_of(destination)}"]
+    if network.made_plain:
+        actions = [*actions, f"made plain {len(network.made_plain)} weights that its code computes"]
     network = network.after("convert", {"source": source.name})
     weight_file = _in_style(to_weight_file(network), style)
     return Converted("; ".join(actions), destination, weight_file, folded)

@@ -63,6 +63,7 @@ _SCHEMA = schema.record(
         ),
         "class_names": schema.maybe(schema.listed(schema.text)),
         "folded": schema.maybe(schema.mapping(schema.text)),
+        "plain": schema.maybe(schema.listed(schema.text)),
         "numbers": schema.maybe(schema.mapping(schema.mapping(schema.integer(0, 1_000_000)))),
         "ties": schema.maybe(schema.mapping(schema.text)),
         "accuracy": schema.maybe(

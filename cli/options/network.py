@@ -86,7 +86,7 @@ class Reach(Group):
         _network(
             "--through-norms",
             None,
-            "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that "
+            "Channels may leave LayerNorms and other norms over all, which then normalise over those that "
             "stay.",
         ),
     ] = False

@@ -15,12 +15,14 @@ from ..graph.known import known_trace
 from ..graph.trace import Trace
 from ..modules.blank import without_initialisation
 from ..modules.inputs import Inputs
-from ..modules.plain import fold
+from ..modules.own_weights import made_plain, make_plain_as_stored
+from ..modules.plain import fold, unwrapped
 from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
 from ..narrowing.reach import Reach, reaching
 from ..network import sources
-from ..network.network import IN_MEMORY, Network, load_network, parted, plainly, save_network, tried
+from ..network.network import IN_MEMORY, Network, load_network, parted, save_network, tried
+from ..network.plain_weights import plainly
 from ..network.trying import in_pairs
 from ..network.widened import widened
 from ..scores import score_file
@@ -75,8 +77,9 @@ def wrap(
     """Take a network that is in memory as it is; nothing is copied.
 
     A network in `nn.DataParallel` or `torch.compile` is taken out of it. Where weights are computed from
-    others before each pass (weight norm, spectral norm, other parametrisations), it is copied after all: the
-    copy's are plain, which changes no output, and the outcome's notes say so.
+    others in each pass (weight norm, spectral norm, other parametrisations, layers whose own code does it, as
+    for weight standardisation), it is copied after all: the copy's are plain, which changes no output, and
+    the outcome's notes say so.
 
     Args:
         model: of images_NCHW, or of whatever `inputs` are; it returns one tensor, or any tree of tensors.
@@ -89,8 +92,9 @@ def wrap(
             are then those of the part, and the rest sees what it saw before.
         arch: what makes it at full width, `package.module:factory` or any name that `load` takes; needed
             only to save what comes of it.
-        through_norms: channels may leave norms over all of them (LayerNorm, GroupNorm of one group), which
-            then take the statistics of those that stay: outputs change by more than what leaves.
+        through_norms: channels may leave norms over all of them (LayerNorm, GroupNorm of one group, RMSNorm,
+            LocalResponseNorm), which then take the statistics of those that stay: outputs change by more than
+            what leaves.
         head_dims: attention heads lose dimensions, all of them the same, instead of leaving as a whole:
             those of queries and keys together, and those of values. They keep the scale that they have.
         normalization: `mean` and `std` per channel that its images are normalised with.
@@ -103,21 +107,20 @@ def wrap(
     """
     if (input_size is None) == (inputs is None):
         raise FitError("give either `input_size`, of its images, or `inputs`, an example of what it takes")
-    network = plainly(Network(model, arch, 0, (), origin=IN_MEMORY))
-    whole, network = network.model, parted(network, part)
+    network = parted(Network(unwrapped(model), arch, 0, (), origin=IN_MEMORY), part)
     if isinstance(input_size, int):
         input_size = (_channels(network.model), input_size, input_size)
     if input_size is not None:
         network = replace(network, input_size=tuple(input_size))
     else:
         network = replace(network, inputs=in_pairs(network.model, looks_of(inputs)))
-    network, class_names = tried(network), tuple(class_names)
+    network, class_names = tried(plainly(network)), tuple(class_names)
     if len(class_names) not in (0, network.num_classes):
         raise FitError(f"{len(class_names)} class names, and it tells {network.num_classes} classes apart")
     if arch:
         known = registry.get(arch).num_classes or 0
         network = replace(network, num_classes=network.num_classes or known)
-        _check_arch(whole, arch, network.num_classes)
+        _check_arch(network.complete, arch, network.num_classes)
     network = replace(network, normalization=normalization, class_names=class_names)
     return widened(network, through_norms=through_norms, head_dims=head_dims)
 
@@ -257,6 +260,7 @@ def _check_arch(model: nn.Module, arch: str, num_classes: int) -> None:
     with without_initialisation():
         built = registry.get(arch).build(num_classes)
         fold(built)
+        make_plain_as_stored(built, (), made_plain(model))
     have, made = model.state_dict().keys(), built.state_dict().keys()
     for name in [*have, *made]:
         if name not in have or name not in made:

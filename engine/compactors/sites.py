@@ -134,7 +134,8 @@ class _CompactorSurvey:
         except AttributeError:
             module = None
         if not isinstance(module, nn.Conv2d):
-            return f"{producer} is no Conv2d module"
+            kind = f"a {type(module).__name__}" if module is not None else "no module"
+            return f"{producer} is {kind}, and a compactor stands behind Conv2d modules alone"
         if layer.groups > 1:
             return f"{producer} is a grouped convolution, and a compactor would mix its groups"
         if layer.weight in self._map.ties.values():

@@ -20,13 +20,14 @@ from ..processes.distributed import add_up
 from .affine import Layer, Normalisation
 from .fitting import Settings, fit_layer, fit_norm
 from .moments import halves
-from .pairing import Site, changed, kept_outputs, site_name, sites
+from .pairing import Site, changed, kept_outputs, site_name, sites, unreached
 from .paths import Path, others_at_end, path_of
 from .program import Norm, Program
 from .report import Refit, Report
 from .streams import Batch, Stream, equal_batches
 
 DEFAULTS = Settings()
+UNKNOWN = "what reads their weights is no layer that can be solved for"
 
 
 def compensate(
@@ -66,7 +67,8 @@ def compensate(
             while said < len(work.done):  # layers that it had to wait for come first
                 said += 1
                 yield LayerRefitted(said, len(nodes), work.done[said - 1].layer)
-    return Report(tuple(work.done), work.images, work.left_out)
+    left = [Refit(name, "left", reason=UNKNOWN) for name in work.unreached]
+    return Report((*work.done, *left), work.images, work.left_out)
 
 
 class _SideBySide:
@@ -109,6 +111,8 @@ class _SideBySide:
         self._thin_values = Stream(self._thin, batches, before=self.refit)
         self._halves = [halves(given) for given in batches]
         self._claimed: set[fx.Node] = set()
+        reached = {call.layer for call in self._thin.calls} | set(passed_over)
+        self.unreached = unreached(channel_map, self._gone, reached)
 
     @property
     def waiting(self) -> list[fx.Node]:

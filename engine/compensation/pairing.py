@@ -1,10 +1,12 @@
 """Which operations of a narrow network correspond to which of the full one, and where the two differ."""
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from torch import Tensor, fx
 
-from ..graph.channels import ChannelMap
+from ..graph.channels import ChannelMap, Role
 from .paths import path_of
 from .program import Call, Norm, Program
 
@@ -44,6 +46,16 @@ def sites(dense: Program, thin: Program) -> list[tuple[Site, Site]]:
 def site_name(site: Site) -> str:
     """What the layer or normalisation is called in its network."""
     return site.name if isinstance(site, Norm) else site.layer
+
+
+def unreached(channel_map: ChannelMap, gone: np.ndarray, reached: Collection[str]) -> list[str]:
+    """What has lost inputs and is none of the layers in `reached`: layers and other weights, by name."""
+    found: list[str] = []
+    for tensor, axes in channel_map.axes.items():
+        lost = any(axis.role is Role.CONSUMES and gone[axis.ids].any() for axis in axes)
+        if lost and tensor in channel_map.parameters and tensor.removesuffix(".weight") not in reached:
+            found.append(tensor.removesuffix(".weight"))
+    return found
 
 
 def kept_outputs(channel_map: ChannelMap, gone: np.ndarray, site: Site) -> Tensor | None:

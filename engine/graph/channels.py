@@ -5,7 +5,7 @@ removing a number wherever it occurs. `NO_ID` marks positions that nothing can r
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
@@ -106,6 +106,7 @@ class ChannelMap:
         indices: index tensors, whose *values* change when channels leave.
         ties: alias -> the name under which a shared tensor appears in `shapes`.
         pinned: id -> reason, for every id that may never be removed.
+        opaque: module that is cut around -> its multiply-accumulates per image, whatever leaves elsewhere.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -116,6 +117,7 @@ class ChannelMap:
     indices: tuple[IndexTensor, ...]
     ties: Mapping[str, str]
     pinned: Mapping[int, str]
+    opaque: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def _by_name(self) -> dict[str, Layer]:

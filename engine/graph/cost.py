@@ -1,7 +1,7 @@
 """Multiply-accumulates and parameters, counted from the channel map alone."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +31,24 @@ class Cost:
         macs: multiply-accumulates of convolutions and linear layers for one image; biases are not counted.
         params: every parameter, those of batch normalisations included.
         layers: convolutions and linear layers in forward order; `params` are weight and bias.
+        opaque: modules whose code cannot be followed -> their MACs for one image, as they are in one run.
     """
 
     macs: int
     params: int
     layers: tuple[LayerCost, ...]
+    opaque: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how it was counted."""
+        if not self.opaque:
+            return ()
+        share = sum(self.opaque.values()) / max(1, self.macs)
+        return (
+            f"code that cannot be followed keeps its channels: the MACs of {', '.join(self.opaque)}, "
+            f"{100 * share:.1f}% of all, are those of one run",
+        )
 
 
 class Counter:
@@ -64,11 +77,12 @@ class Counter:
             (self._lines.add(layer.in_ids), self._lines.add(layer.out_ids)) for layer in channel_map.layers
         ]
         self._lines.close()
+        self._opaque = sum(channel_map.opaque.values())
 
     def totals(self, removed: Iterable[int]) -> tuple[int, int]:
         """MACs per image and parameters with the channels `removed` gone."""
         sizes_T = self._sizes(self._kept_lengths(removed))
-        return int(sizes_T @ self._positions_T), int(sizes_T @ self._learned_T)
+        return int(sizes_T @ self._positions_T) + self._opaque, int(sizes_T @ self._learned_T)
 
     def count(self, removed: Iterable[int] = ()) -> Cost:
         """Totals and every layer with the channels `removed` gone."""
@@ -78,7 +92,8 @@ class Counter:
             self._layer_cost(layer, int(kept_L[into]), int(kept_L[out]), sizes_T)
             for layer, (into, out) in zip(self._map.layers, self._in_out, strict=True)
         ]
-        return Cost(int(sizes_T @ self._positions_T), int(sizes_T @ self._learned_T), tuple(layers))
+        macs = int(sizes_T @ self._positions_T) + self._opaque
+        return Cost(macs, int(sizes_T @ self._learned_T), tuple(layers), self._map.opaque)
 
     def _layer_cost(self, layer: Layer, in_: int, out: int, sizes_T: NDArray[np.int64]) -> LayerCost:
         weights = int(sizes_T[self._row[self._stored(layer.weight)]])

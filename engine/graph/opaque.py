@@ -1,7 +1,8 @@
 """Modules whose code torch.export cannot follow, cut around: in the graph, each of their calls is one op.
 
 What goes in keeps its channels, so do the module's own weights, and what comes out has none that could leave.
-The rest is followed as ever. How many tensors of which shapes come out is seen in a run of a copy.
+The rest is followed as ever. How many tensors of which shapes come out, and how many multiply-accumulates
+that takes, is seen in a run of a copy.
 """
 
 import copy
@@ -15,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
+from ..modules.forwards import other_forwards
 from ..modules.inputs import Call, answer
 from .walk import Arguments, Walk, unknown, values_in
 
@@ -31,13 +34,39 @@ class _Seen:
     Attributes:
         module: its path.
         reason: why it is opaque.
+        macs: multiply-accumulates of the convolutions and linear layers in it, of all samples.
         leaves, tree: what it returned; of tensors, their looks.
     """
 
     module: str
     reason: str
+    macs: int
     leaves: list[Any]
     tree: pytree.TreeSpec
+
+
+class _Macs(TorchDispatchMode):
+    """Counts multiply-accumulates of convolutions and linear layers, and of no other products, as everywhere.
+
+    A linear layer is a product of two matrices, or of several with one that is spread over them.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        made, op = func(*args, **(kwargs or {})), func.overloadpacket.__name__
+        if op == "convolution":
+            x, weight, transposed = args[0], args[1], args[6]
+            self.count += (x if transposed else made).numel() * weight[0].numel()
+        elif op in ("mm", "addmm"):
+            self.count += made.numel() * args[-2].shape[1]
+        elif op == "bmm" and 0 in (args[0].stride(0), args[1].stride(0)):
+            self.count += made.numel() * args[0].shape[2]
+        return made
 
 
 _seen: dict[int, _Seen] = {}  # number in the graph -> the call; each is taken out when the graph is walked
@@ -80,14 +109,14 @@ def cut_around(model: nn.Module, reasons: Mapping[str, str], given: Call) -> Ite
         yield
         return
     numbers: dict[str, list[int]] = {path: [] for path in reasons}
-    for path, returned in _calls(model, reasons, given):
+    for path, returned, macs in _calls(model, reasons, given):
         leaves, tree = pytree.tree_flatten(returned)
         if any(isinstance(leaf, int | float) and not isinstance(leaf, bool) for leaf in leaves):
             raise TraceError(f"{path} returns numbers that are no tensors")
         looks = [leaf.detach().to("meta") if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         numbers[path].append(next(_numbers))
-        _seen[numbers[path][-1]] = _Seen(path, reasons[path], looks, tree)
-    with _forwards(model, {path: partial(_stand_in, cycle(mine)) for path, mine in numbers.items()}):
+        _seen[numbers[path][-1]] = _Seen(path, reasons[path], macs, looks, tree)
+    with other_forwards(model, {path: partial(_stand_in, cycle(mine)) for path, mine in numbers.items()}):
         yield
 
 
@@ -96,38 +125,24 @@ def opaque(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     seen = _seen.pop(given["number"])
     for value in values_in(given.values()):
         walk.pin(value.ids, seen.reason)
-    walk.opaque[seen.module] = seen.reason
+    walk.opaque[seen.module] = walk.opaque.get(seen.module, 0) + seen.macs // walk.batch
     return unknown(node.meta["val"])
 
 
-def _calls(model: nn.Module, paths: Mapping[str, str], given: Call) -> list[tuple[str, Any]]:
-    """What each of these modules returned, call by call, in a run of a copy."""
+def _calls(model: nn.Module, paths: Mapping[str, str], given: Call) -> list[tuple[str, Any, int]]:
+    """What each of these modules returned, and what that cost, call by call, in a run of a copy."""
     model, found = copy.deepcopy(model), []
 
     def noting(path: str, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        found.append((path, forward(*args, **kwargs)))
-        return found[-1][1]
+        with _Macs() as macs:
+            returned = forward(*args, **kwargs)
+        found.append((path, returned, macs.count))
+        return returned
 
     watched = {path: partial(noting, path, model.get_submodule(path).forward) for path in paths}
-    with _forwards(model, watched):
+    with other_forwards(model, watched):
         answer(model, given)
     return found
-
-
-@contextmanager
-def _forwards(model: nn.Module, forwards: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
-    """Give modules other forward methods for a while."""
-    before = {path: vars(model.get_submodule(path)).get("forward") for path in forwards}
-    for path, forward in forwards.items():
-        model.get_submodule(path).forward = forward
-    try:
-        yield
-    finally:
-        for path, own in before.items():
-            module = model.get_submodule(path)
-            del module.forward
-            if own is not None:
-                module.forward = own
 
 
 def _stand_in(numbers: Iterator[int], *args: Any, **kwargs: Any) -> Any:

@@ -48,7 +48,8 @@ def layer_norm(walk: Walk, node: fx.Node, given: Arguments) -> Any:
     first = len(x.shape) - len(given["normalized_shape"])
     if all(axis < first for axis in x.varying_axes()):
         return Value(x.shape, x.ids, x.reads_zero and given.get("bias") is None)
-    ids = walk.line(x, -1) if first == len(x.shape) - 1 and op_name(node) == "layer_norm" else None
+    known = op_name(node) == "layer_norm" or _narrows(walk, node)
+    ids = walk.line(x, -1) if first == len(x.shape) - 1 and known else None
     if ids is None:
         walk.pin(x.ids, STATISTICS.format(walk.where()))
         return Value(x.shape, x.ids, reads_zero=False)

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram, export
 from ..devices import first_weight
 from ..errors import TraceError
 from ..modules.inputs import Inputs, Takes, inputs_of
+from ..modules.through import norms_in_plain_sight
 from .channels import CHANNELS, NO_ID, Axis, ChannelMap, Group, Ids, Layer
 from .exporting import followed_with_ease
 from .head_dims import tie_views
@@ -86,7 +87,7 @@ def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProg
     while True:
         with _mode(model, training), followed_with_ease(model), lines_kept(__file__):
             try:
-                with cut_around(model, around, given):
+                with cut_around(model, around, given), norms_in_plain_sight(model):
                     return export(model, given.args, kwargs=dict(given.kwargs), strict=False)
             except Exception as error:  # torch.export raises whatever the network or its own passes raise
                 stopped = what_stopped(error, model)
@@ -126,7 +127,7 @@ def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
     unseen = {walk.canonical[name] for name in unseen} - walk.used
     if not unseen:
         return
-    eval_layers = dict(walk.layers)
+    eval_layers, eval_opaque = dict(walk.layers), dict(walk.opaque)
     try:
         walk.run(_in_training(walk.model, inputs))
     except TraceError as error:
@@ -134,7 +135,7 @@ def _pin_unseen(walk: Walk, inputs: Inputs) -> None:
             walk.pin(
                 axis.ids, f"{sorted(unseen)[0]} only runs in training, and training cannot be traced: {error}"
             )
-    walk.layers = eval_layers
+    walk.layers, walk.opaque = eval_layers, {**dict.fromkeys(walk.opaque, 0), **eval_opaque}
     for (name, _), axis in list(walk.axes.items()):
         if name in unseen:
             walk.pin(axis.ids, f"goes with {name}, which only runs in training")
@@ -195,6 +196,7 @@ def _channel_map(walk: Walk, model: nn.Module) -> ChannelMap:
         ),
         ties={name: first for name, first in walk.canonical.items() if name != first},
         pinned=pinned,
+        opaque=walk.opaque,
     )
 
 

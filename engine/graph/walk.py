@@ -76,7 +76,7 @@ class Walk:
     splits: list[Split] = field(default_factory=list)  # views that took channels apart, where that matters
     records: list[NodeRecord] = field(default_factory=list)
     used: set[str] = field(default_factory=set)  # parameters and buffers that some op reads
-    opaque: dict[str, str] = field(default_factory=dict)  # module that is cut around -> why
+    opaque: dict[str, int] = field(default_factory=dict)  # module that is cut around -> MACs per sample
     _labelled: set[tuple[str, str]] = field(default_factory=set)  # node, and a tensor whose ids it knows
     _other_uses: dict[str, str] = field(default_factory=dict)
     _node: fx.Node | None = None

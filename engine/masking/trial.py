@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 
-from ..errors import AllocationError
+from ..errors import AllocationError, TrainingError
 from ..events import Event
 from ..graph.channels import ChannelMap
 from ..narrowing.chooser import Chooser
@@ -48,3 +48,17 @@ def refuse_nothing(leaving: Iterable[int]) -> None:
     """
     if not frozenset(leaving):
         raise AllocationError(f"no filter leaves; {SAY_MORE}")
+
+
+def refuse_norms(chooser: Chooser, schedule: str) -> None:
+    """While a network trains, masked filters are part of statistics that the narrow one takes without them.
+
+    Raises:
+        TrainingError: channels may leave norms over all of them.
+    """
+    if chooser.network.through_norms:
+        raise TrainingError(
+            f"`through_norms` has no meaning with `schedule` {schedule}: filters that are masked while the "
+            "network trains are still part of the statistics of norms over all channels; leave out "
+            "`through_norms`, or prune at once (`schedule` one-shot) and finetune"
+        )

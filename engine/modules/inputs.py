@@ -205,6 +205,11 @@ def inputs_of(takes: Takes) -> Inputs:
     return takes if isinstance(takes, Inputs) else Inputs.of_images(takes)
 
 
+def leaves_of(inputs: Inputs) -> list[TensorLike]:
+    """The looks of every tensor that a network is called with, however deep in lists and dictionaries."""
+    return _leaves((inputs.args, dict(inputs.kwargs)))
+
+
 def _looks(tensor: Tensor) -> TensorLike:
     kind = "float" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
     if kind not in _KINDS:

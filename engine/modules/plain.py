@@ -1,7 +1,8 @@
 """What networks and weights are wrapped in, taken off: parallel and compiled wrappers, computed weights.
 
 A weight that is computed from others before every forward pass (weight norm, spectral norm, any other
-parametrisation, a mask) is folded into a plain one. That is exact in evaluation.
+parametrisation, a mask), or in a layer's own forward method (weight standardisation), is folded into a plain
+one. That is exact in evaluation.
 """
 
 import copy
@@ -15,6 +16,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDict
 from torch.nn.utils.weight_norm import WeightNorm
 
 from .eval_mode import eval_mode
+from .own_weights import computing, make_plain
 
 WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 
@@ -38,15 +40,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return unwrapped(getattr(model, slot)) if slot else model
 
 
-def plain(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+def plain(model: nn.Module, *, own_code: bool = True) -> tuple[nn.Module, tuple[str, ...]]:
     """The network without wrappers and, in a copy where there are any, without computed weights.
+
+    Args:
+        own_code: those included that a layer's own forward method computes.
 
     Returns:
         the network itself, or the copy; and the names of the weights that were folded.
     """
     model = unwrapped(model)
     computed = list(_computed_in(model))
-    if not computed:
+    kinds = dict(computing(model)) if own_code else {}
+    if not computed and not kinds:
         return model, ()
     for old in computed:  # what the last forward pass left there could not be copied
         module = model.get_submodule(old.module)
@@ -54,7 +60,10 @@ def plain(model: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
         if isinstance(last, Tensor) and not isinstance(last, nn.Parameter):
             vars(module)[old.weight] = last.detach()
     copied = copy.deepcopy(model)
-    return copied, fold(copied)
+    folded = fold(copied)
+    for path, kind in kinds.items():
+        make_plain(copied.get_submodule(path), kind)
+    return copied, (*folded, *(f"{path}.weight".removeprefix(".") for path in kinds))
 
 
 def fold(model: nn.Module, stored: Collection[str] | None = None) -> tuple[str, ...]:

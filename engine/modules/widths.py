@@ -21,7 +21,7 @@ def set_widths(module: nn.Module, full: dict[str, torch.Size]) -> None:
         module.input_size = module.weight_ih.shape[1]
     elif isinstance(module, nn.GroupNorm | _InstanceNorm) and not module.affine:
         _follow_input(module)
-    elif isinstance(module, nn.LayerNorm) and not module.elementwise_affine:
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and not module.elementwise_affine:
         if len(module.normalized_shape) == 1:
             _follow_input(module)
     elif "weight" in full:
@@ -43,7 +43,7 @@ def _set_by_weight(module: nn.Module, full: torch.Size) -> None:
         module.out_features, module.in_features = weight.shape
     elif isinstance(module, nn.modules.batchnorm._NormBase):
         module.num_features = weight.shape[0]
-    elif isinstance(module, nn.LayerNorm):
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         module.normalized_shape = tuple(weight.shape)
     elif isinstance(module, nn.GroupNorm):  # groups leave whole; of one group of all channels, some may
         module.num_groups = max(1, weight.shape[0] // (full[0] // module.num_groups))
@@ -52,7 +52,7 @@ def _set_by_weight(module: nn.Module, full: torch.Size) -> None:
         module.embedding_dim = weight.shape[1]
 
 
-def _follow_input(module: nn.GroupNorm | nn.LayerNorm | _InstanceNorm) -> None:
+def _follow_input(module: nn.GroupNorm | nn.LayerNorm | nn.RMSNorm | _InstanceNorm) -> None:
     """A norm without tensors learns its width from what comes in; groups keep their size."""
     if not any(getattr(hook, "func", None) is _take_width for hook in module._forward_pre_hooks.values()):
         size = module.num_channels // module.num_groups if isinstance(module, nn.GroupNorm) else 1
@@ -63,7 +63,7 @@ def _take_width(size: int, module: Any, inputs: tuple[Tensor, ...]) -> None:
     if isinstance(module, nn.GroupNorm):
         module.num_channels = inputs[0].shape[1]
         module.num_groups = max(1, module.num_channels // size)
-    elif isinstance(module, nn.LayerNorm):
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
         module.normalized_shape = tuple(inputs[0].shape[-1:])
     else:
         module.num_features = inputs[0].shape[inputs[0].dim() - module._get_no_batch_dim()]

@@ -19,6 +19,7 @@ from ..graph.places import Reason
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
 from ..modules.inputs import Call, answer, tensors_of
+from .linears import LinearOutputs, apart
 from .norms import NarrowedNorms
 from .stand_ins import StandIns
 
@@ -90,12 +91,12 @@ def value_difference(
     given: Tensor | Call,
     stand_ins: tuple[StandIns | None, StandIns | None] = (None, None),
 ) -> float:
-    """The largest relative difference between the masked and the narrow network, outputs and every conv.
+    """The largest relative difference between the masked and the narrow network, of outputs and every layer.
 
-    Both run in float64 on the same images, or other arguments, and draw the same random numbers; of the
-    masked network's convs only the surviving channels are looked at. A norm over all channels that some have
-    left takes the statistics of those that stay, in the masked network too: that is what masked means there.
-    Differences are relative to the largest absolute value of each output.
+    Both run in float64 on the same images, or other arguments, and draw the same random numbers; of what the
+    masked network's convs and linear layers make, only the surviving channels are looked at. A norm over all
+    channels that some have left takes the statistics of those that stay, in the masked network too: that is
+    what masked means there. Differences are relative to the largest absolute value of each output.
 
     Args:
         masked, narrow: the two networks; where there are `stand_ins`, as they happen to be in memory.
@@ -109,8 +110,9 @@ def value_difference(
     """
     gone = full.map.removal_mask(removed)
     worst = 0.0
-    convs_wide, wide = _outputs(masked, given, stand_ins[0], NarrowedNorms(full, gone))
-    convs_thin, thin = _outputs(narrow, given, stand_ins[1])
+    linears = LinearOutputs(masked, full.map, gone), LinearOutputs(narrow, full.map)
+    convs_wide, wide = _outputs(masked, given, stand_ins[0], NarrowedNorms(full, gone), linears[0])
+    convs_thin, thin = _outputs(narrow, given, stand_ins[1], linears=linears[1])
     convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
     if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
         convs, convs_wide, convs_thin = [], [], []
@@ -122,7 +124,7 @@ def value_difference(
         if record:
             a = _survivors(a, record.value, gone)
         worst = max(worst, _difference(a, b, name))
-    return worst
+    return max([worst, *apart(*linears, _difference)])
 
 
 def _difference(a: Tensor, b: Tensor, name: str) -> float:
@@ -262,14 +264,19 @@ class _Recorder(TorchDispatchMode):
 
 
 def _outputs(
-    model: nn.Module, given: Tensor | Call, stand_ins: StandIns | None, norms: NarrowedNorms | None = None
+    model: nn.Module,
+    given: Tensor | Call,
+    stand_ins: StandIns | None,
+    norms: NarrowedNorms | None = None,
+    linears: LinearOutputs | None = None,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """What every convolution makes in one pass, in forward order; and what the network returns."""
     recorder = _Recorder(norms)
     # The fast kernels of attention are not exact to the last digits, in float64 neither.
     with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(0)
-        with recorder, stand_ins or nullcontext():
+        inside = norms.inside(model) if norms else nullcontext()
+        with inside, recorder, stand_ins or nullcontext(), linears or nullcontext():
             returned = answer(model, given)
     if norms is not None:
         norms.check()

@@ -68,7 +68,7 @@ class Reach:
         groups: in forward order.
         modes: residual mode -> the smallest network in its reach.
         before: what one image costs now.
-        notes: what a user should know of `scatter`.
+        notes: what a user should know of `scatter`, and of how MACs were counted.
     """
 
     groups: tuple[GroupReach, ...]
@@ -99,12 +99,12 @@ def reaching(network: Network) -> Generator[Event, None, Reach]:
     channel_map = _tried(network, traced)
     before = count(traced.map)
     modes = {mode: least(channel_map, mode, before.macs) for mode in ("internal", "coupled")}
-    notes: tuple[str, ...] = ()
+    notes = before.notes
     if any(group.producers and (group.stream or group.pinned) for group in channel_map.groups):
         yield Working(2, 3, "opening the residual streams")
         seen = view(network.model, traced, network.takes, "scatter", channel_map.pinned)
         modes["scatter"] = least(_tried(network, seen.traced, seen.model), "scatter", before.macs)
-        notes = seen.notes
+        notes += seen.notes
     else:
         modes["scatter"] = modes["internal"]
     members = _members(channel_map)

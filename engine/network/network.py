@@ -22,8 +22,9 @@ from ..modules.fit import fit, ties_of
 from ..modules.guests import COMPACTORS, EXPANSIONS
 from ..modules.inputs import Inputs, Takes
 from ..modules.numbers import numbers_of, set_numbers
-from ..modules.plain import plain
+from ..modules.own_weights import made_plain, make_plain_as_stored
 from .normalization import NORMALIZATION_OF_STYLE
+from .plain_weights import check_words, plainly
 from .reading import arch_name_of, in_our_names, is_of, several, size_for, widest_last
 from .trying import answer_of, logits_width
 
@@ -201,9 +202,10 @@ def load_network(
     with without_initialisation():
         model = arch.build(num_classes)
     state = {name: torch.from_numpy(array) for name, array in weight_file.tensors.items()}
-    COMPACTORS.place_stored(model, state, meta.get("ties"))
-    EXPANSIONS.place_stored(model, state)
     try:
+        make_plain_as_stored(model, state.keys(), meta.get("plain") or ())
+        COMPACTORS.place_stored(model, state, meta.get("ties"))
+        EXPANSIONS.place_stored(model, state)
         fit(model, state, folded)
         set_numbers(model, meta.get("numbers") or {})
         network = plainly(Network(model.eval(), arch.name, num_classes, size, inputs or several(arch, size)))
@@ -227,6 +229,7 @@ def save_network(path: str | Path, network: Network, *, force: bool = False) -> 
 
     Raises:
         ArchError: nobody has named its arch, so no file could say how to build it.
+        FitError: a file of this format cannot say which weights are plain that its arch computes.
         WeightsError: the path exists already, or cannot be written.
     """
     if not network.arch:
@@ -234,13 +237,14 @@ def save_network(path: str | Path, network: Network, *, force: bool = False) -> 
             "this network has no arch, so a file could not say how to build it; wrap it with the function or "
             "class that makes it: arch='package.module:factory'"
         )
+    check_words(path, network)
     formats.write_any(path, to_weight_file(network), force=force)
 
 
 def to_weight_file(network: Network) -> WeightFile:
     """The network's tensors and facts, as they go into a file; tied tensors are kept once."""
     whole, ties = network.complete, ties_of(network.complete)
-    numbers = numbers_of(whole)
+    numbers, computed = numbers_of(whole), made_plain(whole)
     tensors = {name: _array(tensor) for name, tensor in whole.state_dict().items() if name not in ties}
     meta = {
         "arch": network.arch,
@@ -253,16 +257,11 @@ def to_weight_file(network: Network) -> WeightFile:
         **({"inputs": network.inputs.to_json()} if network.inputs and not network.input_size else {}),
         **({"part": network.part} if network.part else {}),
         **({"numbers": numbers} if numbers else {}),
+        **({"plain": list(computed)} if computed else {}),
         "accuracy": network.accuracy,
         "history": [dict(step) for step in network.history],
     }
     return WeightFile(tensors, meta, _deps(network.conv_order, tensors))
-
-
-def plainly(network: Network) -> Network:
-    """The network without wrappers; where it has computed weights, a copy in which they are plain ones."""
-    model, made_plain = plain(network.model)
-    return replace(network, model=model, made_plain=made_plain)
 
 
 def parted(network: Network, part: str) -> Network:

@@ -9,7 +9,9 @@ from ...weights.errors import first_line
 from ..devices import first_weight
 from ..errors import FitError
 from ..modules.eval_mode import eval_mode
-from ..modules.inputs import Inputs, Takes, answer, inputs_of
+from ..modules.inputs import Inputs, Takes, answer, inputs_of, leaves_of, tensors_of
+
+ALIKE = 1e-4  # relative, in whatever type the network computes in
 
 
 def answer_of(model: nn.Module, takes: Takes) -> Any:
@@ -43,16 +45,37 @@ def logits_width(returned: Any) -> int | None:
     return returned.shape[1] if isinstance(returned, Tensor) and returned.dim() == 2 else None
 
 
+@torch.no_grad()
+def answers_alike(one: nn.Module, other: nn.Module, takes: Takes) -> bool:
+    """Do two networks return the same, but for rounding?
+
+    Raises:
+        FitError: the first does not run.
+    """
+    answer_of(one, takes)
+    inputs, answers = inputs_of(takes).single(), list[list[Tensor]]()
+    for model in (one, other):
+        with eval_mode(model), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            answers.append(tensors_of(answer(model, inputs.make(first_weight(model), seed=0))))
+    return all(_alike(a, b) for a, b in zip(*answers, strict=True))
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    if one.shape != other.shape:
+        return False
+    if not (one.is_floating_point() or one.is_complex()) or not one.numel():
+        return torch.equal(one, other)
+    far = (one - other).abs().nan_to_num().max()  # a network of fresh weights may overflow, in both
+    return bool(far <= ALIKE * one.abs().nan_to_num().max())
+
+
 def in_pairs(model: nn.Module, inputs: Inputs) -> Inputs:
     """The same inputs for two samples instead of one, if the network takes them: one is special to some."""
-    if inputs.batch != 1 or not any(getattr(like, "shape", ()) for like in _tensors(inputs)):
+    if {like.shape[0] for like in leaves_of(inputs) if like.shape} != {1}:
         return inputs
     try:
         answer_of(model, inputs.with_batch(2))
     except FitError:
         return inputs
     return inputs.with_batch(2)
-
-
-def _tensors(inputs: Inputs) -> list[Any]:
-    return [*inputs.args, *inputs.kwargs.values()]

@@ -22,7 +22,7 @@ def widened(network: Network, *, through_norms: bool = False, head_dims: bool = 
     if through_norms and not let_through(network.model):
         raise FitError(
             "`through_norms` is for networks with a norm over all channels (LayerNorm, GroupNorm of one "
-            "group), and this one has none; leave it out"
+            "group, RMSNorm, LocalResponseNorm), and this one has none; leave it out"
         )
     if head_dims:
         let_head_dims_leave(network.model)

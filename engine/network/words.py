@@ -35,10 +35,11 @@ def notes_on(network: "Network") -> tuple[str, ...]:
     notes = []
     if network.made_plain:
         first, *others = network.made_plain
-        named = f"{first} and {len(others)} other weights are" if others else f"{first} is"
+        more = f"{len(others)} other weight{'s' if len(others) > 1 else ''}"
+        named = f"{first} and {more} are" if others else f"{first} is"
         notes.append(
-            f"{named} plain now: what computed them (weight norm, spectral norm or the like) is folded in, "
-            "which changes no output; training goes on without it"
+            f"{named} plain now: what computed them (weight norm, weight standardisation or the like) is "
+            "folded in, which changes no output; training goes on without it"
         )
     if network.through_norms:
         notes.append(

@@ -13,8 +13,10 @@ from ..events import Event
 from ..graph.cost import Counter
 from ..masking.resetting import ResettingGradients
 from ..masking.rule import GRANULARITY, MaskRule
+from ..masking.trial import refuse_norms
 from ..modules.guests import COMPACTORS
 from ..narrowing.chooser import Chooser
+from ..parts import name_of
 from ..scores.scoring import Scoring
 from ..selection.allocation import Allocation
 from ..selection.selection import Selection
@@ -94,6 +96,7 @@ class GradientResetting(Schedule):
 
     def ready(self, chooser: Chooser, config: TrainConfig | None, data: ImageData | None) -> Ready:
         """Put compactors into the network, and make sure that they can meet the budget."""
+        refuse_norms(chooser, name_of(self))
         network, allocation = chooser.network, chooser.wanted
         assert isinstance(allocation, Budget)
         assert allocation.flops is not None
@@ -104,11 +107,13 @@ class GradientResetting(Schedule):
             )
         traced = chooser.traced
         found = targets(network.model, traced, residual=allocation.residual, skip=allocation.skip)
-        if not found:
-            raise AllocationError(
-                "no layer can carry a compactor: every group is pinned, skipped, or part of a residual stream"
-            )
         why_not = refused(network.model, traced)
+        if not found:
+            why = f"; {next(iter(why_not.values()))}" if why_not else ""
+            raise AllocationError(
+                "no layer can carry a compactor: every group is pinned, skipped, part of a residual stream, "
+                f"or made by other layers than Conv2d{why}"
+            )
         before = chooser.before  # counted as long as there are no compactors
         sites = insert(network.model, found)
         counter = Counter(traced.map)

@@ -8,9 +8,10 @@ from ..data import ImageData
 from ..errors import TrainingError
 from ..events import Event
 from ..graph.cost import Counter
-from ..masking.trial import refuse_nothing, trying
+from ..masking.trial import refuse_norms, refuse_nothing, trying
 from ..masking.turns import LayersInTurn, Turn, turns
 from ..narrowing.chooser import Chooser
+from ..parts import name_of
 from ..scores.scoring import Scoring
 from ..selection.allocation import Allocation
 from ..training.config import TrainConfig
@@ -43,6 +44,7 @@ class LayerByLayer(Schedule):
 
     def ready(self, chooser: Chooser, config: TrainConfig | None, data: ImageData | None) -> Ready:
         """Make sure that filters leave, from the first convolution on."""
+        refuse_norms(chooser, name_of(self))
         assert config is not None
         forecast = chooser.forecast
         due = turns(forecast.map, forecast.selection, self.start_conv)

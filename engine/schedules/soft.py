@@ -10,7 +10,7 @@ from ..errors import TrainingError
 from ..events import Accuracy, Event
 from ..graph.cost import Counter
 from ..masking.changing import ChangingMasks
-from ..masking.trial import refuse_nothing, trying
+from ..masking.trial import refuse_norms, refuse_nothing, trying
 from ..measure.evaluation import evaluate
 from ..narrowing.chooser import Chooser
 from ..parts import name_of
@@ -51,6 +51,7 @@ class Soft(Schedule):
 
     def ready(self, chooser: Chooser, config: TrainConfig | None, data: ImageData | None) -> Ready:
         """Make sure that filters leave."""
+        refuse_norms(chooser, name_of(self))
         ready = _Ready(chooser, config, data, self)
         refuse_nothing(ready.leaving)
         return ready

@@ -340,3 +340,33 @@ def test_images_are_made_smaller_as_long_as_kernels_find_room():
     assert Inputs.of_images((3, 224, 224)).smaller().args == (TensorLike((2, 3, 56, 56)),)
     assert Inputs.of_images((3, 16, 224, 224)).smaller().args == (TensorLike((2, 3, 16, 56, 56)),)
     assert Inputs.of_images((3, 64, 200)).smaller().args == (TensorLike((2, 3, 64, 200)),)
+
+
+class NestedPair(nn.Module):
+    """Its two images come in a list, and in a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, images, more):
+        x = images[0] + images[1] + more["last"]
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+
+def test_nested_inputs_are_traced_in_pairs():
+    image = torch.randn(1, 3, 8, 8)
+    net = prune.wrap(NestedPair(), inputs=([image, image], {"last": image}))
+    assert net.inputs.batch == 2
+    assert prune.prune(net, prune.plan(net, rate=0.5)).difference < 1e-12
+
+
+def test_what_is_no_sample_is_not_paired():
+    """A table of 5 rows beside one image: only first axes of one, all of them, are those of a sample."""
+
+    class Tabled(NestedPair):
+        def forward(self, image, table):
+            return super().forward([image, image], {"last": image}) + table.mean()
+
+    net = prune.wrap(Tabled(), inputs=(torch.randn(1, 3, 8, 8), torch.randn(5, 2)))
+    assert [like.shape[0] for like in net.inputs.args] == [1, 5]
