@@ -95,11 +95,13 @@ def shared_exports() -> Iterator[None]:
     if os.environ.get("PRUNE_EXPORT_ALWAYS") == "1":
         yield
         return
-    from exports import sharing
+    from exports import sharing, sharing_of_inputs
+    from prune.engine.compensation import program
     from prune.engine.graph import trace
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "export", sharing(trace.export))
+        patch.setattr(program, "_exported", sharing_of_inputs(program._exported))
         yield
 
 

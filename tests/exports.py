@@ -8,13 +8,13 @@ anything whose meaning cannot be compared, such as a hook or a closure, is expor
 """
 
 import functools
-import time
 import types
 from collections.abc import Callable, Hashable, Iterator
+from time import process_time
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 ROOM = 200  # programs; those of large networks hold some MB each
 LONG = 0.3  # seconds of an export, which is then kept beside those that took less
@@ -27,10 +27,37 @@ class Incomparable(Exception):
     """Something is kept whose meaning cannot be told from its looks."""
 
 
+class Kept:
+    """Programs by what they depend on, the latest of them."""
+
+    def __init__(self) -> None:
+        self._quick: dict[Hashable, Any] = {}
+        self._slow: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, export: Callable[[], Any]) -> Any:
+        """The program that is known by `key`, exported where there is none."""
+        for known in (self._quick, self._slow):
+            if key in known:
+                return known[key]
+        began = process_time()
+        program = export()
+        kept = self._slow if process_time() - began > LONG else self._quick
+        if len(kept) == ROOM:
+            del kept[next(iter(kept))]
+        # Without the program's own weights: they would keep every network alive.
+        lifted = program.graph_signature.inputs_to_lifted_tensor_constants.values()
+        kept[key] = types.SimpleNamespace(
+            graph=program.graph,
+            graph_signature=program.graph_signature,
+            call_spec=program.call_spec,
+            constants={name: program.constants[name] for name in lifted},
+        )
+        return kept[key]
+
+
 def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
     """`torch.export.export`, asked once for networks that are alike."""
-    quick: dict[Hashable, Any] = {}
-    slow: dict[Hashable, Any] = {}
+    programs = Kept()
 
     @functools.wraps(export)
     def shared(model: nn.Module, images: tuple[Tensor, ...], **options: Any) -> Any:
@@ -40,21 +67,28 @@ def sharing(export: Callable[..., Any]) -> Callable[..., Any]:
             key = (likeness(model), tuple(kind(tensor) for tensor in images), looks(options))
         except Incomparable:
             return export(model, images, **options)
-        if key not in quick and key not in slow:
-            began = time.process_time()
-            program = export(model, images, **options)
-            kept = slow if time.process_time() - began > LONG else quick
-            if len(kept) == ROOM:
-                del kept[next(iter(kept))]
-            # Without the program's own weights: they would keep every network alive.
-            lifted = program.graph_signature.inputs_to_lifted_tensor_constants.values()
-            kept[key] = types.SimpleNamespace(
-                graph=program.graph,
-                graph_signature=program.graph_signature,
-                call_spec=program.call_spec,
-                constants={name: program.constants[name] for name in lifted},
-            )
-        return quick[key] if key in quick else slow[key]
+        return programs.get(key, lambda: export(model, images, **options))
+
+    return shared
+
+
+def sharing_of_inputs(exported: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a network and the looks of what it takes to a program, asked once for networks that are alike.
+
+    Every answer has nodes of its own: two networks that are alike may be computed side by side.
+    """
+    programs = Kept()
+
+    @functools.wraps(exported)
+    def shared(model: nn.Module, takes: Any) -> Any:
+        try:
+            key = (likeness(model), repr(takes))
+        except Incomparable:
+            return exported(model, takes)
+        known = programs.get(key, lambda: exported(model, takes))
+        graph = fx.Graph()
+        graph.output(graph.graph_copy(known.graph, {}))
+        return types.SimpleNamespace(**{**vars(known), "graph": graph})
 
     return shared
 

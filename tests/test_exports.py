@@ -122,3 +122,17 @@ def test_what_cannot_be_compared_is_exported_every_time(make, export):
     for _ in range(2):
         shared(make().eval(), IMAGES, strict=False)
     assert len(asked) == 2
+
+
+def test_programs_are_shared_by_what_networks_take():
+    asked = []
+
+    def exported(model, batch):
+        asked.append(batch)
+        return torch.export.export(model, (torch.zeros(batch, 3, 8, 8),), strict=False)
+
+    shared = exports.sharing_of_inputs(exported)
+    programs = [shared(Net().eval(), batch) for batch in (2, 3, 2)]
+    assert asked == [2, 3]
+    assert str(programs[0].graph) == str(programs[2].graph)
+    assert not set(programs[0].graph.nodes) & set(programs[2].graph.nodes)
