@@ -138,3 +138,30 @@ def test_torchrun_starts_a_lost_process_anew(
         assert process.returncode == 0, out
         assert out.count("resuming run after epoch") == 2
         assert digest(tmp_path) == undisturbed(count)
+
+
+MEETING = """
+import os, signal, time
+import torch
+from prune.engine.processes import distributed
+
+number, first_time = int(os.environ["RANK"]), os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+time.sleep(0 if first_time else 1.0 - number / 4)  # what the first has left stands there until it comes
+distributed.join("cpu")
+print(f"met {distributed.add_up(torch.tensor([1]))[0]}, {distributed.claim('a deed')}", flush=True)
+if first_time and number == 2:
+    os.kill(os.getpid(), signal.SIGKILL)
+distributed.from_first(lambda: None)
+distributed.leave()
+"""
+
+
+def test_processes_that_torchrun_starts_anew_meet_each_other(tmp_path: Path):
+    """Not those that are gone: torchrun keeps the store in which they said where they listen."""
+    (tmp_path / "meeting.py").write_text(MEETING)
+    several = ["--nproc-per-node", "4", "--max-restarts", "1"]
+    process = start(tmp_path, *TORCHRUN, *several, str(tmp_path / "meeting.py"))
+    out, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, out
+    assert out.count("met 4, ") == 8
+    assert out.count("met 4, True") == 2
