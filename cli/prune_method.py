@@ -28,7 +28,7 @@ def _names(*groups: type[opt.Group]) -> tuple[str, ...]:
 
 EVERYWHERE = (
     *_names(opt.Network, opt.Images, opt.Machine, opt.FileOrRunFolder, opt.Work),
-    *("file", "method", "skip", "residual", "batch_size", "eval_batch_size", "seed"),
+    *("file", "method", "schedule", "skip", "residual", "batch_size", "eval_batch_size", "seed"),
 )
 IN_TRAINING = (*_names(opt.ScoringOrScores, opt.RankedAmount, opt.Training), "nproc", "num_classes")
 HEARD = {  # by the method, or the schedule of selected filters; other schedules hear what most of them do
@@ -109,7 +109,8 @@ def check_way(context: typer.Context, asked: Asked) -> None:
     said = typed(context)
     follows = [name for name in _names(opt.Training) if name != "epochs"] if "finetune" in said else []
     kind = "schedule" if asked.method == "select" else "method"
-    deaf = [name for name in said if name not in (kind, *heard_by(asked.way), *follows)]
+    known = {*heard_by(asked.way), *follows} - ({"schedule"} - {kind})
+    deaf = [name for name in said if name not in known]
     if deaf:
         told = option("schedule" if "schedule" in deaf else deaf[0])
         raise typer.BadParameter(f"{told} has no effect with --{kind} {asked.way}; leave it out", ctx=context)

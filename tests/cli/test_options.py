@@ -2,17 +2,14 @@
 
 import re
 from dataclasses import fields
-from inspect import signature
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
 import typer
 from prune.cli import options
-from prune.cli.commands import load
 from prune.cli.options.amount import budget
 from prune.cli.options.training import epoch_list
-from prune.cli.prune_method import HEARD, heard_by
 from prune.engine import schedules
 from prune.engine.allocations import required
 from prune.engine.jobs.job import Job
@@ -95,13 +92,6 @@ def test_every_schedule_there_is_can_be_asked_for():
     hints = get_type_hints(options.Schedule, include_extras=True)
     choices = get_args(get_args(hints["schedule"])[0])
     assert {*choices, "gradient-resetting"} == set(schedules.names())
-
-
-def test_every_option_of_prune_is_heard_by_some_way():
-    """One that a group gets is heard where the group is; others stand in the table."""
-    heard = {name for way in HEARD for name in heard_by(way)} | {"schedule", "context"}
-    assert set(signature(load("prune")).parameters) == heard
-    assert set(HEARD) <= {*schedules.names(), "sketch", "resrep"}
 
 
 def test_an_approach_goes_by_the_names_of_the_job():
