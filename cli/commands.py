@@ -20,6 +20,11 @@ COMMANDS = {
 }
 
 
+def module_of(name: str) -> str:
+    """The full name of a command's file."""
+    return f"{__package__}.{name.replace('-', '_')}"
+
+
 def load(name: str) -> Callable[..., None]:
     """The function of one command."""
-    return importlib.import_module(f".{name.replace('-', '_')}", __package__).command
+    return importlib.import_module(module_of(name)).command

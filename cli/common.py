@@ -1,10 +1,11 @@
-"""What several commands do first: find the network, open its images."""
+"""What several commands do first: find the network, say which images are worked on."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import units
+from .options import Reach
 from .show import Out
 
 if TYPE_CHECKING:
@@ -18,18 +19,15 @@ def find(
     arch: str | None,
     images: "Images",
     *,
-    num_classes: int | None = None,
-    part: str | None = None,
-    through_norms: bool = False,
-    seed: int = 0,
+    num_classes: int | None,
+    reach: Reach,
+    seed: int,
 ) -> "Source":
     """Find the network and say which one it is."""
-    from ..engine.network import widened
     from ..engine.network.sources import find_network
 
-    source = find_network(file, arch, images, num_classes=num_classes, part=part, seed=seed)
-    if through_norms:
-        source = replace(source, network=widened.through_norms(source.network))
+    source = find_network(file, arch, images, num_classes=num_classes, part=reach.part, seed=seed)
+    source = replace(source, network=reach.widen(source.network))
     if source.trained:
         out.note(f"weights: {source.weights}")
     elif not source.network.classifies:
@@ -40,13 +38,6 @@ def find(
             "train one with `prune train-base`, or name a file"
         )
     return source
-
-
-def open_images(out: Out, images: "Images", source: "Source") -> "ImageData":
-    """Open the images that go with a network and say which they are."""
-    data = images.open(source.network)
-    note_images(out, data)
-    return data
 
 
 def note_images(out: Out, data: "ImageData") -> None:

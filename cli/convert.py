@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import typer
-
 from . import options as opt
 from . import units
 from .grouped import grouped
+from .options.group import argument, option
 from .show import Out
 
 if TYPE_CHECKING:
@@ -18,47 +17,43 @@ if TYPE_CHECKING:
 def command(
     source: Annotated[
         Path,
-        typer.Argument(
-            metavar="SRC",
-            help="Weight file, or torchvision:NAME for its official weights.",
-            show_default=False,
-        ),
+        argument("SRC", "Weight file, or torchvision:NAME for its official weights."),
         opt.Weights(),
     ],
     destination: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DST]", help="File to write; its suffix says the format.", show_default=False
-        ),
+        argument("[DST]", "File to write; its suffix says the format."),
     ] = None,
     arch: opt.Arch = None,
     image_size: opt.ImageSize = None,
     names: Annotated[
         str | None,
-        typer.Option(
+        option(
+            None,
             "--names",
-            metavar="STYLE",
-            help="Name the tensors as others do: akamaster, torchvision, hrank-vgg, fpgm-resnet, ...",
-            show_default=False,
+            "STYLE",
+            "Name the tensors as others do: akamaster, torchvision, hrank-vgg, fpgm-resnet, ...",
         ),
     ] = None,
     to: Annotated[
         str | None,
-        typer.Option(
+        option(
+            None,
             "--to",
-            metavar="FORM",
-            help="deploy (everything folded), hdf5, pth or safetensors. Default: by DST's suffix.",
-            show_default=False,
+            "FORM",
+            "deploy (everything folded), hdf5, pth or safetensors. Default: by DST's suffix.",
         ),
     ] = None,
     fold_bn: Annotated[
-        bool, typer.Option("--fold-bn", help="Fold batch normalisation into the layers before it.")
+        bool, option(None, "--fold-bn", None, "Fold batch normalisation into the layers before it.")
     ] = False,
     residual: Annotated[
         Literal["coupled", "scatter"],
-        typer.Option(
+        option(
+            None,
             "--residual",
-            help="Zero filters added into a stream leave: where everything added is zero, or always.",
+            None,
+            "Zero filters added into a stream leave: where everything added is zero, or always.",
         ),
     ] = "coupled",
     force: opt.Force = False,

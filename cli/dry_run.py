@@ -1,90 +1,89 @@
 """`--dry-run`: everything was checked; say what would be done, and do nothing."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .cost_facts import cost_facts
-from .prune_tables import show_costs, show_groups, show_steps
-from .show import Out
+from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, show_groups
+from .show import Format, Out
 
 if TYPE_CHECKING:
     from ..engine.data import ImageData
     from ..engine.graph.cost import Cost
-    from ..engine.jobs.steps import Course
-    from ..engine.selection.allocation import Allocation
+    from ..engine.jobs.prepare import Prepared
+    from ..engine.jobs.steps import StepBudget
+    from ..engine.network.network import Network
+    from ..engine.schedules import Ready
     from ..engine.training.config import TrainConfig
 
 
-def show_dry_run(
-    show: Out,
-    arch: str,
-    path: Path,
-    *,
-    before: "Cost",
-    after: "Cost | None" = None,
-    counts: Mapping[str, tuple[int, int]] | None = None,
-    wanted: "Allocation | None" = None,
-    config: "TrainConfig | None" = None,
-    data: "ImageData | None" = None,
-    course: "Course | None" = None,
-) -> None:
+def show_dry_run(show: Out, ready: "Prepared", path: Path) -> None:
     """Say what a command would do; the last thing that it does with --dry-run.
 
     Args:
         show: where to.
-        arch: of the network.
+        ready: what it would do.
         path: the file or the folder that would be written.
-        before: what one image costs.
-        after: what it would cost in the narrow network, where that is known.
-        counts: per group that would lose channels, how many stay and how many there are.
-        wanted: what `after` and `counts` come from, where filters are still to be scored.
-        config: how it would be trained, on `data`.
-        course: the way to the budget, where that has several steps.
     """
-    steps = [{"macs": step.flops, "params": step.params} for step in (course.forecast() if course else ())]
-    training = {} if config is None or data is None else {"training": _training_facts(config, data)}
+    schedule, arch = ready.schedule, ready.network.arch
+    config = ready.job.training if schedule is None else schedule.config
+    training = None if config is None or ready.data is None else (config, ready.data)
+    before = _cost(ready.network) if schedule is None else schedule.chooser.before
+    after = None if schedule is None else schedule.after
+    counts = {} if schedule is None else schedule.counts
+    steps = _steps(ready)
+    if ready.job.max_drop is not None:
+        show.note("--max-drop: how much leaves is found out by trying; below, nothing has left yet")
     show.json(
         {
             **cost_facts(arch, after or before, before),
-            "channels": counts or {},
-            **training,
-            **({"steps": steps} if steps else {}),
+            "channels": counts,
+            **({"training": _training_facts(*training)} if training else {}),
+            **({"steps": [{"macs": step.flops, "params": step.params} for step in steps]} if steps else {}),
             "path": path,
             "dry_run": True,
         }
     )
-    if counts:
-        residual = "" if wanted is None else f", residual {wanted.for_arch(arch).residual}"
-        show_groups(show, f"{arch}{residual}", counts)
+    if schedule is not None and counts:
+        show_groups(show, _title(ready, schedule), counts)
     if after is not None:
-        show_costs(show, before, after, {}, {"after": "after"})
+        rows = [["before", before.macs, None, before.params, None, None]]
+        show.table("", SUMMARY_COLUMNS, [*rows, ["after", *cost_cells(before, after), None]])
     else:
         macs, params = units.large(before.macs), units.count(before.params)
         show.facts({"network": f"{arch}, {macs} MACs, {params} params"})
-    if course is not None:
-        show_steps(show, course)
-    if config is not None and data is not None:
-        show.facts(_training_words(config, data))
-    if counts and wanted is not None and wanted.widths_depend_on_scores:
+    if steps:
+        columns: dict[str, Format] = {"": str, "MACs": units.large, "params": units.count}
+        rows = [[f"step {n} of {len(steps)}", step.flops, step.params] for n, step in enumerate(steps, 1)]
+        show.table("what is left at most", columns, rows)
+    if training:
+        show.facts(_training_words(*training))
+    if schedule is not None and counts and schedule.chooser.wanted.widths_depend_on_scores:
         show.note("how a budget is shared out among the layers depends on the scores a little")
     show.note(f"dry run: nothing was written; {path} would be")
 
 
-def folder_of(folder: Path | None, name: str) -> Path:
-    """The folder that a run would get: the one that was named, or the next in runs/.
+def _cost(network: "Network") -> "Cost":
+    from ..engine.graph.cost import count
+    from ..engine.graph.trace import trace
 
-    Raises:
-        TrainingError: no folder can be made in runs/.
-    """
-    from ..engine.network.sources import RUNS
-    from ..engine.runs.runs import check_runs
+    return count(trace(network.model, network.takes).map)
 
-    if folder is None:
-        check_runs(RUNS)
-    return folder or RUNS / f"{name}-NNN"
+
+def _steps(ready: "Prepared") -> "list[StepBudget]":
+    """The most that each step of the way to a budget would leave."""
+    from ..engine.jobs.at_once import course_of
+
+    course = course_of(ready)
+    return list(course.forecast()) if course else []
+
+
+def _title(ready: "Prepared", schedule: "Ready") -> str:
+    pruning = ready.job.pruning
+    sketched = pruning is not None and pruning.method == "sketch"
+    residual = "" if sketched else f", residual {schedule.chooser.wanted.residual}"
+    return f"{ready.network.arch}{residual}"
 
 
 def _training_facts(config: "TrainConfig", data: "ImageData") -> dict[str, Any]:

@@ -3,13 +3,12 @@
 import math
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from . import options as opt
 from . import units
 from .common import note_order
-from .cost_facts import cost_facts
+from .costs import cost_facts
 from .grouped import grouped
+from .options.group import option
 from .show import Format
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def command(
     *,
     images: opt.Images,
     latency: Annotated[
-        bool, typer.Option("--latency", help="Time forward passes too, of 1 image and of 128.")
+        bool, option(None, "--latency", None, "Time forward passes too, of 1 image and of 128.")
     ] = False,
     eval_batch_size: opt.EvalBatchSize = None,
     machine: opt.Machine,

@@ -7,8 +7,8 @@ import typer
 from . import options as opt
 from .grouped import grouped
 from .recipe_option import check_recipe
+from .spelling import typed
 from .training import check_folder, resume_and_show, train_and_show
-from .typed import typed
 
 
 @grouped
@@ -60,7 +60,7 @@ def command(
         teacher_arch=distillation.teacher_arch,
         recalibration=recalibrate,
     )
-    check_folder(folder.out, [file, distillation.distill], folder.force)  # before anything is loaded
+    check_folder(folder, file, distillation.distill)  # before anything is loaded
     loaded = load_network(file, network.arch, input_size=images.image_size)
     names = {"recalibrate": "recalibration"}
     job, notes = gently(job, loaded, [names.get(name, name) for name in typed(context)])

@@ -6,14 +6,13 @@ import typer
 
 from . import options as opt
 from . import units
-from .cost_facts import cost_facts
+from .costs import cost_facts, note_ignored, title_of
 from .flops_recipe import show_recipes
 from .grouped import grouped
 from .options.group import option
-from .prune_tables import note_ignored
 from .show import Format, Out
-from .typed import option as as_option
-from .typed import typed
+from .spelling import option as as_option
+from .spelling import typed
 
 COLUMNS: dict[str, Format] = {
     "layer": str,
@@ -97,9 +96,7 @@ def command(
         ]
         for layer in cost.layers
     ]
-    takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
-    part = f" {network.part}" if network.part else ""
-    show.table(f"{network.arch}{part}, {takes}", COLUMNS, rows)
+    show.table(title_of(network), COLUMNS, rows)
     facts = {
         "MACs": f"{units.count(cost.macs)} ({units.large(cost.macs)})",
         "params": units.count(cost.params),

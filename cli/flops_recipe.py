@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .cost_facts import cost_facts
+from .costs import cost_facts
 from .show import Format, Out
 from .spelling import as_typed
 

@@ -13,6 +13,7 @@ from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
 from .grouped import grouped
+from .options.group import option
 from .show import Format, Out
 
 if TYPE_CHECKING:
@@ -36,26 +37,25 @@ TENSOR_COLUMNS: dict[str, Format] = {
 def command(
     file: opt.File = None,
     diff: Annotated[
-        Path | None, typer.Option("--diff", metavar="OTHER", help="Show what differs in this file instead.")
+        Path | None, option(None, "--diff", "OTHER", "Show what differs in this file instead.")
     ] = None,
     pattern: Annotated[
         str,
-        typer.Option(
-            "--filter",
-            metavar="GLOB",
-            help="Only tensors or layers it matches: 'stage1.*'.",
-            show_default=False,
+        option(
+            None, "--filter", "GLOB", "Only tensors or layers it matches: 'stage1.*'.", show_default=False
         ),
     ] = "*",
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare checksums, and look for the files it came from, instead."),
+        option(None, "--verify", None, "Compare checksums, and look for the files it came from, instead."),
     ] = False,
     channels: Annotated[
         bool,
-        typer.Option(
+        option(
+            None,
             "--channels",
-            help="Show which channels of the network can leave, and what holds the others, instead.",
+            None,
+            "Show which channels of the network can leave, and what holds the others, instead.",
         ),
     ] = False,
     arch: opt.Arch = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from . import units
+from .costs import title_of
 from .show import Format, Out
 from .spelling import as_typed
 
@@ -64,11 +65,8 @@ def show_channels(show: Out, network: "Network", pattern: str) -> None:
         rows.append([title, *counts, "yes" if group.stream else "", held])
         if several:
             rows += [[f"  {member}", "", "", "", ""] for member in group.members]
-    takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
-    title = f"{network.arch}{f' {network.part}' if network.part else ''}, {takes}"
-    show.table(
-        f"{title}: {len(groups)} {'group' if len(groups) == 1 else 'groups'} of channels", GROUP_COLUMNS, rows
-    )
+    what = "group" if len(groups) == 1 else "groups"
+    show.table(f"{title_of(network)}: {len(groups)} {what} of channels", GROUP_COLUMNS, rows)
     if reasons:
         show.facts({f"[{number[reason]}]": _told(reason, groups) for reason in reasons})
     show.table(

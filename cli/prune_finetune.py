@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import options as opt
 from .prune_method import Asked
-from .training import begin_run, run_name, saying_how_to_go_on, train_and_show
-from .typed import option
+from .spelling import option
+from .training import begin, saying_how_to_go_on, train_and_show
 
 if TYPE_CHECKING:
     from ..engine.events import Event
@@ -34,7 +34,7 @@ def files_of_steps(asked: Asked, path: Path) -> list[Path]:
         asked: whether there are any such trainings.
         path: of the last step's network.
     """
-    trained = asked.steps - 1 if asked.finetune is not None else 0
+    trained = asked.approach.steps - 1 if asked.finetune is not None else 0
     return [path.with_name(f"{path.stem}-step{number}{path.suffix}") for number in range(1, trained + 1)]
 
 
@@ -44,7 +44,6 @@ def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | Non
     from ..engine.jobs.at_once import course_of
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_training
-    from ..engine.network import widened
     from ..engine.network.network import load_network, save_network
 
     files, course = files_of_steps(asked, path), course_of(ready)
@@ -59,16 +58,15 @@ def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | Non
         for note in notes:
             yield Note(note)
         tuning = prepare(job)
-        name = run_name(job.command, tuning.network, tuning.images)
-        run = begin_run(None, name, job.settings(tuning.network, tuning.images), force=False)
+        run = begin(asked.show, tuning, opt.RunFolder(), job.command)
+        assert run is not None
         left = {**course.still_to_do(number), "finetune": asked.finetune}
         words = " ".join(f"{option(name)} {value}" for name, value in left.items())
         then = f"then: prune prune {shlex.quote(str(run.final))} {words} ..."
         with saying_how_to_go_on(run.folder, job.command, then):
             finished = yield from run_training(tuning, run)
         yield finished
-        trained = load_network(run.final, asked.network.arch)
-        return widened.through_norms(trained) if asked.through_norms else trained
+        return asked.reach.widen(load_network(run.final, asked.network.arch))
 
     return train
 

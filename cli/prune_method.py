@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from . import options as opt
 from . import units
 from .show import Out
-from .typed import option, typed
+from .spelling import option, typed
 
 if TYPE_CHECKING:
     from ..engine.graph.trace import Trace
@@ -17,31 +17,33 @@ if TYPE_CHECKING:
     from ..engine.network.sources import Source
     from ..engine.selection.allocation import Allocation
     from ..engine.training.config import TrainConfig
-    from ..engine.transfers import Transfer
+
+G = TypeVar("G", bound=opt.Group)
+
+
+def _names(*groups: type[opt.Group]) -> tuple[str, ...]:
+    """The options of some groups."""
+    return tuple(field.name for group in groups for field in fields(group))
+
 
 EVERYWHERE = (
-    *("file", "arch", "method", "schedule", "skip", "residual", "recipe", "dry_run"),
-    *("dataset", "data_dir", "download", "image_size", "batch_size", "eval_batch_size", "workers"),
-    "classes_by_position",
-    *("device", "threads", "seed", "out", "resume", "anyway", "force", "json", "quiet"),
+    *_names(opt.Network, opt.Images, opt.Machine, opt.FileOrRunFolder, opt.Work),
+    *("file", "method", "schedule", "skip", "residual", "batch_size", "eval_batch_size", "seed"),
 )
-SELECT = tuple(field.name for group in (opt.ScoringOrScores, opt.RankedAmount) for field in fields(group))
-TRAINING = tuple(field.name for field in fields(opt.Training))
-SKETCH_AMOUNT = ("keep_rate", "residual", "skip")
-RESREP_AMOUNT = ("flops", "residual", "skip")
-RESREP_TRAINING = ("epochs", "lr", "weight_decay", "no_augment", "precision", "layout", "sync_bn")
-IN_TRAINING = (*SELECT, *TRAINING, "nproc", "num_classes")
-HEARD = {
-    "--schedule one-shot": (
-        *SELECT,
-        *("plan_out", "recalibrate", "num_classes", "part", "through_norms", "max_drop", "steps"),
-        *("compensate", "calibration", "fit_blocks", "finetune"),
+IN_TRAINING = (*_names(opt.ScoringOrScores, opt.RankedAmount, opt.Training), "nproc", "num_classes")
+HEARD = {  # by the method, or the schedule of selected filters; other schedules hear what most of them do
+    "one-shot": (
+        *_names(opt.ScoringOrScores, opt.RankedAmount, opt.Reach, opt.Approach, opt.Compensation),
+        *("plan_out", "recalibrate", "num_classes", "finetune"),
     ),
-    "--schedule layer-by-layer": (*IN_TRAINING, "start_conv"),
-    "--schedule soft": (*IN_TRAINING, "prune_every", "scratch"),
-    "--schedule hard": (*IN_TRAINING, "prune_every", "scratch"),
-    "--method sketch": ("keep_rate", "procedure", "weight_norm", "start_conv", "recalibrate", "finetune"),
-    "--method resrep": ("flops", *(f.name for f in fields(opt.Masks)), *RESREP_TRAINING, "nproc"),
+    "layer-by-layer": (*IN_TRAINING, "start_conv"),
+    "soft": (*IN_TRAINING, "prune_every", "scratch"),
+    "hard": (*IN_TRAINING, "prune_every", "scratch"),
+    "sketch": ("keep_rate", *_names(opt.Sketching), "start_conv", "recalibrate", "finetune"),
+    "resrep": (
+        *("flops", *_names(opt.Masks), "nproc"),
+        *("epochs", "lr", "weight_decay", "no_augment", "precision", "layout", "sync_bn"),
+    ),
 }
 
 
@@ -51,14 +53,12 @@ class Asked(opt.Group):
 
     file: opt.OptionalFile = None
     network: opt.Network
-    part: opt.Part = None
-    through_norms: opt.ThroughNorms = False
+    reach: opt.Reach
     method: opt.Method = "select"
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores
     amount: opt.RankedAmount
-    max_drop: Annotated[opt.MaxDrop, opt.After("params")] = None
-    steps: Annotated[opt.Steps, opt.After("max_drop")] = 1
+    approach: opt.Approach
     plan_out: opt.PlanOut = None
     sketching: opt.Sketching
     compensation: opt.Compensation
@@ -84,11 +84,21 @@ class Asked(opt.Group):
 
     @property
     def way(self) -> str:
-        """What a run of it is called after."""
+        """What says when and how filters leave: the schedule where they are selected, else the method."""
         return self.schedule.schedule if self.method == "select" else self.method
 
+    def heard(self, group: G) -> G:
+        """Of a group, the options that the way listens to: a recipe for another one may say more."""
+        deaf = (field for field in fields(group) if field.name not in heard_by(self.way))
+        return replace(group, **{field.name: field.default for field in deaf})
 
-def check_way(context: typer.Context, method: str, schedule: str) -> None:
+
+def heard_by(way: str) -> tuple[str, ...]:
+    """The options that a method or schedule listens to."""
+    return (*EVERYWHERE, *HEARD.get(way, IN_TRAINING))
+
+
+def check_way(context: typer.Context, asked: Asked) -> None:
     """Refuse options that the method or schedule does not listen to.
 
     Of a training that follows, all options but its length are heard.
@@ -96,36 +106,41 @@ def check_way(context: typer.Context, method: str, schedule: str) -> None:
     Raises:
         typer.BadParameter: names the first one that was typed.
     """
-    way = f"--schedule {schedule}" if method == "select" else f"--method {method}"
-    if method != "select" and "schedule" in typed(context):
-        raise typer.BadParameter(f"--schedule has no effect with {way}; leave it out", ctx=context)
-    follows = [name for name in TRAINING if name != "epochs"] if "finetune" in typed(context) else []
-    for name in typed(context):
-        if name not in (*EVERYWHERE, *HEARD[way], *follows):
-            raise typer.BadParameter(f"{option(name)} has no effect with {way}; leave it out", ctx=context)
+    said = typed(context)
+    follows = [name for name in _names(opt.Training) if name != "epochs"] if "finetune" in said else []
+    kind = "schedule" if asked.method == "select" else "method"
+    known = {*heard_by(asked.way), *follows} - ({"schedule"} - {kind})
+    deaf = [name for name in said if name not in known]
+    if deaf:
+        told = option("schedule" if "schedule" in deaf else deaf[0])
+        raise typer.BadParameter(f"{told} has no effect with --{kind} {asked.way}; leave it out", ctx=context)
 
 
 def selecting(asked: Asked) -> "Pruning":
     """Filters that are selected by score, at once or while the network trains.
 
     Raises:
-        typer.BadParameter: a criterion or scores without effect.
+        typer.BadParameter: options without effect.
         EngineError: see `Amount.allocation`.
     """
     from ..engine import schedules
     from ..engine.allocations import required
     from ..engine.jobs.job import Pruning
     from ..engine.scores.scoring import Scoring
+    from ..engine.transfers.slice import Slice
 
-    allocation = asked.amount.allocation()
-    if asked.max_drop is not None:
-        if allocation is not None:
-            raise typer.BadParameter(f"--max-drop and {allocation.way} exclude each other; give one of them")
-        allocation = required({**asked.amount.settings(), "flops": 1.0})  # until it is found out
+    allocation, searched = asked.amount.allocation(), asked.approach.max_drop is not None
+    if allocation is not None and searched:
+        raise typer.BadParameter(f"--max-drop and {allocation.way} exclude each other; give one of them")
     if allocation is None:
-        asked.show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
-        allocation = required({**asked.amount.settings(), "flops": 0.5})
+        if not searched:
+            asked.show.note("nothing says how much is to leave: keeping half of the MACs (--flops 0.5)")
+        share = 1.0 if searched else 0.5  # which is yet to be found out, or usual
+        allocation = required({**asked.amount.settings(), "flops": share})
     _refuse_scoring_without_effect(allocation, asked.scoring)
+    compensation = asked.compensation
+    if not compensation.compensate and not _is_open(asked, allocation):
+        _refuse_details(compensation, "without --compensate; leave it out")
     schedule = schedules.get(asked.schedule.schedule)
     own = {field.name for field in fields(schedule)}
     said = {name: value for name, value in asked.schedule.settings().items() if name in own}
@@ -133,55 +148,45 @@ def selecting(asked: Asked) -> "Pruning":
         allocation=allocation,
         scoring=Scoring(**asked.scoring.settings()),
         schedule=schedule(**said),
-        transfer=_transfer(asked.compensation, _is_open(asked, allocation)),
+        transfer=compensation.transfer() if compensation.compensate else Slice(),
     )
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A method for a network, and what is to be said of it once it is clear that it can be done.
-
-    Attributes:
-        traced: the network's trace, where that was needed.
-    """
-
-    pruning: "Pruning"
-    traced: "Trace | None" = None
-    note: str = ""
-
-
-def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> Chosen:
+def measuring(asked: Asked, pruning: "Pruning", source: "Source") -> "tuple[Pruning, Trace | None, str]":
     """Where a budget is all that was said, and there are images: the network itself says what leaves it.
+
+    Returns:
+        The method for this network; its trace, where that was needed; and what is to be said of it once it is
+        clear that it can be done.
 
     Raises:
         typer.BadParameter: images for a compensation that nobody will do.
     """
-    from ..engine.graph.trace import trace
-    from ..engine.jobs.job import Untrained
-    from ..engine.jobs.measured import measured
-
     if asked.method != "select" or not _is_open(asked, pruning.allocation):
-        return Chosen(pruning)
+        return pruning, None, ""
     if not source.trained or not asked.images.images().at_hand(source.network):
-        if asked.compensation.details and not asked.compensation.compensate:
-            told = option(next(iter(asked.compensation.details)))
-            raise typer.BadParameter(f"{told} has no effect without images; say which with --data-dir")
+        if not asked.compensation.compensate:
+            _refuse_details(asked.compensation, "without images; say which with --data-dir")
         note = (
             "filters leave by l1, which looks at weights alone; a trained network and images (--data-dir or "
             "--dataset) keep much more of the accuracy"
         )
-        return Chosen(pruning, None, note)
-    traced = trace(source.network.model, source.network.takes)
+        return pruning, None, note
+    from ..engine.graph.trace import trace
+    from ..engine.jobs.job import Untrained
+    from ..engine.jobs.measured import measured
+
+    traced, steps = trace(source.network.model, source.network.takes), asked.approach.steps
     batch_size = asked.training.batch_size or Untrained.batch_size
     found = measured(pruning, asked.compensation.transfer(), source.network, traced, batch_size)
     how = "estimated" if found.estimated else "measured"
-    again = f", in each of {asked.steps} steps" if asked.steps > 1 else ""
+    again = f", in each of {steps} steps" if steps > 1 else ""
     note = (
         f"no --criterion: what every width costs is {how} on {found.images[0]} training images, and what "
-        f"stays is compensated on {found.images[1]}{again}: about "
-        f"{units.duration(asked.steps * found.seconds)}; --criterion l1 leaves that out"
+        f"stays is compensated on {found.images[1]}{again}: about {units.duration(steps * found.seconds)}; "
+        "--criterion l1 leaves that out"
     )
-    return Chosen(found.pruning, traced, note)
+    return found.pruning, traced, note
 
 
 def _is_open(asked: Asked, allocation: "Allocation") -> bool:
@@ -193,24 +198,10 @@ def _is_open(asked: Asked, allocation: "Allocation") -> bool:
     return not asked.trains and not said and isinstance(allocation, Budget)
 
 
-def _transfer(wanted: opt.Compensation, automatic: bool) -> "Transfer":
-    """What the weights that stay become, where filters are selected.
-
-    Args:
-        wanted: what was asked for.
-        automatic: are they compensated unasked, where there are images?
-
-    Raises:
-        typer.BadParameter: images for a compensation that is not wanted.
-    """
-    from ..engine.transfers.slice import Slice
-
-    if not wanted.compensate:
-        if wanted.details and not automatic:
-            told = option(next(iter(wanted.details)))
-            raise typer.BadParameter(f"{told} has no effect without --compensate; leave it out")
-        return Slice()
-    return wanted.transfer()
+def _refuse_details(compensation: opt.Compensation, why: str) -> None:
+    """Refuse to hear how weights are to be compensated, where they are not."""
+    for name in compensation.details:
+        raise typer.BadParameter(f"{option(name)} has no effect {why}")
 
 
 def training_of(asked: Asked) -> "TrainConfig":
@@ -234,7 +225,7 @@ def sketching(context: typer.Context, asked: Asked) -> "Pruning":
     from ..engine.sketching.rates import SketchRates
     from ..engine.transfers.sketch import Sketch
 
-    said = _heard(asked.amount.settings(), SKETCH_AMOUNT)
+    said = asked.heard(asked.amount).settings()
     if "keep_rate" not in said:
         raise typer.BadParameter("--method sketch needs --keep-rate, such as '[0.6]*27'", ctx=context)
     if asked.schedule.start_conv is not None:
@@ -257,26 +248,18 @@ def emptying(asked: Asked, input_size: tuple[int, ...]) -> "tuple[Pruning, Train
     config, flops = published(input_size)
     machines = {"seed": asked.machines.seed, "device": asked.machines.device}
     pruning = Pruning(
-        allocation=required({"flops": flops, **_heard(asked.amount.settings(), RESREP_AMOUNT)}),
+        allocation=required({"flops": flops, **asked.heard(asked.amount).settings()}),
         schedule=GradientResetting(**asked.masks.settings()),
         transfer=Fold(),
     )
-    heard = (*RESREP_TRAINING, "channels_last", "augment", "batch_size", "eval_batch_size")
-    return pruning, replace(config, **_heard(asked.training.settings(), heard), **machines)
+    return pruning, replace(config, **asked.heard(asked.training).settings(), **machines)
 
 
 def compared_with_recipes(asked: Asked, pruning: "Pruning") -> "Allocation":
     """What leaves, as the records of recipes say it."""
     from ..engine.allocations import required
 
-    if asked.method != "sketch":
-        return pruning.allocation
-    return required(_heard(asked.amount.settings(), SKETCH_AMOUNT))
-
-
-def _heard(said: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """The settings that a method listens to: a recipe for another one may say more."""
-    return {name: value for name, value in said.items() if name in names}
+    return required(asked.heard(asked.amount).settings()) if asked.method == "sketch" else pruning.allocation
 
 
 def _refuse_scoring_without_effect(wanted: "Allocation", scoring: opt.ScoringOrScores) -> None:

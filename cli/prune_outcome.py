@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import units
-from .cost_facts import cost_facts
-from .prune_tables import SUMMARY_COLUMNS, cost_cells, note_ignored, show_groups
+from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, note_ignored, show_groups
 from .show import Out
 
 if TYPE_CHECKING:

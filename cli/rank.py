@@ -7,7 +7,7 @@ import typer
 
 from . import options as opt
 from . import units
-from .common import find, open_images
+from .common import find, note_images
 from .grouped import grouped
 from .widths_shown import check_criterion, show_widths, widths_of
 
@@ -25,9 +25,8 @@ def command(
     context: typer.Context,
     file: opt.OptionalFile = None,
     arch: opt.Arch = None,
-    part: opt.Part = None,
-    through_norms: opt.ThroughNorms = False,
     *,
+    reach: opt.Reach,
     scoring: opt.Scoring,
     sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
     images: opt.Images,
@@ -69,16 +68,12 @@ def command(
         check_runs(RUNS)
     wanted = images.images()
     where = machines.start_together(context)
-    source = find(
-        *(show, file, arch, wanted),
-        num_classes=num_classes,
-        part=part,
-        through_norms=through_norms,
-        seed=machines.seed,
-    )
+    source = find(show, file, arch, wanted, num_classes=num_classes, reach=reach, seed=machines.seed)
     network = source.network
     network.model.to(where)
-    data = open_images(show, wanted, source) if needs_images else None
+    data = wanted.open(network) if needs_images else None
+    if data is not None:
+        note_images(show, data)
     traced = trace(network.model, network.takes)
     work = scoring_on(
         data,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .typed import typed
+from .spelling import typed
 
 if TYPE_CHECKING:
     from ..engine.graph.cost import Cost

@@ -3,14 +3,13 @@
 import shlex
 from typing import Annotated, Any
 
-import typer
-
 from ..engine import recipes
 from ..engine.recipes import Recipe
 from ..engine.recipes.recipe import Published, Training, Variant
 from . import options as opt
 from . import units
 from .grouped import grouped
+from .options.group import argument
 from .show import Format, Out
 from .spelling import as_typed
 
@@ -28,9 +27,7 @@ COLUMNS: dict[str, Format] = {
 def command(
     glob: Annotated[
         str,
-        typer.Argument(
-            metavar="NAME|GLOB", help="One recipe, or those it matches: 'fpgm/*'.", show_default=False
-        ),
+        argument("NAME|GLOB", "One recipe, or those it matches: 'fpgm/*'."),
     ] = "*",
     *,
     output: opt.Results,

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..engine.runs.plain import plain
 from . import processes, units
 from .spelling import as_typed
 from .visible import visible, visible_in_json, visible_on_one_line
@@ -93,6 +92,8 @@ class Out:
     def json(self, result: object) -> None:
         """Print the result for machines, if they are who asked."""
         if self.as_json:
+            from ..engine.runs.plain import plain  # here: a page of help needs no NumPy
+
             print(visible_in_json(json.dumps(plain(result), indent=2, ensure_ascii=False, allow_nan=False)))
 
     def note(self, text: str) -> None:

@@ -1,13 +1,15 @@
-"""Settings as they are typed: the engine names them in backticks, as Python does."""
+"""Settings as they are typed: which were, and how the engine's names for them, in backticks, are spelt."""
 
 import re
+import sys
 from functools import cache
 from inspect import signature
 from typing import get_args
 
+import typer
 from typer.models import OptionInfo
 
-from .commands import COMMANDS, load
+from .commands import COMMANDS, load, module_of
 
 _SETTING = re.compile(r"`([a-z]\w*)`")
 
@@ -15,22 +17,33 @@ _SETTING = re.compile(r"`([a-z]\w*)`")
 _BY_ANOTHER_NAME = {"layer_rates": "layer_rate", "input_size": "image_size", "augment": "no_augment"}
 
 
+def typed(context: typer.Context) -> list[str]:
+    """The parameters that were typed, in that order but for --recipe, which comes first."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
+def option(name: str) -> str:
+    """A parameter as it is typed."""
+    return "FILE" if name == "file" else f"--{name.replace('_', '-')}"
+
+
 def as_typed(text: str) -> str:
     """A text in which settings in backticks are options: `round_to` becomes --round-to.
 
     What is in backticks but no option of any command stays as it is.
     """
-    return _SETTING.sub(lambda found: _options().get(found[1], found[0]), text)
+    return _SETTING.sub(lambda found: _option_of(found[1]) or found[0], text)
 
 
 @cache
-def _options() -> dict[str, str]:
-    """Every setting that can be typed -> its option."""
-    options = {
-        name: str(mark.default)  # of an option in `Annotated`, the first of its names
-        for command in COMMANDS
-        for name, parameter in signature(load(command)).parameters.items()
-        for mark in get_args(parameter.annotation)
-        if isinstance(mark, OptionInfo)
-    }
-    return options | {name: options[typed] for name, typed in _BY_ANOTHER_NAME.items()}
+def _option_of(setting: str) -> str | None:
+    """The option of a setting, if it can be typed; of commands that are imported already, if they have it."""
+    name = _BY_ANOTHER_NAME.get(setting, setting)
+    for command in sorted(COMMANDS, key=lambda command: module_of(command) not in sys.modules):
+        parameter = signature(load(command)).parameters.get(name)
+        marks = get_args(parameter.annotation) if parameter else ()
+        for mark in marks:
+            if isinstance(mark, OptionInfo):
+                return str(mark.default)  # of an option in `Annotated`, the first of its names
+    return None

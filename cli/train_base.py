@@ -7,6 +7,7 @@ import typer
 
 from . import options as opt
 from .grouped import grouped
+from .options.group import option
 from .recipe_option import check_recipe
 from .training import resume_and_show, train_and_show
 
@@ -18,12 +19,11 @@ def command(
     network: opt.Network,
     like: Annotated[
         Path | None,
-        typer.Option(
+        option(
+            "Network",
             "--like",
-            metavar="FILE",
-            help="Train the network of this file, as narrow as it is there, from fresh random weights.",
-            rich_help_panel="Network",
-            show_default=False,
+            "FILE",
+            "Train the network of this file, as narrow as it is there, from fresh random weights.",
         ),
         opt.Weights(),
     ] = None,

@@ -10,13 +10,12 @@ import typer
 
 from . import units
 from .common import note_order
-from .dry_run import folder_of, show_dry_run
+from .dry_run import show_dry_run
 from .options import RunFolder
 from .show import Out
-from .typed import option, typed
+from .spelling import option, typed
 
 if TYPE_CHECKING:
-    from ..engine.data import ImageData
     from ..engine.events import Finished
     from ..engine.jobs.job import Job
     from ..engine.jobs.prepare import Prepared
@@ -45,21 +44,18 @@ def train_and_show(
     from ..engine.jobs.prepare import prepare
     from ..engine.jobs.run import run_training
 
-    check_folder(folder.out, [job.start, job.like, job.teacher], folder.force)
+    check_folder(folder, job.start, job.like, job.teacher)
     ready = prepare(job, network)
     note_order(out, ready.images)
     for note in notes:
         out.note(note)
-    name = run_name(job.command, ready.network, ready.images)
-    if folder.dry_run:
-        _preview(out, ready, folder_of(folder.out, name))
-        return
-    run = begin_run(folder.out, name, job.settings(ready.network, ready.images), folder.force)
-    finished = see_through(out, run_training(ready, run), run.folder, job.command)
-    _show(out, finished, run.folder, None if facts is None else {**facts, "finetuned": finished})
+    run = begin(out, ready, folder, job.command)
+    if run is not None:
+        finished = see_through(out, run_training(ready, run), run, job.command)
+        _show(out, finished, run, None if facts is None else {**facts, "finetuned": finished})
 
 
-def check_folder(folder: Path | None, inputs: Sequence[Path | None], force: bool) -> None:
+def check_folder(folder: RunFolder, *inputs: Path | None) -> None:
     """Make sure, before any long work, that a run may begin in the folder that was named, if one was.
 
     Raises:
@@ -70,37 +66,43 @@ def check_folder(folder: Path | None, inputs: Sequence[Path | None], force: bool
     from ..engine.runs.runs import Run
     from ..weights.files import check_distinct
 
-    if folder is not None:
-        check_distinct([folder], inputs)
-        from_first(lambda: Run.check_free(folder, force))
+    named = folder.out
+    if named is not None:
+        check_distinct([named], inputs)
+        from_first(lambda: Run.check_free(named, folder.force))
 
 
-def run_name(what: str, network: "Network", data: "ImageData") -> str:
-    """What a run's folder in runs/ is called, but for its number."""
-    return f"{what}-{network.arch.replace(':', '-')}-{data.info.name}"
+def begin(out: Out, ready: "Prepared", folder: RunFolder, kind: str) -> "Run | None":
+    """Write down what a new run is to do, in the folder that was named or the next in runs/.
 
+    Args:
+        kind: what a folder in runs/ is called after, beside network and images.
 
-def begin_run(folder: Path | None, name: str, settings: dict[str, Any], force: bool) -> "Run":
-    """Write down what a new run is to do, in the folder that was named or in the next one of `name`."""
+    Returns:
+        None with --dry-run, which says what it would be, and does nothing.
+
+    Raises:
+        TrainingError: no folder can be made in runs/.
+    """
     from ..engine.network.sources import RUNS
     from ..engine.processes.distributed import from_first
     from ..engine.runs.own_code import remember
-    from ..engine.runs.runs import Run, next_run_folder
+    from ..engine.runs.runs import Run, check_runs, next_run_folder
 
-    def begin() -> Run:
-        remember(settings["arch"])
-        return Run.create(folder or next_run_folder(RUNS, name), settings, force)
+    arch, data = ready.network.arch, ready.images
+    name = f"{kind}-{arch.replace(':', '-')}-{data.info.name}"
+    if folder.dry_run:
+        if folder.out is None:
+            check_runs(RUNS)
+        show_dry_run(out, ready, folder.out or RUNS / f"{name}-NNN")
+        return None
+    settings = ready.job.settings(ready.network, data)
 
-    return from_first(begin)
+    def create() -> Run:
+        remember(arch)
+        return Run.create(folder.out or next_run_folder(RUNS, name), settings, folder.force)
 
-
-def _preview(out: Out, ready: "Prepared", folder: Path) -> None:
-    from ..engine.graph.cost import count
-    from ..engine.graph.trace import trace
-
-    network = ready.network
-    cost = count(trace(network.model, network.takes).map)
-    show_dry_run(out, network.arch, folder, before=cost, config=ready.job.training, data=ready.data)
+    return from_first(create)
 
 
 def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
@@ -109,7 +111,7 @@ def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context
     from ..engine.jobs.run import run_training
 
     run, job = open_interrupted(folder, command, context)
-    _show(out, see_through(out, run_training(prepare(job), run, resume=True), folder, command), folder)
+    _show(out, see_through(out, run_training(prepare(job), run, resume=True), run, command), run)
 
 
 def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tuple[Run, Job]":
@@ -124,7 +126,11 @@ def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tup
     from ..engine.runs.own_code import require_named
     from ..engine.runs.runs import Run
 
-    refuse_changed_settings(context)
+    for name in typed(context):
+        if name not in ALLOWED_WITH_RESUME:
+            raise typer.BadParameter(
+                f"a resumed run keeps the settings it was begun with; leave out {option(name)}", ctx=context
+            )
     run = Run.open(folder)
     begun_by = run.config.get("command", command)
     if begun_by != command:
@@ -139,22 +145,13 @@ def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tup
     return run, job
 
 
-def refuse_changed_settings(context: typer.Context) -> None:
-    """Refuse options that would change a run that is resumed."""
-    for name in typed(context):
-        if name not in ALLOWED_WITH_RESUME:
-            raise typer.BadParameter(
-                f"a resumed run keeps the settings it was begun with; leave out {option(name)}", ctx=context
-            )
-
-
 def _go_on(command: str, folder: Path) -> str:
     return f"go on with: prune {command} --resume {shlex.quote(str(folder))}"
 
 
-def see_through(out: Out, events: Any, folder: Path, command: str) -> Any:
+def see_through(out: Out, events: Any, run: "Run", command: str) -> Any:
     """Show a run's progress and return its result; if it is cut short, say how to go on."""
-    with saying_how_to_go_on(folder, command):
+    with saying_how_to_go_on(run.folder, command):
         return out.progress(events)
 
 
@@ -174,32 +171,15 @@ def saying_how_to_go_on(folder: Path, command: str, then: str = "") -> Iterator[
         raise
 
 
-def _show(out: Out, finished: "Finished", folder: Path, facts: Mapping[str, Any] | None = None) -> None:
+def _show(out: Out, finished: "Finished", run: "Run", facts: Mapping[str, Any] | None = None) -> None:
     out.json(facts or finished)
-    rows = [
-        [
-            "best",
-            folder / "best.hdf5",
-            finished.best_epoch,
-            finished.best.top1,
-            finished.best.top5,
-            finished.best.loss,
-        ],
-        [
-            "final",
-            folder / "final.hdf5",
-            finished.epochs,
-            finished.final.top1,
-            finished.final.top5,
-            finished.final.loss,
-        ],
-    ]
     columns = {
-        "": str,
-        "file": str,
-        "epoch": units.count,
-        "top-1": units.accuracy,
-        "top-5": units.accuracy,
-        "loss": units.real,
+        **{"": str, "file": str, "epoch": units.count},
+        **{"top-1": units.accuracy, "top-5": units.accuracy, "loss": units.real},
     }
+    kept = [
+        ("best", run.best, finished.best_epoch, finished.best),
+        ("final", run.final, finished.epochs, finished.final),
+    ]
+    rows = [[name, path, epoch, at.top1, at.top5, at.loss] for name, path, epoch, at in kept]
     out.table("", columns, rows)

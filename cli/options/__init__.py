@@ -5,13 +5,13 @@ A command imports this package as `opt`, and takes whole groups (`training: opt.
 name, unit, help, and the default in words. What a group says is handed on by its methods.
 """
 
-from .amount import Amount, MaxDrop, RankedAmount, Steps
+from .amount import Amount, Approach, RankedAmount
 from .compensation import Compensation
 from .distillation import Distillation
 from .group import After, Group, Weights
 from .images import BatchSize, EvalBatchSize, Images
 from .machine import Machine, Machines
-from .masks import Masks
+from .method import Masks, Method, Schedule, Sketching
 from .network import (
     Arch,
     CountedRecipe,
@@ -22,10 +22,8 @@ from .network import (
     NumClasses,
     OptionalFile,
     Part,
-    ThroughNorms,
+    Reach,
 )
 from .output import FileOrRunFolder, Force, OutFile, PlanOut, Results, RunFolder, Work
-from .schedule import Method, Schedule
 from .scoring import Scoring, ScoringOrScores, Sensitivity
-from .sketching import Sketching
 from .training import Finetune, Recalibrate, Training

@@ -5,13 +5,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from . import parse
+import typer
+
+from ...engine.errors import AllocationError
+from ...engine.selection import amounts
 from .group import SHARE, After, Group, option
 
 if TYPE_CHECKING:
     from ...engine.selection.allocation import Allocation
 
 _leaves = partial(option, "What leaves")
+
+
+def budget(text: str) -> float:
+    """Read a budget: a share of the full network (`0.5`, `50%`) or an absolute count (`60M`, `1.2G`).
+
+    Raises:
+        typer.BadParameter: it is neither, or not above zero.
+    """
+    try:
+        return amounts.amount(text)
+    except AllocationError as error:
+        raise typer.BadParameter(str(error)) from error
+
 
 Residual = Annotated[
     Literal["internal", "coupled", "scatter"] | None,
@@ -20,28 +36,6 @@ Residual = Annotated[
         None,
         "Channels added into a residual stream: kept, removed from the whole stream, or removed from this "
         "branch alone. Default: internal.",
-    ),
-]
-
-
-MaxDrop = Annotated[
-    float | None,
-    _leaves(
-        "--max-drop",
-        "POINTS",
-        "As many as can, so that no more points of accuracy are lost, measured on training images held back.",
-        min=0,
-        max=100,
-    ),
-]
-
-Steps = Annotated[
-    int,
-    _leaves(
-        "--steps",
-        "N",
-        "Reach the budget in N steps, each chosen anew and, where that is done, compensated and finetuned.",
-        min=1,
     ),
 ]
 
@@ -84,12 +78,12 @@ class Amount(Group):
             "--flops --flops-target",
             "BUDGET",
             "Multiply-accumulates to keep: a share (0.5, 50%) or 60M.",
-            parser=parse.amount,
+            parser=budget,
         ),
     ] = None
     params: Annotated[
         float | None,
-        _leaves("--params", "BUDGET", "Parameters to keep: a share (0.5, 50%) or 0.4M.", parser=parse.amount),
+        _leaves("--params", "BUDGET", "Parameters to keep: a share (0.5, 50%) or 0.4M.", parser=budget),
     ] = None
     skip: Annotated[
         list[str] | None, _leaves("--skip", "GLOB", "Leave matching layers alone: 'conv1'. Repeatable.")
@@ -99,8 +93,7 @@ class Amount(Group):
         int | None, _leaves("--round-to", "N", "Keep multiples of N channels. Default: 1.", min=1)
     ] = None
     min_channels: Annotated[
-        int | None,
-        _leaves("--min-channels", "N", "Keep at least N channels per layer. Default: 1.", min=1),
+        int | None, _leaves("--min-channels", "N", "Keep at least N channels per layer. Default: 1.", min=1)
     ] = None
     max_rate: Annotated[
         float | None,
@@ -109,9 +102,7 @@ class Amount(Group):
     deps: Annotated[
         str | None,
         _leaves(
-            "--deps",
-            "WIDTHS|FILE",
-            "Width of each conv, ResRep's way: '16,10,16,...' or an .hdf5 with deps.",
+            "--deps", "WIDTHS|FILE", "Width of each conv, ResRep's way: '16,10,16,...' or an .hdf5 with deps."
         ),
     ] = None
     plan: Annotated[Path | None, _leaves("--plan", "FILE", "Keep exactly the channels this plan names.")] = (
@@ -149,3 +140,32 @@ class RankedAmount(Amount):
         After("params"),
     ] = None
     residual: Annotated[Residual, After("max_rate")] = None
+
+
+@dataclass(frozen=True)
+class Approach(Group):
+    """How a budget is found, or come to; a field goes by the name of the job's setting."""
+
+    max_drop: Annotated[
+        float | None,
+        _leaves(
+            "--max-drop",
+            "POINTS",
+            "As many as can, so that no more points of accuracy are lost, measured on training images held "
+            "back.",
+            min=0,
+            max=100,
+        ),
+        After("params"),
+    ] = None
+    steps: Annotated[
+        int,
+        _leaves(
+            "--steps",
+            "N",
+            "Reach the budget in N steps, each chosen anew and, where that is done, compensated and "
+            "finetuned.",
+            min=1,
+        ),
+        After("max_drop"),
+    ] = 1

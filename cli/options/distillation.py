@@ -1,12 +1,15 @@
 """Learning from another network."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from .group import Group, Weights
+from .group import Group, Weights, option
+
+_teacher = partial(option, None)
 
 
 @dataclass(frozen=True)
@@ -14,28 +17,19 @@ class Distillation(Group):
     """The network that teaches, and how much it says."""
 
     distill: Annotated[
-        Path | None,
-        typer.Option(
-            "--distill", metavar="FILE", help="Learn the answers of this network too.", show_default=False
-        ),
-        Weights(),
+        Path | None, _teacher("--distill", "FILE", "Learn the answers of this network too."), Weights()
     ] = None
     teacher_arch: Annotated[
         str | None,
-        typer.Option(
-            "--teacher-arch",
-            metavar="NAME",
-            help="Its arch, where its file does not say it. Default: that of FILE.",
-            show_default=False,
+        _teacher(
+            "--teacher-arch", "NAME", "Its arch, where its file does not say it. Default: that of FILE."
         ),
     ] = None
     distill_alpha: Annotated[
-        float | None,
-        typer.Option("--distill-alpha", metavar="SHARE", help="Its share of the loss. Default: 0.5."),
+        float | None, _teacher("--distill-alpha", "SHARE", "Its share of the loss. Default: 0.5.")
     ] = None
     distill_temperature: Annotated[
-        float | None,
-        typer.Option("--distill-temperature", metavar="T", help="How much answers are softened. Default: 4."),
+        float | None, _teacher("--distill-temperature", "T", "How much answers are softened. Default: 4.")
     ] = None
 
     def settings(self) -> dict[str, Any]:

@@ -41,8 +41,8 @@ class Scores(Weights):
     """The same, of saved scores: HDF5 whatever the suffix says, or a folder of HRank's."""
 
 
-def option(panel: str, names: str, unit: str | None, text: str, **more: Any) -> Any:
-    """An option of one panel of the help; `names` as they are typed, the main one first."""
+def option(panel: str | None, names: str, unit: str | None, text: str, **more: Any) -> Any:
+    """An option of one panel of the help, or of none; `names` as they are typed, the main one first."""
     return typer.Option(*names.split(), metavar=unit, help=text, rich_help_panel=panel, **more)
 
 

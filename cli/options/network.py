@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from ..recipe_option import take_recipe
 from .group import Group, Weights, argument, option
+
+if TYPE_CHECKING:
+    from ...engine.network import network
 
 _network = partial(option, "Network")
 
@@ -33,14 +36,6 @@ Part = Annotated[
         "--part",
         "PATH",
         "Module to prune, such as backbone; the rest stays as it is. Default: what the file says, or all.",
-    ),
-]
-ThroughNorms = Annotated[
-    bool,
-    _network(
-        "--through-norms",
-        None,
-        "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that stay.",
     ),
 ]
 CountedRecipe = Annotated[
@@ -71,3 +66,29 @@ class Network(Group):
             is_eager=True,
         ),
     ] = None
+
+
+@dataclass(frozen=True)
+class Reach(Group):
+    """What of the network may be narrowed."""
+
+    part: Part = None
+    through_norms: Annotated[
+        bool,
+        _network(
+            "--through-norms",
+            None,
+            "Channels may leave LayerNorms and one-group GroupNorms, which then normalise over those that "
+            "stay.",
+        ),
+    ] = False
+
+    def widen(self, network: "network.Network") -> "network.Network":
+        """The network, of which as much may be narrowed as these options say.
+
+        Raises:
+            FitError: one that has no effect on it.
+        """
+        from ...engine.network import widened
+
+        return widened.through_norms(network) if self.through_norms else network

@@ -12,7 +12,7 @@ from .group import Group, option
 
 _output = partial(option, "Output")
 
-OutFile = Annotated[Path | None, _output("--out", "FILE", "File to write.", show_default=False)]
+OutFile = Annotated[Path | None, _output("--out", "FILE", "File to write.")]
 PlanOut = Annotated[
     Path | None, _output("--plan-out", "FILE", "Write the plan, to read, edit and give to --plan.")
 ]
@@ -45,11 +45,8 @@ class Work(Results):
 class RunFolder(Group):
     """The folder of a run."""
 
-    out: Annotated[Path | None, _output("--out", "FOLDER", "Folder of this run.", show_default=False)] = None
-    resume: Annotated[
-        Path | None,
-        _output("--resume", "FOLDER", "Go on with this interrupted run.", show_default=False),
-    ] = None
+    out: Annotated[Path | None, _output("--out", "FOLDER", "Folder of this run.")] = None
+    resume: Annotated[Path | None, _output("--resume", "FOLDER", "Go on with this interrupted run.")] = None
     anyway: Annotated[
         bool, _output("--anyway", None, "Go on with --resume though files it was begun with have changed.")
     ] = False
@@ -69,6 +66,5 @@ class FileOrRunFolder(RunFolder):
     """One file, or the folder of a run where there is one."""
 
     out: Annotated[
-        Path | None,
-        _output("--out", "PATH", "File to write; where it trains, folder of the run.", show_default=False),
+        Path | None, _output("--out", "PATH", "File to write; where it trains, folder of the run.")
     ] = None

@@ -19,8 +19,7 @@ class Scoring(Group):
     """The criterion, and how many images it looks at."""
 
     criterion: Annotated[
-        str | None,
-        _scores("--criterion", "NAME", f"How filters are scored: {', '.join(criteria.names())}."),
+        str | None, _scores("--criterion", "NAME", f"How filters are scored: {', '.join(criteria.names())}.")
     ] = None
     limit: Annotated[
         int | None, _scores("--limit", "BATCHES", "Batches of images to score on. Default: 5.", min=1)

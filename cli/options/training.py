@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from . import parse
+import typer
+
 from .group import SHARE, Group, option
 from .images import BatchSize, EvalBatchSize
 
@@ -26,6 +27,18 @@ Finetune = Annotated[
         min=1,
     ),
 ]
+
+
+def epoch_list(text: str) -> tuple[int, ...]:
+    """Read epochs written as `80,120`.
+
+    Raises:
+        typer.BadParameter: something between the commas is not a whole number above zero.
+    """
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise typer.BadParameter(f"'{text}' is no list of epochs; write them like 80,120")
+    return tuple(map(int, words))
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class Training(Group):
     ] = None
     milestones: Annotated[
         Any,
-        _training("--milestones", "EPOCHS", "Where multistep lowers the rate: 80,120.", parser=parse.epochs),
+        _training("--milestones", "EPOCHS", "Where multistep lowers the rate: 80,120.", parser=epoch_list),
     ] = None
     gamma: Annotated[
         float | None, _training("--gamma", "FACTOR", "Multistep multiplies by it. Default: 0.1.", **SHARE)
@@ -79,8 +92,7 @@ class Training(Group):
         _training("--layout", None, "Of images in memory; auto goes with the precision. Default: auto."),
     ] = None
     sync_bn: Annotated[
-        bool | None,
-        _training("--sync-bn", None, "Batch norms see the batches of all processes as one."),
+        bool | None, _training("--sync-bn", None, "Batch norms see the batches of all processes as one.")
     ] = None
 
     def settings(self) -> dict[str, Any]:

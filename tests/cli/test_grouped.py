@@ -13,7 +13,7 @@ from prune.cli.commands import COMMANDS, load
 from prune.cli.grouped import grouped
 from prune.cli.options import After, Group
 from prune.cli.options.group import option
-from prune.cli.typed import typed
+from prune.cli.spelling import typed
 from typer.testing import CliRunner
 
 

@@ -8,8 +8,11 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import typer
 from prune.cli import options
-from prune.cli.options import parse
+from prune.cli.options.amount import budget
+from prune.cli.options.training import epoch_list
+from prune.engine import schedules
 from prune.engine.allocations import required
+from prune.engine.jobs.job import Job
 from prune.engine.training.config import TrainConfig
 from prune.engine.training.optimizer import DECAY_RULES, LR_SCHEDULES
 from prune.engine.training.precision import PRECISIONS
@@ -85,6 +88,17 @@ def test_every_setting_of_a_training_is_the_engines():
     assert options.Training(**values).settings().keys() <= known  # pyright: ignore[reportArgumentType]
 
 
+def test_every_schedule_there_is_can_be_asked_for():
+    hints = get_type_hints(options.Schedule, include_extras=True)
+    choices = get_args(get_args(hints["schedule"])[0])
+    assert {*choices, "gradient-resetting"} == set(schedules.names())
+
+
+def test_an_approach_goes_by_the_names_of_the_job():
+    known = {field.name: field.default for field in fields(Job)}
+    assert {field.name: field.default for field in fields(options.Approach)}.items() <= known.items()
+
+
 def test_the_images_are_the_engines():
     from prune.engine.network.sources import Images
 
@@ -132,21 +146,21 @@ def test_distillation_that_is_none(said: dict[str, Any], words: str):
     [("0.5", 0.5), ("50%", 0.5), ("60M", 60e6), ("1.2G", 1.2e9), ("900k", 9e5), ("7", 7.0)],
 )
 def test_budgets(text: str, expected: float):
-    assert parse.amount(text) == pytest.approx(expected)
+    assert budget(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "M", "half", "1.2.3", "inf", "nan", "5 0"])
 def test_budgets_that_are_none(text: str):
     with pytest.raises(typer.BadParameter, match=r"write a share like 0\.5 or an amount like 60M"):
-        parse.amount(text)
+        budget(text)
 
 
 def test_lists_of_epochs():
-    assert parse.epochs("80") == (80,)
-    assert parse.epochs("80, 120") == (80, 120)
+    assert epoch_list("80") == (80,)
+    assert epoch_list("80, 120") == (80, 120)
 
 
 @pytest.mark.parametrize("text", ["", "80,", "a", "0,5", "-1", "1.5"])
 def test_lists_of_epochs_that_are_none(text: str):
     with pytest.raises(typer.BadParameter, match="write them like 80,120"):
-        parse.epochs(text)
+        epoch_list(text)

@@ -1,10 +1,15 @@
 """The engine names settings as Python does; the command line says how they are typed."""
 
+from inspect import signature
+from typing import get_args
+
 import pytest
+from prune.cli.commands import COMMANDS, load
 from prune.cli.progress import describe
 from prune.cli.show import Out
 from prune.cli.spelling import as_typed
 from prune.engine.events import Note
+from typer.models import OptionInfo
 
 
 @pytest.mark.parametrize(
@@ -37,6 +42,17 @@ def test_settings_become_options(said: str, shown: str):
 )
 def test_all_else_stays(said: str):
     assert as_typed(said) == said
+
+
+def test_all_commands_spell_a_setting_alike():
+    spelt: dict[str, set[str]] = {}
+    for command in COMMANDS:
+        for name, parameter in signature(load(command)).parameters.items():
+            for mark in get_args(parameter.annotation):
+                if isinstance(mark, OptionInfo):
+                    spelt.setdefault(name, set()).add(mark.default)
+    assert len(spelt) > 80
+    assert all(len(options) == 1 for options in spelt.values()), spelt
 
 
 def test_everything_the_engine_says_is_shown_as_typed(capsys: pytest.CaptureFixture[str]):

@@ -1,15 +1,14 @@
-"""What `prune prune` shows of its results, whatever the method."""
+"""What networks cost and how many channels they have: tables for people, keys for machines."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import units
 from .show import Format, Out
 
 if TYPE_CHECKING:
-    from ..engine.events import Accuracy
     from ..engine.graph.cost import Cost
-    from ..engine.jobs.steps import Course
+    from ..engine.network.network import Network
 
 GROUP_COLUMNS: dict[str, Format] = {
     "layer": str,
@@ -26,8 +25,36 @@ SUMMARY_COLUMNS: dict[str, Format] = {
     "top-1": units.accuracy,
 }
 
-
 Counts = Mapping[str, tuple[int, int]]  # name -> how many channels stay, and how many there were
+
+
+def cost_facts(arch: str, cost: "Cost", baseline: "Cost") -> dict[str, Any]:
+    """The stable keys under which every command states what a network costs."""
+    return {
+        "arch": arch,
+        "macs": cost.macs,
+        "params": cost.params,
+        "baseline": {"macs": baseline.macs, "params": baseline.params},
+        "layers": [
+            {
+                "name": layer.name,
+                "in": layer.in_,
+                "out": layer.out,
+                "kernel": layer.kernel,
+                "stride": layer.stride,
+                "out_hw": layer.out_hw,
+                "macs": layer.macs,
+                "params": layer.params,
+            }
+            for layer in cost.layers
+        ],
+    }
+
+
+def title_of(network: "Network") -> str:
+    """A network by name, what part of it is looked at, and what it takes."""
+    takes = f"images {units.shape(network.input_size)}" if network.input_size else f"{network.inputs}"
+    return f"{network.arch}{f' {network.part}' if network.part else ''}, {takes}"
 
 
 def show_groups(show: Out, title: str, counts: Counts, members: Mapping[str, Counts] | None = None) -> None:
@@ -58,32 +85,3 @@ def note_ignored(show: Out, ignored: Sequence[str]) -> None:
     """Say which convolutions' rates had no effect, if there are any."""
     if ignored:
         show.note(f"rates of {len(ignored)} convs have no effect, they are left alone: {', '.join(ignored)}")
-
-
-def show_costs(
-    show: Out,
-    before: "Cost",
-    after: "Cost",
-    accuracies: Mapping[str, "Accuracy"],
-    stages: Mapping[str, str],
-) -> None:
-    """The network before and after: one line per stage in words -> its accuracy in `accuracies`.
-
-    The first stage is shown in any case, the others where they were measured.
-    """
-    tops = {stage: accuracy.top1 for stage, accuracy in accuracies.items()}
-    rows = [["before", before.macs, None, before.params, None, tops.get("before")]]
-    for number, (words, stage) in enumerate(stages.items()):
-        if number == 0 or stage in tops:
-            rows.append([words, *cost_cells(before, after), tops.get(stage)])
-    show.table("", SUMMARY_COLUMNS, rows)
-
-
-def show_steps(show: Out, course: "Course") -> None:
-    """The most that each step of the way to a budget would leave."""
-    columns: dict[str, Format] = {"": str, "MACs": units.large, "params": units.count}
-    rows = [
-        [f"step {number} of {course.steps}", step.flops, step.params]
-        for number, step in enumerate(course.forecast(), 1)
-    ]
-    show.table("what is left at most", columns, rows)
