@@ -91,7 +91,8 @@ def _contract(walk: Walk, node: fx.Node, factors: list[_Factor], out: str) -> An
         return unknown(node.meta["val"])
     summed = sorted(set("".join(factor.letters for factor in factors)) - set(out))
     if len(factors) == 2:
-        factors = [_of_heads(walk, *factors, summed), _of_heads(walk, *reversed(factors), summed)]
+        first, second = factors
+        factors = [_of_heads(walk, first, second, summed), _of_heads(walk, second, first, summed)]
     for letter in summed:
         _tie_summed(walk, factors, summed, letter)
     patterns = [_left_over(walk, factor, summed, out) for factor in factors]
