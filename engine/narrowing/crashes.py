@@ -1,7 +1,6 @@
 """The narrow network itself, and without which channels the code of a network fails."""
 
 import re
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -148,6 +147,13 @@ def _failure(model: nn.Module, takes: Inputs) -> str | None:
             answer(model, takes.make(first_weight(model)))
     except Exception as error:  # whatever the network's own code raises
         told = what_stopped(error, model)
-        traceback.clear_frames(error.__traceback__)  # what it was computing with, and the network itself
+        _let_go(error)
         return told
     return None
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Forget where it was raised: frames, which may hold it in turn, hold the network and all it computed."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -1,11 +1,15 @@
 """A number of channels that a network's code holds on to: whoever asks what leaves is told the same."""
 
+import gc
+import weakref
+
 import prune
 import pytest
 import torch
 from prune.engine.allocations.budget import Budget
 from prune.engine.allocations.rate import Rate
 from prune.engine.graph import known
+from prune.engine.modules.inputs import inputs_of
 from prune.engine.narrowing import crashes, narrowing
 from prune.engine.narrowing.pruning import forecast, prune_network
 from prune.engine.network.network import Network
@@ -133,3 +137,30 @@ def test_groups_alike_are_tried_together(monkeypatch, held, most):
     assert thin.model[-4].out_channels == 5
     assert len(runs) <= most
     assert thin.difference < 1e-12
+
+
+class Holds(nn.Module):
+    """Fails with an exception that its own frame keeps: both live until they are looked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.seen = nn.Conv2d(3, 4, 3), []
+
+    def forward(self, x):
+        made = self.conv(x)
+        self.seen.append(weakref.ref(made))
+        try:
+            return made.view(-1, 5)[:, :, None, 7]
+        except RuntimeError as error:
+            kept = error  # noqa: F841
+            raise
+
+
+def test_a_crash_lets_go_of_what_it_computed_with():
+    model = Holds().eval()
+    gc.disable()
+    try:
+        assert crashes._failure(model, inputs_of((3, 8, 8)))
+        assert all(held() is None for held in model.seen)
+    finally:
+        gc.enable()
