@@ -13,46 +13,100 @@ from torch import Tensor
 
 from .least_squares import RIDGE
 
+TOGETHER = 256  # inputs that have left, whose updates of the inverse are made in one
 
-@dataclass(eq=False)
+
 class Reader:
     """One linear map that reads the channels, and what remains of it; several groups of inputs and outputs.
 
+    Updates of the inverse wait until there are enough for a product of matrices that pays; then the inputs
+    that have left are dropped, too.
+
     Attributes:
-        inverse: (G, D, D), of the inputs' second moments plus ridge; zero where inputs are eliminated.
-        weight: (G, D, O), least-squares weights without what is eliminated.
-        importance: (G, O), what a squared error of each output costs.
-        inputs: (C, B), per channel that is read, the B positions among D that are its own, in every group.
-        channels: (C,), which channels these are.
+        channels: (C,), which channels it reads.
     """
 
-    inverse: Tensor
-    weight: Tensor
-    importance: Tensor
-    inputs: Tensor
-    channels: Tensor
+    def __init__(
+        self,
+        inverse_GDD: Tensor,
+        weight_GDO: Tensor,
+        importance_GO: Tensor,
+        inputs_CB: Tensor,
+        channels_C: Tensor,
+    ):
+        """Begin with all inputs.
+
+        Args:
+            inverse_GDD: of the inputs' second moments plus ridge.
+            weight_GDO: exact on all of them.
+            importance_GO: what a squared error of each output costs.
+            inputs_CB: per channel that is read, the B positions among D that are its own, in every group.
+            channels_C: which channels these are.
+        """
+        self.channels = channels_C
+        self._importance_GO, self._full_D = importance_GO, weight_GDO.shape[1]
+        # A of the D inputs are left, or were when updates were last made.
+        self._inverse_GAA, self._weight_GAO = inverse_GDD, weight_GDO
+        self._positions_A = torch.arange(self._full_D, device=inverse_GDD.device)
+        self._here_A = torch.ones_like(self._positions_A, dtype=torch.bool)
+        # Of the C channels, n are left: rows among C, inputs among A, blocks of the inverse.
+        self._rows_n = torch.arange(len(channels_C), device=inverse_GDD.device)
+        self._inputs_nB = inputs_CB
+        self._blocks_GnBB = inverse_GDD[:, inputs_CB[:, :, None], inputs_CB[:, None, :]]
+        self._waiting_GAR = inverse_GDD[:, :, :0]  # what is still to be taken off the inverse is its square
+
+    @property
+    def weight(self) -> Tensor:
+        """weight_GDO: least squares without what is eliminated, where it is zero."""
+        groups, _, outputs = self._weight_GAO.shape
+        whole_GDO = self._weight_GAO.new_zeros(groups, self._full_D, outputs)
+        return whole_GDO.index_copy(1, self._positions_A, self._weight_GAO)
 
     def costs(self) -> Tensor:
-        """costs_C: the weighted error that each channel's removal adds, everything else mending it."""
-        blocks_GCBB = self.inverse[:, self.inputs[:, :, None], self.inputs[:, None, :]]
-        weight_GCBO = self.weight[:, self.inputs]
-        solved_GCBO = torch.linalg.solve(_regular(blocks_GCBB), weight_GCBO)
-        return ((weight_GCBO * solved_GCBO).sum(2) * self.importance[:, None]).sum((0, 2))
+        """costs_C: the weighted error that each channel's removal adds, everything else mending it.
+
+        Zero for what is eliminated.
+        """
+        weight_GnBO = self._weight_GAO[:, self._inputs_nB]
+        squares_GnBB = (weight_GnBO * self._importance_GO[:, None, None]) @ weight_GnBO.mT
+        # The trace of W_g^T [M_gg]^-1 W_g F.
+        costs_n = (torch.linalg.inv(self._blocks_GnBB) * squares_GnBB).sum((0, 2, 3))
+        costs_C = torch.zeros(len(self.channels), dtype=costs_n.dtype, device=costs_n.device)
+        return costs_C.index_copy(0, self._rows_n, costs_n)
 
     def eliminate(self, channel: int) -> None:
         """Take one channel out, if it is read at all; all other weights make up for it."""
-        row = (self.channels == channel).nonzero().flatten().tolist()
-        if not row:
+        found = (self.channels[self._rows_n] == channel).nonzero().flatten().tolist()
+        if not found:
             return
-        own_B = self.inputs[row[0]]
-        columns_GDB = self.inverse[:, :, own_B].clone()
-        block_GBB = _regular(columns_GDB[:, own_B])
-        self.weight -= columns_GDB @ torch.linalg.solve(block_GBB, self.weight[:, own_B])
-        self.inverse -= columns_GDB @ torch.linalg.solve(block_GBB, columns_GDB.mT)
+        own_B = self._inputs_nB[found[0]]
+        columns_GAB = self._inverse_GAA[:, own_B].mT  # symmetric, and rows lie together in memory
+        columns_GAB = columns_GAB - self._waiting_GAR @ self._waiting_GAR[:, own_B].mT
+        lower_GBB = torch.linalg.cholesky(columns_GAB[:, own_B])
+        factor_GAB = torch.linalg.solve_triangular(lower_GBB, columns_GAB.mT, upper=False).mT
+        shares_GBO = torch.linalg.solve_triangular(lower_GBB, self._weight_GAO[:, own_B], upper=False)
         # What is zero in theory must not grow again by rounding.
-        self.weight[:, own_B] = 0
-        self.inverse[:, own_B] = 0
-        self.inverse[:, :, own_B] = 0
+        self._here_A[own_B] = False
+        factor_GAB = factor_GAB * self._here_A[:, None]
+        self._weight_GAO.baddbmm_(factor_GAB, shares_GBO, alpha=-1)
+        self._weight_GAO[:, own_B] = 0
+        left = [row for row in range(len(self._rows_n)) if row != found[0]]
+        self._rows_n, self._inputs_nB = self._rows_n[left], self._inputs_nB[left]
+        mine_GnBB = factor_GAB[:, self._inputs_nB]
+        self._blocks_GnBB = self._blocks_GnBB[:, left] - mine_GnBB @ mine_GnBB.mT
+        self._waiting_GAR = torch.cat([self._waiting_GAR, factor_GAB], 2)
+        if self._waiting_GAR.shape[2] >= TOGETHER:
+            self._update()
+
+    def _update(self) -> None:
+        """Bring the inverse up to date, and forget what has left."""
+        here = self._here_A.nonzero().flatten()
+        left_GAR = self._waiting_GAR[:, here]
+        self._inverse_GAA = self._inverse_GAA[:, here][:, :, here].baddbmm_(left_GAR, left_GAR.mT, alpha=-1)
+        self._waiting_GAR = left_GAR[:, :, :0]
+        self._weight_GAO, self._positions_A = self._weight_GAO[:, here], self._positions_A[here]
+        renumbered_A = self._here_A.cumsum(0) - 1
+        self._inputs_nB, self._here_A = renumbered_A[self._inputs_nB], self._here_A[here]
 
 
 @dataclass(eq=False)
@@ -157,11 +211,5 @@ def eliminate(
         for one in readers:
             one.eliminate(chosen)
         if gone in wanted:
-            weights[gone] = tuple(None if one.weight is None else one.weight.clone() for one in readers)
+            weights[gone] = tuple(one.weight for one in readers)
     return Course(tuple(order), tuple(errors), weights)
-
-
-def _regular(blocks_xBB: Tensor) -> Tensor:
-    """Blocks of eliminated channels are zero; the identity instead solves to zero for their zero weights."""
-    empty_x1 = blocks_xBB.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) <= 0
-    return blocks_xBB + torch.diag_embed(empty_x1.expand(blocks_xBB.shape[:-1]).to(blocks_xBB.dtype))

@@ -1,5 +1,7 @@
 """Layers with too many inputs for second moments of all pairs: bounded memory, and still a sensible order."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from mending import images
@@ -28,13 +30,14 @@ def flattening() -> nn.Module:
 
 @pytest.mark.parametrize("measure", [False, True])
 def test_a_layer_too_large_to_solve_is_scored_by_what_each_channel_gives_it(
-    measure: bool, monkeypatch: pytest.MonkeyPatch
+    measure: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     model = flattening()
     traced = trace(model, SIZE)
     groups = prunable_groups(traced.map, "internal")
     exact = unwatched(sensitivities(model, traced.map, groups, [images(64, SIZE)], measure=measure))
     monkeypatch.setattr(module, "LARGEST_GRAM", 8 * 600 * 600 - 1)
+    monkeypatch.setenv("PRUNE_CACHE", str(tmp_path / "nothing is remembered"))
     loose = unwatched(sensitivities(model, traced.map, groups, [images(64, SIZE)], measure=measure))
     assert loose[0] == exact[0]  # the convolution in between is solved as ever
     assert exact[0].order[0] == groups[0].channels[3]
