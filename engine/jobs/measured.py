@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..allocations.budget import Budget
+from ..compensation.fitting import LARGEST_GRAM
 from ..compensation.measuring import work
 from ..criteria import obs_measured
 from ..devices import device_of
@@ -19,6 +20,7 @@ from .job import Pruning
 
 LONGEST = 5e12  # multiply-accumulates that are measured unasked, some minutes of a processor core
 TIMED = 32  # images
+SOLVING = 6  # multiply-accumulates as of a pass that a cube of a layer's inputs takes, in float64
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ def measured(
     estimated = measuring > LONGEST
     # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
     passes = 30 * chosen_on + 60 * transfer.images
-    seconds = ((0 if estimated else measuring) + passes * macs) / _macs_per_second(network, macs)
+    solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(traced))
+    work_ahead = (0 if estimated else measuring) + passes * macs + solving
+    seconds = work_ahead / _macs_per_second(network, macs)
     criterion = "obs" if estimated else "obs-measured"
     return Measured(
         replace(
@@ -73,6 +77,12 @@ def measured(
         seconds,
         estimated,
     )
+
+
+def _inputs_of_layers(traced: Trace) -> list[int]:
+    """Of every layer whose weights are solved for, how many numbers an output is made of."""
+    inputs = [layer.params // layer.out for layer in count(traced.map).layers]
+    return [number for number in inputs if 8 * number**2 <= LARGEST_GRAM]
 
 
 @torch.no_grad()
