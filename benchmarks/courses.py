@@ -36,7 +36,7 @@ METHODS: dict[str, list[list[str]]] = {
         ["finetune", "{narrow}", *TEACHER],
     ],
     "FilterSketch": [
-        ["prune", "{base}", "--method", "sketch", "--keep-rate", "[0.5]*27"],
+        ["prune", "{base}", "--method", "sketch", "--keep-rate", "{keep_rate}"],
         ["finetune", "{narrow}", *TEACHER],
     ],
     "ResRep": [
@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("base", type=Path)
     parser.add_argument("images", type=Path)
     parser.add_argument("--epochs", default="2")
+    parser.add_argument("--keep-rate", default="[0.5]*27", help="what FilterSketch keeps, one rate per block")
     parser.add_argument("--out", type=Path, default=Path("courses"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ def _course(name: str, commands: Sequence[Sequence[str]], asked: argparse.Namesp
     for number, words in enumerate(commands):
         trains = words[0] == "finetune" or "resrep" in words
         out = folder / "run" if trains else narrow
-        filled = [word.format(base=asked.base, narrow=narrow) for word in words]
+        filled = [word.format(base=asked.base, narrow=narrow, keep_rate=asked.keep_rate) for word in words]
         also = ["--epochs", asked.epochs] if trains else []
         command = [
             *filled,

@@ -31,7 +31,7 @@ def command(
     norms are re-estimated first. Defaults: 30 epochs of SGD from learning rate 0.01, cosine. The run is a
     folder, in runs/ unless --out says otherwise; interrupted, it goes on with --resume FOLDER.
 
-    A compensated network is trained gently: from learning rate 0.005, its batch norms stay as they were
+    A compensated network is trained gently: from learning rate 0.01, its batch norms stay as they were
     solved, and the network that it was cut from teaches it, if that still lies where it lay
     (--distill-alpha 0: nobody does).
     """
