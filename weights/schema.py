@@ -108,9 +108,10 @@ def record(required: Mapping[str, Kind], optional: Mapping[str, Kind], *, others
 
 
 def shown(value: Any) -> str:
-    """A value for a message: on one line, and cut where it is long."""
+    """A value for a message: on one line, control characters made visible, and cut where it is long."""
     words = value if isinstance(value, str) else _short(value)
-    return words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}..."
+    cut = words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}..."
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
 
 
 def _short(value: Any) -> str:

@@ -56,7 +56,7 @@ def test_fuzzing(figures, tmp_path: Path, name: str, seconds: int):
         (tmp_path / f"seed-{number}").mkdir()
         make(tmp_path / f"seed-{number}" / name)
         (tmp_path / f"seed-{number}" / name).rename(corpus / f"{number}")
-    limits = [f"-max_total_time={scaled(seconds)}", "-rss_limit_mb=2000", "-timeout=3", "-max_len=20000"]
+    limits = [f"-max_total_time={scaled(seconds)}", "-rss_limit_mb=2000", "-timeout=10", "-max_len=20000"]
     ended = subprocess.run(
         [sys.executable, str(SCRIPT), name, str(corpus), *limits, f"-artifact_prefix={tmp_path}/"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -17,6 +17,7 @@ from prune.weights.errors import BadWeightFile
 from prune.weights.formats import read_any, write_any
 from prune.weights.metadata import parse_meta
 from prune.weights.pickles import BadPickle, Named, plain_values
+from prune.weights.schema import shown
 from prune.weights.store import WeightFile
 
 Make = Callable[[h5py.File], object]
@@ -207,3 +208,9 @@ def test_an_archive_that_is_packed(tmp_path: Path):
         for name, content in entries.items():
             file.writestr(name, content)
     assert "is compressed; unpack the archive and pack it without compression" in refusal(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("end", ["\n", "\v", "\x1c", "\x85", "\u2028"])
+def test_what_a_file_says_is_shown_on_one_line(end: str):
+    """Any of these ends a line, and JSON may hold each."""
+    assert shown(f"é{end}b") == f"é{repr(end)[1:-1]}b"
