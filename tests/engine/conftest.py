@@ -1,10 +1,14 @@
 """What tests of several parts of the engine share."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))  # networks of these tests are also loaded by name
 
 
 @pytest.fixture(autouse=True)
