@@ -22,6 +22,7 @@ from prune.engine.network.network import (
 from prune.engine.network.recognition import recognise
 from prune.engine.selection.selection import equal_scores
 from prune.weights import store
+from recorded import arrays
 from torch import nn
 
 CASES = {"src20_narrow": "src20", "src56": "src56", "vc_narrow": "vc", "sres50_narrow": "resnet50"}
@@ -40,7 +41,7 @@ def converted(shared_golden):
 
     def find(case):
         folder = shared_golden / "authors"
-        return folder / f"resrep_{case}_converted.hdf5", np.load(folder / f"resrep_{case}_io.npz")
+        return folder / f"resrep_{case}_converted.hdf5", arrays(folder / f"resrep_{case}_io.npz")
 
     return find
 

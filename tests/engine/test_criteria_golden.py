@@ -24,6 +24,7 @@ from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import removal_order
 from prune.weights.formats import read_any
 from prune.weights.names import to_ours
+from recorded import arrays
 from torch import nn
 
 torch.set_num_threads(1)
@@ -150,7 +151,7 @@ def test_the_recipe_prunes_as_pfec_does(golden):
 
 @pytest.mark.parametrize("theirs", ["resnet_56", "vgg_16_bn", "googlenet"])
 def test_published_ranks_select_the_authors_filters(golden, theirs):
-    ranks = np.load(golden / "authors" / "hrank_published_ranks.npz")
+    ranks = arrays(golden / "authors" / "hrank_published_ranks.npz")
     case = json.loads((golden / "authors" / "hrank_selection.json").read_text())[theirs]
     exact = 0
     for conv in case["convs"]:
@@ -172,7 +173,7 @@ def test_published_ranks_select_the_authors_filters(golden, theirs):
 
 
 def test_published_ranks_select_through_the_whole_allocation(golden, shared_data):
-    ranks = np.load(golden / "authors" / "hrank_published_ranks.npz")
+    ranks = arrays(golden / "authors" / "hrank_published_ranks.npz")
     case = json.loads((golden / "authors" / "hrank_selection.json").read_text())["resnet_56"]
     _, traced, convs = pretrained("resnet56", shared_data)
     scores = {name: ranks[f"resnet_56/rank_conv{i}"] for i, name in enumerate(convs, 1)}
@@ -191,8 +192,8 @@ def test_published_ranks_select_through_the_whole_allocation(golden, shared_data
 
 @pytest.mark.parametrize("arch_name", ["resnet20", "resnet56"])
 def test_hrank_gives_the_authors_ranks(shared_golden, shared_data, arch_name):
-    golden = np.load(shared_golden / "authors" / f"hrank_rank_{arch_name}.npz")
-    photos = np.load(shared_golden / "authors" / "cifar_images64.npz")["images_uint8_nhwc"]
+    golden = arrays(shared_golden / "authors" / f"hrank_rank_{arch_name}.npz")
+    photos = arrays(shared_golden / "authors" / "cifar_images64.npz")["images_uint8_nhwc"]
     normalised = (photos / 255.0 - [0.4914, 0.4822, 0.4465]) / [0.2023, 0.1994, 0.2010]
     images = torch.from_numpy(normalised.astype(np.float32)).permute(0, 3, 1, 2).contiguous()
     model, traced, convs = pretrained(arch_name, shared_data)

@@ -33,7 +33,7 @@ def test_groups_are_the_connected_components(seed: int):
         layer(f"conv{number}", draw.choice(60, size=draw.integers(1, 6), replace=False).tolist())
         for number in range(15)
     ]
-    groups = list(_groups(tuple(layers), set(), {}))
+    groups = list(_groups(tuple(layers), set(), {}, {}))
     assert [list(group.producers) for group in groups] == by_definition(layers)
     for group in groups:
         made = [i for member in layers if member.name in group.producers for i in member.out_ids]
@@ -43,4 +43,4 @@ def test_groups_are_the_connected_components(seed: int):
 
 def test_depthwise_layers_join_nothing():
     layers = (layer("one", [0]), layer("dw", [0, 1], "depthwise"), layer("two", [1]))
-    assert [group.producers for group in _groups(layers, set(), {})] == [("one",), ("two",)]
+    assert [group.producers for group in _groups(layers, set(), {}, {})] == [("one",), ("two",)]

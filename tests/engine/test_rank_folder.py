@@ -19,6 +19,7 @@ from prune.engine.scores.rank_folder import load_rank_folder
 from prune.engine.scores.score_file import load_scores
 from prune.engine.scores.scoring import Scoring
 from prune.engine.selection.selection import channel_scores, removal_order
+from recorded import arrays
 
 torch.set_num_threads(1)
 
@@ -47,10 +48,10 @@ def write_folder(folder, ranks):
 
 
 def published(golden, folder, name):
-    ranks = np.load(golden / "authors" / "hrank_published_ranks.npz")
+    ranks = arrays(golden / "authors" / "hrank_published_ranks.npz")
     prefix = f"{name}/rank_conv"
     return write_folder(
-        folder, {key.removeprefix(prefix): ranks[key] for key in ranks.files if key.startswith(prefix)}
+        folder, {key.removeprefix(prefix): ranks[key] for key in ranks if key.startswith(prefix)}
     )
 
 

@@ -14,6 +14,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.modules.guests import COMPACTORS
 from prune.engine.network.network import load_network, new_network, save_network
 from prune.engine.training.optimizer import build_sgd
+from recorded import arrays
 from torch import nn
 
 SIZE = (3, 32, 32)
@@ -214,7 +215,7 @@ class TestFiles:
     @pytest.mark.parametrize("case", ["src20_narrow", "src56", "vc_narrow", "sres50_narrow"])
     def test_the_authors_training_form(self, case, shared_golden):
         network = load_network(shared_golden / "authors" / f"resrep_{case}_train.hdf5")
-        recorded = np.load(shared_golden / "authors" / f"resrep_{case}_io.npz")
+        recorded = arrays(shared_golden / "authors" / f"resrep_{case}_io.npz")
         images_NCHW = torch.from_numpy(recorded["input"])
         with torch.no_grad():
             found = network.model(images_NCHW.float()).numpy()

@@ -16,6 +16,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.modules.guests import COMPACTORS
 from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.weights.store import read
+from recorded import arrays
 from torch import nn
 from typer.testing import CliRunner
 
@@ -59,7 +60,7 @@ class TestTheAuthors:
         assert theirs.deps is not None
         np.testing.assert_array_equal(ours.deps, theirs.deps)
 
-        recorded = np.load(folder / f"resrep_{case}_io.npz")
+        recorded = arrays(folder / f"resrep_{case}_io.npz")
         with torch.no_grad():
             found = load_network(path).model(torch.from_numpy(recorded["input"]).float()).numpy()
         assert np.abs(found - recorded["logits_train_form"]).max() < 3 * CASES[case]
