@@ -29,6 +29,7 @@ LONGEST = 300  # seconds of a clock, for everything that is done with one networ
 TOLERANCE = 1e-6
 HALF_AT_MOST = 0.5005  # of the MACs
 TOOLS = ("ours", "torch-pruning")
+NOT_AS_MASKED = "not as masked"
 
 
 def main() -> None:
@@ -93,7 +94,7 @@ def _report(rows: Sequence[dict[str, Any]]) -> str:
         "made from the two state dicts alone, without the engine (`benchmarks/coverage_check.py`).",
         f"{date.today()}, torch {torch.__version__}, {platform.machine()}, a shared two-core server.",
         "",
-        "| | networks | half reached, and right | refused, or half not reached | failed | wrong |",
+        "| | networks | half reached, and right | refused, or half not reached | failed | not as masked |",
         "|---|---|---|---|---|---|",
         *(
             _summary(tool, found)
@@ -103,7 +104,9 @@ def _report(rows: Sequence[dict[str, Any]]) -> str:
         "",
         "Seconds are of processor time for tracing, choosing, cutting, proving; MB is the peak memory over",
         "the network itself. Loads: saved, and loaded by a fresh process with the same outputs. Trains: one",
-        "step changes it.",
+        "step changes it. Not as masked: the narrow network computes something else than the full one with",
+        "those channels zeroed, as where channels leave a LayerNorm, whose statistics change (ours does that",
+        "when asked, by `--through-norms`).",
         "",
         "| network | mode | MACs left | s | MB | off masked | loads | trains | why not more | theirs |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -116,13 +119,13 @@ def _verdict(row: dict[str, Any]) -> str:
     if row.get("left", 0) > HALF_AT_MOST:
         return "refused"
     if "difference" in row:
-        return "right" if row["difference"] <= max(TOLERANCE, 10 * row.get("said", 0)) else "wrong"
+        return "right" if row["difference"] <= max(TOLERANCE, 10 * row.get("said", 0)) else NOT_AS_MASKED
     return "refused" if "refused" in row else "failed"
 
 
 def _summary(tool: str, rows: dict[str, dict[str, Any]]) -> str:
     verdicts = [_verdict(row) for row in rows.values()]
-    counts = " | ".join(str(verdicts.count(what)) for what in ("right", "refused", "failed", "wrong"))
+    counts = " | ".join(str(verdicts.count(what)) for what in ("right", "refused", "failed", NOT_AS_MASKED))
     return f"| {tool} | {len(rows)} | {counts} |"
 
 
