@@ -10,7 +10,7 @@ from ..compensation.fitting import LARGEST_GRAM
 from ..compensation.measuring import work
 from ..criteria import obs_measured
 from ..devices import device_of
-from ..graph.cost import count
+from ..graph.cost import Cost, count
 from ..graph.trace import Trace
 from ..modules.eval_mode import eval_mode
 from ..narrowing.pruning import prunable
@@ -57,14 +57,14 @@ def measured(
     groups = budget.groups(prunable(network, traced.map))
     limit = pruning.scoring.limit
     chosen_on = obs_measured.images_wanted(traced.map, groups) if limit is None else limit * batch_size
-    macs = count(traced.map).macs
+    cost = count(traced.map)
     measuring = work(traced.map, groups, chosen_on)
     estimated = measuring > LONGEST
     # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
     passes = 30 * chosen_on + 60 * transfer.images
-    solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(traced))
-    work_ahead = (0 if estimated else measuring) + passes * macs + solving
-    seconds = work_ahead / _macs_per_second(network, macs)
+    solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(cost))
+    work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
+    seconds = work_ahead / _macs_per_second(network, cost.macs)
     criterion = "obs" if estimated else "obs-measured"
     return Measured(
         replace(
@@ -79,9 +79,9 @@ def measured(
     )
 
 
-def _inputs_of_layers(traced: Trace) -> list[int]:
+def _inputs_of_layers(cost: Cost) -> list[int]:
     """Of every layer whose weights are solved for, how many numbers an output is made of."""
-    inputs = [layer.params // layer.out for layer in count(traced.map).layers]
+    inputs = [layer.params // layer.out for layer in cost.layers]
     return [number for number in inputs if 8 * number**2 <= LARGEST_GRAM]
 
 

@@ -131,9 +131,7 @@ def make_plain(module: nn.Module, kind: type[nn.Module]) -> None:
     learns = any(parameter.requires_grad for parameter in module.parameters())
     for held in (module._parameters, module._buffers, module._modules):
         held.clear()
-    module.__class__ = kind
-    if kind in _PADS_TO_SAME.values():
-        vars(module)["padding"] = (0,) * len(applied.weight.shape[2:])
+    _be(module, kind)
     module.weight = nn.Parameter(applied.weight.detach().clone(), requires_grad=learns)
     bias = None if applied.bias is None else nn.Parameter(applied.bias.detach().clone(), requires_grad=learns)
     module.register_parameter("bias", bias)
@@ -245,15 +243,20 @@ def _returns_as(module: nn.Module, kind: type[nn.Module], call: _Applied) -> boo
     bias = None if call.bias is None else nn.Parameter(call.bias)
     plain._parameters = {"weight": nn.Parameter(call.weight), "bias": bias}
     plain._buffers, plain._modules = {}, {}
-    plain.__class__ = kind
-    if kind in _PADS_TO_SAME.values():
-        vars(plain)["padding"] = (0,) * len(call.weight.shape[2:])
+    _be(plain, kind)
     try:
         with torch.no_grad():
             made = plain.forward(call.x)
     except RuntimeError:  # a padding that does not go with this image
         return False
     return made.shape == call.made.shape and torch.allclose(made, call.made, rtol=1e-5, atol=1e-6)
+
+
+def _be(module: Any, kind: type[nn.Module]) -> None:
+    """Make a layer one of this plain kind, but for its tensors."""
+    module.__class__ = kind
+    if kind in _PADS_TO_SAME.values():
+        vars(module)["padding"] = (0,) * len(module.kernel_size)
 
 
 def _example(module: Any, more: int) -> Tensor:

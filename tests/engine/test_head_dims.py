@@ -1,25 +1,14 @@
 """Head dimensions leave instead of whole heads where that is asked for: of all heads the same, exactly."""
 
-import importlib
-import json
-import subprocess
-import sys
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import prune
 import pytest
+import token_networks
 import torch
 from prune.engine.errors import AllocationError, FitError
-from prune.engine.modules.numbers import numbers_of
-from prune.engine.network.network import load_network, save_network
+from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded
 from torch import nn
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-token_networks = importlib.import_module("token_networks")
-SIZE = (3, 16, 16)
 DIMS = {  # network -> its first group of head dimensions, how wide heads are, and filters per dimension
     "by_flag": ("attention.qkv", 6, 12),
     "by_number": ("attention.query", 6, 4),
@@ -30,7 +19,6 @@ DIMS = {  # network -> its first group of head dimensions, how wide heads are, a
     "swin": ("features.1.0.attn.qkv", 4, 9),
     "maxvit": ("blocks.0.layers.0.layers.window_attention.attn_layer.1.to_qkv", 4, 6),
 }
-IMAGES = torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 def wrapped(name):
@@ -63,52 +51,12 @@ def test_a_dimension_leaves_all_heads_and_all_that_makes_it(name, outcomes):
 @pytest.mark.parametrize("name", DIMS)
 def test_the_narrow_network_is_the_one_whose_dimensions_are_zero(name, outcomes):
     """What the fresh network computes with zeros in their places: its scale is that of all dimensions."""
-    net, outcome = outcomes[name]
-    assert outcome.difference < 1e-12
-    masked = {key: tensor.clone().double() for key, tensor in net.model.state_dict().items()}
-    for layer in outcome.map.layers:
-        if layer.name in outcome.kept and layer.kind != "depthwise":
-            gone = np.setdiff1d(np.arange(layer.shape[0]), outcome.kept[layer.name])
-            masked[layer.weight][gone] = 0
-            if layer.bias:
-                masked[layer.bias][gone] = 0
-    full = getattr(token_networks, f"make_{name}")().double()
-    full.load_state_dict(masked)
-    with torch.no_grad():
-        wide, thin = full(IMAGES), outcome.model.double()(IMAGES)
-    outcome.model.float()
-    assert wide.std() > 1e-3
-    assert (wide - thin).abs().max() < 1e-10 * wide.abs().max()
-
-
-def loaded(name, outcome, folder):
-    path = folder / f"{name}.hdf5"
-    save_network(path, replace(outcome.network, arch=f"token_networks:make_{name}"))
-    return load_network(path, f"token_networks:make_{name}", input_size=SIZE)
+    check_against_zeros(name, *outcomes[name])
 
 
 def test_files_load_by_themselves_in_a_new_process(outcomes, tmp_path):
-    for name, (_, outcome) in outcomes.items():
-        again = loaded(name, outcome, tmp_path)
-        assert torch.equal(again.model(IMAGES.float()), outcome.model(IMAGES.float()))
-        assert numbers_of(again.model) == numbers_of(outcome.model)
+    for again in check_files(outcomes, tmp_path).values():
         assert again.history[-1]["options"]["head_dims"] is True
-    script = (
-        "import json, sys, torch\n"
-        "from pathlib import Path\n"
-        "sys.path.insert(0, sys.argv[2])\n"
-        "from prune.engine.network.network import load_network\n"
-        "torch.set_num_threads(1)\n"
-        "x = torch.linspace(-2, 2, 768).sin().reshape(1, 3, 16, 16)\n"
-        "nets = {p.stem: load_network(p, f'token_networks:make_{p.stem}', input_size=(3, 16, 16))\n"
-        "        for p in Path(sys.argv[1]).glob('*.hdf5')}\n"
-        "print(json.dumps({name: net.model(x).tolist() for name, net in nets.items()}))\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path), str(HERE)]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    x = torch.linspace(-2, 2, 768).sin().reshape(1, 3, 16, 16)
-    for name, (_, outcome) in outcomes.items():
-        assert torch.allclose(torch.tensor(found[name]), outcome.model(x), rtol=1e-5, atol=1e-6), name
 
 
 @pytest.mark.parametrize("name", DIMS)

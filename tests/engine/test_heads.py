@@ -1,29 +1,19 @@
 """Attention heads leave as whole heads, exactly, whatever the attention is written like."""
 
-import importlib
-import json
-import sys
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import prune
 import pytest
+import token_networks
 import torch
-import warm
 from prune.engine import criteria
 from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.attention import in_plain_sight
-from prune.engine.modules.numbers import numbers_of, set_numbers
-from prune.engine.network.network import load_network, save_network
+from prune.engine.modules.numbers import set_numbers
+from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded
 from torch import nn
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
-token_networks = importlib.import_module("token_networks")
-SIZE = (3, 16, 16)
 HEADS = {  # network -> its first group of heads, heads, and filters of one
     "fused": ("attention.qkv", 4, 18),
     "separate": ("attention.query", 4, 6),
@@ -33,7 +23,6 @@ HEADS = {  # network -> its first group of heads, heads, and filters of one
     "swin": ("features.1.0.attn.qkv", 3, 12),
     "maxvit": ("blocks.0.layers.0.layers.window_attention.attn_layer.1.to_qkv", 2, 12),
 }
-IMAGES = torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +33,6 @@ def outcomes():
         skip = ("stem*", "*MBconv*") if name == "maxvit" else ()
         made[name] = net, prune.prune(net, prune.plan(net, rate=0.5, skip=skip))
     return made
-
-
-def loaded(name, outcome, folder):
-    path = folder / f"{name}.hdf5"
-    save_network(path, replace(outcome.network, arch=f"token_networks:make_{name}"))
-    return load_network(path, f"token_networks:make_{name}", input_size=SIZE)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -66,44 +49,11 @@ def test_a_head_is_one_channel_of_all_that_makes_it(name, outcomes):
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_narrow_network_is_the_one_whose_heads_are_silent(name, outcomes):
-    net, outcome = outcomes[name]
-    assert outcome.difference < 1e-12
-    silent = {key: tensor.clone().double() for key, tensor in net.model.state_dict().items()}
-    for layer in outcome.map.layers:  # by what it says is kept, rows and biases are zero
-        if layer.name in outcome.kept and layer.kind != "depthwise":
-            gone = np.setdiff1d(np.arange(layer.shape[0]), outcome.kept[layer.name])
-            silent[layer.weight][gone] = 0
-            if layer.bias:
-                silent[layer.bias][gone] = 0
-    full = getattr(token_networks, f"make_{name}")().double()
-    full.load_state_dict(silent)
-    with torch.no_grad():
-        wide, thin = full(IMAGES), outcome.model.double()(IMAGES)
-    outcome.model.float()
-    assert wide.std() > 1e-3
-    assert (wide - thin).abs().max() < 1e-10 * wide.abs().max()
+    check_against_zeros(name, *outcomes[name])
 
 
 def test_files_load_by_themselves_in_a_new_process(outcomes, tmp_path):
-    for name, (_, outcome) in outcomes.items():
-        again = loaded(name, outcome, tmp_path)
-        assert torch.equal(again.model(IMAGES.float()), outcome.model(IMAGES.float()))
-        assert numbers_of(again.model) == numbers_of(outcome.model)
-    script = (
-        "import json, sys, torch\n"
-        "from pathlib import Path\n"
-        "sys.path.insert(0, sys.argv[2])\n"
-        "from prune.engine.network.network import load_network\n"
-        "torch.set_num_threads(1)\n"
-        "x = torch.linspace(-2, 2, 768).sin().reshape(1, 3, 16, 16)\n"
-        "nets = {p.stem: load_network(p, f'token_networks:make_{p.stem}', input_size=(3, 16, 16))\n"
-        "        for p in Path(sys.argv[1]).glob('*.hdf5')}\n"
-        "print(json.dumps({name: net.model(x).tolist() for name, net in nets.items()}))\n"
-    )
-    found = json.loads(warm.run(["-c", script, tmp_path, HERE], check=True).stdout)
-    x = torch.linspace(-2, 2, 768).sin().reshape(1, 3, 16, 16)
-    for name, (_, outcome) in outcomes.items():
-        assert torch.allclose(torch.tensor(found[name]), outcome.model(x), rtol=1e-5, atol=1e-6), name
+    check_files(outcomes, tmp_path)
 
 
 @pytest.mark.parametrize("name", HEADS)
