@@ -25,7 +25,12 @@ ROOT = Path(__file__).parents[1]
 PATIENCE = 120  # seconds; a mutant that takes longer is noticed
 TESTS = {
     "engine/narrowing/surgery.py": ["engine/test_checks_parts.py", "engine/test_surgery.py"],
-    "engine/narrowing/checks.py": ["engine/test_checks_parts.py", "engine/test_checks.py"],
+    "engine/narrowing/structure.py": ["engine/test_checks_parts.py", "engine/test_checks.py"],
+    "engine/narrowing/values.py": [
+        "engine/test_checks_parts.py",
+        "engine/test_checks.py",
+        "engine/test_value_proof.py",
+    ],
     "engine/graph/channels.py": [
         "engine/test_groups.py",
         "engine/test_checks_parts.py",

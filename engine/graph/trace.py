@@ -1,7 +1,7 @@
 """Trace a network once and find out which channels go together."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -75,9 +75,18 @@ def trace(model: nn.Module, takes: Takes) -> Trace:
     _pin_opaque(walk)
     tie_views(walk)
 
-    resolved = tuple(replace(r, value=replace(r.value, ids=walk.pool.roots(r.value.ids))) for r in records)
+    resolved = tuple(_resolved(records, walk.pool))
     channel_map = _channel_map(walk, model)
     return Trace(channel_map, resolved, find_taps(resolved, calls, channel_map), frozenset(walk.opaque))
+
+
+def _resolved(records: Iterable[NodeRecord], pool: IdPool) -> Iterator[NodeRecord]:
+    """The records with the classes of their ids; tensors alike, as of a residual stream, share an array."""
+    known = dict[tuple[tuple[int, ...], bytes], Ids]()
+    for record in records:
+        ids = pool.roots(record.value.ids)
+        shared = known.setdefault((ids.shape, ids.tobytes()), ids)
+        yield replace(record, value=replace(record.value, ids=shared))
 
 
 def _export(model: nn.Module, inputs: Inputs, *, training: bool) -> ExportedProgram:

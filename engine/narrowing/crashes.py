@@ -16,8 +16,8 @@ from ..modules.eval_mode import eval_mode
 from ..modules.fit import load, take_shapes
 from ..modules.inputs import Inputs, Takes, answer, inputs_of
 from ..modules.numbers import set_numbers
-from .checks import Misfit
 from .heads import numbers_without
+from .structure import Misfit
 from .surgery import narrow, narrow_shapes
 
 RUNS_FOR_ALIKE = 16  # of the network, for groups that are called alike

@@ -4,43 +4,48 @@ Operations that run below Python show no linear layers any more, only products o
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..graph.channels import ChannelMap
 
+Keep = Callable[[str, int, Tensor], Any]  # from the name of a weight, which call this is, and what it made
+
 
 class LinearOutputs(TorchFunctionMode):
     """Collects the outputs of linear layers, by the name of their weight, in the order of their calls.
 
     It is entered after whatever stands in for a network's tensors: it knows them by what they are.
+
+    Attributes:
+        made: per weight, what `keep` made of the outputs.
     """
 
-    def __init__(self, model: nn.Module, channel_map: ChannelMap, gone: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        channel_map: ChannelMap,
+        keep: Keep,
+    ) -> None:
         """Watch the layers that a channel map knows.
 
         Args:
             model: whose parameters, or stand-ins for them, the layers read.
             channel_map: of the full network, whether `model` is that or a narrow one.
-            gone: the removal mask, where only those outputs are of interest that stay.
+            keep: what is kept of an output.
         """
         super().__init__()
-        self.made: dict[str, list[Tensor]] = defaultdict(list)
-        layers = [layer for layer in channel_map.layers if layer.kind == "linear"]
-        self._kept: dict[str, Tensor | None] = {
-            layer.weight: None if gone is None else torch.from_numpy(np.flatnonzero(~gone[layer.out_ids]))
-            for layer in layers
-        }
+        self.made: dict[str, list[Any]] = defaultdict(list)
+        self._keep = keep
+        known = {layer.weight for layer in channel_map.layers if layer.kind == "linear"}
         self._names: dict[int, str] = {}
         for name, tensor in model.named_parameters(remove_duplicate=False):
             first = channel_map.ties.get(name, name)
-            if first in self._kept:
+            if first in known:
                 self._names[id(tensor)] = first
 
     def __torch_function__(
@@ -51,21 +56,6 @@ class LinearOutputs(TorchFunctionMode):
             weight = args[1] if len(args) > 1 else (kwargs or {})["weight"]
             name = self._names.get(id(weight))
             if name is not None:
-                kept = self._kept[name]
-                self.made[name].append(made if kept is None else made.index_select(-1, kept))
+                calls = self.made[name]
+                calls.append(self._keep(name, len(calls), made))
         return made
-
-
-def apart(
-    wide: LinearOutputs, thin: LinearOutputs, difference: Callable[[Tensor, Tensor, str], float]
-) -> Iterator[float]:
-    """How far two networks' outputs of linear layers are from each other, call by call.
-
-    Layers that the two call in other ways are passed over: attention of torch's own makes its products below
-    Python, and becomes code of ours where heads have left.
-    """
-    for weight, outputs in wide.made.items():
-        others = thin.made.get(weight, [])
-        if len(outputs) == len(others):
-            for one, other in zip(outputs, others, strict=True):
-                yield difference(one, other, weight.removesuffix(".weight"))

@@ -1,6 +1,5 @@
 """From a choice of channels to a proven narrow network; what cannot be narrowed is pinned: choose again."""
 
-import gc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from ..modules.eval_mode import eval_mode
 from ..modules.fit import load
 from ..modules.inputs import Inputs, Takes, inputs_of
 from ..modules.numbers import numbers_of
-from .checks import TOLERANCE, TOLERANCE_FLOAT32, Misfit, structure_misfit, value_difference
 from .crashes import crashing_groups, cut_out, fill, from_small, not_itself
+from .freed import collect, give_back
 from .stand_ins import StandIns
+from .structure import Misfit, structure_misfit
 from .surgery import mask_in_place
+from .values import TOLERANCE, TOLERANCE_FLOAT32, value_difference
 
-LARGE = 2**27  # bytes
+LARGE = 2**27  # bytes of parameters, from which on it is worth the time to give memory back
 
 Choose = Callable[[ChannelMap], Iterable[int]]
 
@@ -122,9 +123,12 @@ def narrow_proven(
         ProofError: the narrow network computes something else than the masked one.
     """
     cut = narrow_as_planned(model, traced, takes, choose)
-    if sum(parameter.nbytes for parameter in model.parameters()) > LARGE:
-        gc.collect()  # torch.export leaves what it followed in circles, and the weights need the memory
+    large = sum(parameter.nbytes for parameter in model.parameters()) > LARGE
+    if large:
+        collect()
     thin = cut.model if finish is None else finish(cut.model)
+    if large:
+        give_back()
     masks = cut.map if reference is None else None
     difference = proven_difference(reference or model, thin, traced, cut.removed, takes, masks=masks)
     return Proven(thin, cut.map, cut.removed, cut.misfits, difference)

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ..graph.channels import ChannelMap
+from .freed import give_back
 from .surgery import masked_index, masked_tensor
 
 # What is asked of a tensor that its stand-in would answer alike.
@@ -21,6 +22,8 @@ _ALIKE = frozenset(
     }
     | {getattr(Tensor, name).__get__ for name in ("shape", "ndim", "requires_grad", "is_leaf", "layout")}
 )
+
+AT_ONCE = 2**25  # bytes of stand-ins that may be forgotten before their memory is given back
 
 
 class StandIns(TorchFunctionMode):
@@ -37,6 +40,7 @@ class StandIns(TorchFunctionMode):
         super().__init__()
         self._map, self._gone = channel_map, np.zeros(0, dtype=bool)
         self._indices: dict[str, Tensor] = {}
+        self._forgotten = 0  # bytes of what was made for one call
         self._names = {id(tensor): name for name, tensor in _tensors(model)}
         if channel_map is not None:
             self._gone = channel_map.removal_mask(removed)
@@ -49,7 +53,12 @@ class StandIns(TorchFunctionMode):
         if func in _ALIKE:
             return func(*args, **(kwargs or {}))
         given, named = pytree.tree_map_only(Tensor, self._one, (tuple(args), dict(kwargs or {})))
-        return func(*given, **named)
+        made = func(*given, **named)
+        if self._forgotten > AT_ONCE:
+            del given, named
+            self._forgotten = 0
+            give_back()
+        return made
 
     def _one(self, tensor: Tensor) -> Tensor:
         name = self._names.get(id(tensor))
@@ -60,6 +69,7 @@ class StandIns(TorchFunctionMode):
         if not tensor.is_floating_point():
             return tensor.cpu()
         doubled = tensor.detach().to("cpu", torch.float64, copy=True)
+        self._forgotten += doubled.nbytes
         return doubled if self._map is None else masked_tensor(doubled, name, self._map, self._gone)
 
 

@@ -9,9 +9,10 @@ from prune.engine.errors import ProofError, TraceError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import fit
 from prune.engine.narrowing import crashes, narrowing
-from prune.engine.narrowing.checks import structure_misfit, value_difference
 from prune.engine.narrowing.narrowing import narrow_as_planned, narrow_proven
+from prune.engine.narrowing.structure import structure_misfit
 from prune.engine.narrowing.surgery import mask, narrow
+from prune.engine.narrowing.values import value_difference
 from torch import nn
 
 SIZE = (3, 8, 8)

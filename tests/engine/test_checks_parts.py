@@ -1,6 +1,8 @@
 """What the two proofs are made of, part by part: what no network of the other tests would tell apart."""
 
 import copy
+import weakref
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +16,11 @@ from prune.engine.graph.ids import Value
 from prune.engine.graph.trace import trace
 from prune.engine.graph.walk import NodeRecord
 from prune.engine.modules.fit import fit
-from prune.engine.narrowing import checks, narrowing
-from prune.engine.narrowing.checks import structure_misfit, value_difference
+from prune.engine.narrowing import narrowing, structure, values
 from prune.engine.narrowing.narrowing import narrow_proven
+from prune.engine.narrowing.structure import structure_misfit
 from prune.engine.narrowing.surgery import masked_index, narrow
+from prune.engine.narrowing.values import value_difference
 from torch import Tensor, nn
 
 SIZE = (3, 8, 8)
@@ -38,7 +41,7 @@ class TestDifference:
         ],
     )
     def test_how_far(self, a: list[Any], b: list[Any], far: float):
-        assert checks._difference(torch.tensor(a), torch.tensor(b), "x") == far
+        assert values._difference(torch.tensor(a), torch.tensor(b), "x") == far
 
     @pytest.mark.parametrize(
         ("a", "b"),
@@ -46,11 +49,11 @@ class TestDifference:
     )
     def test_what_is_not_finite_in_one_of_two_is_not_taken_for_equal(self, a: list[float], b: list[float]):
         with pytest.raises(ProofError, match="x is not finite"):
-            checks._difference(torch.tensor(a), torch.tensor(b), "x")
+            values._difference(torch.tensor(a), torch.tensor(b), "x")
 
     def test_another_shape_is_no_other_number(self):
         with pytest.raises(ProofError, match=r"^x has shape \(2, 1\) when narrow, not \(2, 3\)$"):
-            checks._difference(torch.ones(2, 3), torch.ones(2, 1), "x")
+            values._difference(torch.ones(2, 3), torch.ones(2, 1), "x")
 
 
 class Answering(nn.Module):
@@ -87,9 +90,39 @@ class TestValues:
     def test_operations_keep_their_keywords_while_they_are_recorded(self):
         model = Answering(lambda y: torch.add(y, y, alpha=2)).eval()
         images_NCHW = torch.ones(1, *SIZE)
-        (made,), (returned,) = checks._outputs(model, images_NCHW, None)
-        assert torch.equal(made, model.conv(images_NCHW))
-        assert torch.equal(returned, 3 * made)
+        given = (model, trace(model, SIZE), images_NCHW, None)
+        made, (returned,) = values._run(*given, lambda name, call, made: (name, call, made.clone()))
+        ((name, call, convolved),) = made[values.CONVS]
+        assert (name, call) == (values.CONVS, 0)
+        assert torch.equal(convolved, model.conv(images_NCHW))
+        assert torch.equal(returned, 3 * convolved)
+
+    def test_a_convolution_that_one_of_the_two_lacks_is_not_passed_over(self):
+        again = nn.Conv2d(4, 4, 1)
+        with pytest.raises(ProofError, match="convolves 1 times, the masked one 2 times"):
+            self.difference(again, lambda y: y)
+
+    def test_what_is_changed_in_place_behind_a_layer_is_compared_as_it_was_made(self):
+        assert self.difference(lambda y: y.mul_(2), lambda y: y.mul_(2)) == 0.0
+
+    def test_convolutions_that_no_graph_shows_are_passed_over_in_both(self):
+        again = nn.Conv2d(4, 4, 1)
+        assert self.difference(again, again) == 0.0
+
+    @pytest.mark.parametrize("layer", [partial(nn.Conv2d, 3, 3, 1), partial(nn.Linear, 8, 8)])
+    def test_what_the_masked_network_makes_is_compared_and_forgotten(self, layer: Any):
+        wide = nn.Sequential(*(layer() for _ in range(4))).eval()
+        made, alive = list[weakref.ref[Tensor]](), list[int]()
+
+        def look(module: nn.Module, given: Any, output: Tensor) -> None:
+            alive.append(sum(one() is not None for one in made))
+            made.append(weakref.ref(output))
+
+        traced, thin = trace(wide, SIZE), copy.deepcopy(wide)
+        for module in wide:
+            module.register_forward_hook(look)
+        assert value_difference(wide, thin, traced, [], torch.ones(1, *SIZE)) == 0.0
+        assert alive == [0, 1, 1, 1]  # what a layer is given, and nothing of those before
 
 
 class Blocks(nn.Module):
@@ -164,11 +197,11 @@ class TestWords:
         ],
     )
     def test_the_same_code_is_the_same_line_in_another_module(self, other: NodeRecord, same: bool):
-        assert checks._same_code(record(), other) is same
-        assert checks._same_code(other, record()) is same
+        assert structure._same_code(record(), other) is same
+        assert structure._same_code(other, record()) is same
 
     def test_code_of_no_known_line_is_like_no_other(self):
-        assert not checks._same_code(record(line=""), record(module="two", line=""))
+        assert not structure._same_code(record(line=""), record(module="two", line=""))
 
     @pytest.mark.parametrize(
         ("full", "narrow", "found"),
@@ -182,7 +215,7 @@ class TestWords:
     def test_other_code_begins_where_the_full_network_leaves_the_narrow_one(
         self, full: list[str], narrow: list[str], found: str
     ):
-        reason = checks._other_code([record(op) for op in full], [record(op) for op in narrow])
+        reason = structure._other_code([record(op) for op in full], [record(op) for op in narrow])
         assert f"from {found} in one" in reason
         assert reason.place is not None
         assert reason.place.op == found
@@ -201,7 +234,7 @@ class TestIds:
         )
         gone = np.zeros(11, dtype=bool)
         gone[5] = True
-        table = checks._correspondence(SimpleNamespace(map=SimpleNamespace(axes=axes)), narrow, gone)
+        table = structure._correspondence(SimpleNamespace(map=SimpleNamespace(axes=axes)), narrow, gone)
         assert table[of_axes].tolist() == [4, 6, 9]
         assert set(table[of_records]) <= {4, 6, 9, NO_ID}
         assert table[NO_ID] == NO_ID
@@ -211,7 +244,7 @@ class TestIds:
         traced = trace(Blocks(nn.Identity).eval(), SIZE)
         ids = traced.map.layer("convs.0").out_ids
         gone = traced.map.removal_mask(ids[: 8 - left].tolist())
-        assert checks._alone(traced, gone).tolist() == ids[alone].tolist()
+        assert structure._alone(traced, gone).tolist() == ids[alone].tolist()
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -4,7 +4,7 @@ import prune
 import pytest
 import torch
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import narrowing
+from prune.engine.narrowing import freed, narrowing, stand_ins
 from prune.engine.narrowing.stand_ins import StandIns
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import new_network
@@ -93,3 +93,27 @@ def test_code_that_computes_in_one_type_alone_is_proven_on_copies(monkeypatch):
     made_of, fixed = copies(monkeypatch), torch.eye(4)
     assert pruned(made(lambda self, x: x @ fixed)).difference < 1e-4
     assert made_of
+
+
+def test_memory_of_stand_ins_is_given_back_on_the_way(monkeypatch: pytest.MonkeyPatch):
+    model, given_back = made(), list[None]()
+    monkeypatch.setattr(stand_ins, "give_back", lambda: given_back.append(None))
+    with torch.no_grad(), StandIns(model):
+        expected = model(IMAGES)
+    assert not given_back
+    monkeypatch.setattr(stand_ins, "AT_ONCE", model.fc.weight.numel() * 8 - 1)
+    with torch.no_grad(), StandIns(model):
+        assert torch.equal(model(IMAGES), expected)
+    assert len(given_back) >= 3  # of the convolution, of attention, of the last layer
+
+
+@pytest.mark.parametrize("lacks", [OSError, AttributeError, TypeError])
+def test_a_c_library_that_gives_nothing_back_is_left_alone(monkeypatch: pytest.MonkeyPatch, lacks: type):
+    def none(name: None) -> None:
+        raise lacks
+
+    freed._malloc_trim.cache_clear()
+    monkeypatch.setattr(freed.ctypes, "CDLL", none)
+    freed.collect()
+    assert freed._malloc_trim() is None
+    freed._malloc_trim.cache_clear()

@@ -20,10 +20,10 @@ from prune.engine.graph.cost import count
 from prune.engine.graph.residual import parted
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import load
-from prune.engine.narrowing.checks import structure_misfit
 from prune.engine.narrowing.narrowing import narrow_as_planned, proven_difference
 from prune.engine.narrowing.outcome import Outcome
 from prune.engine.narrowing.pruning import apart, as_asked, forecast, prune_network
+from prune.engine.narrowing.structure import structure_misfit
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.engine.recipes.account import variant_allocation

@@ -1,30 +1,16 @@
-"""The two proofs of a narrow network: its structure is as planned, its values are the masked network's."""
+"""The first proof of a narrow network: its structure is as planned. The second is that of its `values`."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..errors import ProofError
 from ..graph.channels import NO_ID, Ids
 from ..graph.ids import Value
 from ..graph.places import Reason
 from ..graph.trace import Trace
 from ..graph.walk import NodeRecord
-from ..modules.inputs import Call, answer, tensors_of
-from .linears import LinearOutputs, apart
-from .norms import NarrowedNorms
-from .stand_ins import StandIns
-
-TOLERANCE = 1e-6  # relative, in float64
-TOLERANCE_FLOAT32 = 1e-4  # where a network computes in nothing else
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,67 +67,6 @@ def structure_misfit(full: Trace, narrow: Trace, removed: Iterable[int]) -> Misf
                 words = f"axis {axis.dim} of {name} is indexed by other channels when narrow"
                 return Misfit(axis.ids, Reason(words))
     return None
-
-
-def value_difference(
-    masked: nn.Module,
-    narrow: nn.Module,
-    full: Trace,
-    removed: Iterable[int],
-    given: Tensor | Call,
-    stand_ins: tuple[StandIns | None, StandIns | None] = (None, None),
-) -> float:
-    """The largest relative difference between the masked and the narrow network, of outputs and every layer.
-
-    Both run in float64 on the same images, or other arguments, and draw the same random numbers; of what the
-    masked network's convs and linear layers make, only the surviving channels are looked at. A norm over all
-    channels that some have left takes the statistics of those that stay, in the masked network too: that is
-    what masked means there. Differences are relative to the largest absolute value of each output.
-
-    Args:
-        masked, narrow: the two networks; where there are `stand_ins`, as they happen to be in memory.
-        full: the trace of the full network.
-        removed: the channels that `narrow` lacks.
-        given: what both are called with.
-        stand_ins: what either reads instead of its own tensors.
-
-    Raises:
-        ProofError: an output is not finite, so nothing can be said.
-    """
-    gone = full.map.removal_mask(removed)
-    worst = 0.0
-    linears = LinearOutputs(masked, full.map, gone), LinearOutputs(narrow, full.map)
-    convs_wide, wide = _outputs(masked, given, stand_ins[0], NarrowedNorms(full, gone), linears[0])
-    convs_thin, thin = _outputs(narrow, given, stand_ins[1], linears=linears[1])
-    convs: list[NodeRecord | None] = [record for record in full.records if record.op.startswith("conv")]
-    if len(convs) != len(convs_wide):  # code that is not part of the graph convolves too
-        convs, convs_wide, convs_thin = [], [], []
-    outputs = [None] * len(wide)
-    if not wide:
-        raise ProofError("the network returns no tensor, so that nothing can be proven of it")
-    for record, a, b in zip([*convs, *outputs], [*convs_wide, *wide], [*convs_thin, *thin], strict=True):
-        name = (record.module or record.name) if record else "the output"
-        if record:
-            a = _survivors(a, record.value, gone)
-        worst = max(worst, _difference(a, b, name))
-    return max([worst, *apart(*linears, _difference)])
-
-
-def _difference(a: Tensor, b: Tensor, name: str) -> float:
-    """The largest difference between two tensors, in units of the largest number in the first."""
-    if a.shape != b.shape:
-        raise ProofError(f"{name} has shape {tuple(b.shape)} when narrow, not {tuple(a.shape)}")
-    if not a.numel():
-        return 0.0
-    if not (a.is_floating_point() or a.is_complex()):
-        return float((a != b).any())
-    masked_out = a.isinf() & (a == b)  # as attention does: at the same places in both
-    a, b = a.masked_fill(masked_out, 0), b.masked_fill(masked_out, 0)
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        raise ProofError(
-            f"{name} is not finite: nothing can be proven; check the weights with `prune inspect`"
-        )
-    return float((a - b).abs().max() / a.abs().max().clamp_min(1e-30))
 
 
 def _alone(full: Trace, gone: np.ndarray) -> Ids:
@@ -220,14 +145,6 @@ def _once(records: Iterable[NodeRecord]) -> list[NodeRecord]:
     return list({record.name: record for record in records}.values())
 
 
-def _survivors(tensor: Tensor, value: Value, gone: np.ndarray) -> Tensor:
-    """What of a convolution's output is left once the channels are gone."""
-    for axis in value.varying_axes():
-        kept = np.flatnonzero(~gone[value.ids.ravel()])
-        tensor = tensor.index_select(axis, torch.from_numpy(kept))
-    return tensor
-
-
 def _left(ids: Ids, gone: np.ndarray) -> Ids:
     flat = ids.ravel()
     return flat[~gone[flat]]
@@ -241,43 +158,3 @@ def _patterns(before: Value, after: Value) -> tuple[Ids, Ids]:
         for v in (before, after)
     )
     return before_ids, after_ids
-
-
-class _Recorder(TorchDispatchMode):
-    """Collects what every convolution makes."""
-
-    def __init__(self, norms: NarrowedNorms | None) -> None:
-        super().__init__()
-        self.outputs: list[Tensor] = []
-        self._norms = norms
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        name = func.overloadpacket.__name__
-        made = self._norms.call(name, func, args) if self._norms else None
-        if made is None:
-            made = func(*args, **(kwargs or {}))
-        if name == "convolution":
-            self.outputs.append(made)
-        return made
-
-
-def _outputs(
-    model: nn.Module,
-    given: Tensor | Call,
-    stand_ins: StandIns | None,
-    norms: NarrowedNorms | None = None,
-    linears: LinearOutputs | None = None,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """What every convolution makes in one pass, in forward order; and what the network returns."""
-    recorder = _Recorder(norms)
-    # The fast kernels of attention are not exact to the last digits, in float64 neither.
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
-        torch.manual_seed(0)
-        inside = norms.inside(model) if norms else nullcontext()
-        with inside, recorder, stand_ins or nullcontext(), linears or nullcontext():
-            returned = answer(model, given)
-    if norms is not None:
-        norms.check()
-    return recorder.outputs, tensors_of(returned)
