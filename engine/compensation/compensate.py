@@ -23,6 +23,7 @@ from .moments import halves
 from .pairing import Site, changed, kept_outputs, site_name, sites, unreached
 from .paths import Path, others_at_end, path_of
 from .program import Norm, Program
+from .rectified import Wanted, rectified
 from .report import Refit, Report
 from .streams import Batch, Stream, equal_batches
 
@@ -135,31 +136,37 @@ class _SideBySide:
         if kept is None or len(kept) != len(path.places):
             return Refit(site_name(site), "left", reason="which outputs are left is not known")
         inputs = self._thin_values.at(site.x)
-        targets = self._targets(site, kept, dense_path, path)
+        wanted = self._wanted(site, kept, dense_path, path)
         if isinstance(site, Norm):
             return fit_norm(
-                site, Normalisation(self._model, site), inputs, targets, self._halves, self._settings
+                site, Normalisation(self._model, site), inputs, wanted.targets, self._halves, self._settings
             )
         layer = Layer(self._model, site, path.norm)
-        return fit_layer(self._thin, layer, inputs, targets, self._halves, self.images, self._settings)
+        return fit_layer(self._thin, layer, inputs, wanted, self._halves, self.images, self._settings)
 
-    def _targets(self, site: Site, kept: Tensor, dense_path: Path, path: Path) -> list[Tensor]:
-        """What the layer's outputs should be, batch by batch.
+    def _wanted(self, site: Site, kept: Tensor, dense_path: Path, path: Path) -> Wanted:
+        """What the layer's outputs should be.
 
         The first layer of several that end in one sum mends what the others leave.
         """
         axis = -1 if not isinstance(site, Norm) and site.kind == "linear" else 1
         if not path.sums or path.sums != dense_path.sums or path.end in self._claimed:
             dense = self._dense_values.at(dense_path.own)
-            return [dense_NO.index_select(axis, kept.to(dense_NO.device)) for dense_NO in dense]
+            targets = [dense_NO.index_select(axis, kept.to(dense_NO.device)) for dense_NO in dense]
+            zeros = [torch.zeros_like(target_NO) for target_NO in targets]
+            return Wanted(targets, zeros if rectified(self._thin, path.own) else None)
         self._claimed.add(path.end)
-        others = others_at_end(self._thin, path, self._thin_values.at)
-        dense, wanted = self._dense_values.at(dense_path.end), dense_path.places[kept]
-        return [
-            dense_NO.index_select(axis, wanted.to(dense_NO.device))
-            - other_NO.index_select(axis, path.places.to(other_NO.device))
+        others = [
+            other_NO.index_select(axis, path.places.to(other_NO.device))
+            for other_NO in others_at_end(self._thin, path, self._thin_values.at)
+        ]
+        dense, places = self._dense_values.at(dense_path.end), dense_path.places[kept]
+        targets = [
+            dense_NO.index_select(axis, places.to(dense_NO.device)) - other_NO
             for dense_NO, other_NO in zip(dense, others, strict=True)
         ]
+        floors = [-other_NO for other_NO in others]
+        return Wanted(targets, floors if rectified(self._thin, path.end) else None)
 
 
 def _only_speaks(program: Program, full: Site, narrow: Site) -> bool:

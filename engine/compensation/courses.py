@@ -165,7 +165,8 @@ def _moments(program: Program, found: Sequence[Reading], batches: Sequence[Batch
 
 def _seen(one: Reading, gathered: Gathering) -> _Seen:
     whole = one.layer.read()
-    mine = gathered.add_up().moments(whole.intercept is not None)
+    gathered.add_up()
+    mine = gathered.moments(whole.intercept is not None)
     if not mine.gram.isfinite().all():
         raise CriterionError(
             f"what '{one.call.layer}' reads is not finite on some image: check the weights ahead of it"

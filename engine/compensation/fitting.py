@@ -9,13 +9,16 @@ from torch import Tensor
 from ..algebra.least_squares import RIDGE, Moments, cross_validated, ridge_towards
 from .affine import Affine, Layer, Normalisation
 from .moments import Gathering
-from .program import Call, Norm, Program
+from .positions import Positions
+from .program import Norm, Program
+from .rectified import Wanted
 from .report import Form, Refit
-from .unfolding import chunks, outputs, rows, steps_for
+from .unfolding import steps_for
 
 LARGEST_GRAM = 1 << 30  # bytes
-ENOUGH = 20  # positions per unknown above which some may be passed over
 ROUNDING = 1e-9  # relative
+ROUNDS = 3  # more change nothing
+WIDE = 1536  # inputs of an output, above which the first ridge is kept: each that is tried costs two solves
 STRONGER = (1, 3, 10, 30, 100, 300, 1000, math.inf)  # times the least ridge
 
 
@@ -42,7 +45,7 @@ def fit_layer(
     program: Program,
     layer: Layer,
     inputs: Sequence[Tensor],
-    targets: Sequence[Tensor],
+    wanted: Wanted,
     second_half: Sequence[Tensor],
     images: int,
     settings: Settings,
@@ -53,31 +56,29 @@ def fit_layer(
         program: of the network.
         layer: changed in place.
         inputs: batches of what it reads.
-        targets: what it should make of them, normalised, batch by batch.
+        wanted: what it should make of them, normalised.
         second_half: half_N batch by batch, see `moments.halves`.
         images: in all processes.
         settings: see `Settings`.
     """
     call, start = layer.call, layer.read()
-    groups, width, outs = start.weight.shape
+    groups, width, _ = start.weight.shape
     if 8 * groups * width * width > settings.largest_gram:
-        return _fit_scale(program, layer, inputs, targets, second_half, settings)
-    spatial = targets[0].shape[2:] if call.kind != "linear" else ()
-    steps = _steps(call, spatial, images, width, settings)
-    positions = _count(spatial, steps) if spatial else targets[0][0].numel() // (groups * outs)
-    device = start.weight.device
-    halves = Gathering(groups, width, outs, device), Gathering(groups, width, outs, device)
-    for x_NC, target_NO, second_N in zip(inputs, targets, second_half, strict=True):
-        for half, mine_N in zip(halves, (~second_N, second_N), strict=True):
-            x_MC, target_MO = x_NC[mine_N], target_NO[mine_N]
-            for part in chunks(call, x_MC, width, positions):
-                rows_GPD = rows(call, x_MC[part], layer.kernel, steps)
-                half.add(rows_GPD, outputs(call, target_MO[part], steps))
-    moments, fitted = _solved(halves, start, settings)
+        return _fit_scale(program, layer, inputs, wanted.targets, second_half, settings)
+    positions = Positions(layer, inputs, wanted, second_half, images, settings.positions)
+    halves = positions.gathered()
+    ridge = _ridge(halves, start, settings)
+    moments, fitted = _solved(halves, start, ridge)
     refit = _judged(call.layer, "least squares", moments, start, fitted)
-    if refit.form != "left":
-        mean_GO = (moments.mean_a[:, None] @ fitted.weight)[:, 0]
-        layer.write(fitted, mean_GO, moments.variance(fitted.weight))
+    if refit.form == "left":
+        return refit
+    for _ in range(ROUNDS if wanted.floors is not None and fitted.intercept is not None else 0):
+        halves = positions.aimed_anew(halves, fitted)
+        if width <= WIDE:
+            ridge = _ridge(halves, start, settings)
+        moments, fitted = _solved(halves, start, ridge)
+    mean_GO = (moments.mean_a[:, None] @ fitted.weight)[:, 0]
+    layer.write(fitted, mean_GO, moments.variance(fitted.weight))
     return refit
 
 
@@ -98,7 +99,8 @@ def fit_norm(
     """
     scale_C, shift_C = held.read()
     start = Affine(scale_C[:, None, None], shift_C[:, None])
-    moments, fitted = _solved(_channelwise(inputs, targets, second_half, settings), start, settings)
+    halves = _channelwise(inputs, targets, second_half, settings)
+    moments, fitted = _solved(halves, start, _ridge(halves, start, settings))
     if not held.has_affine:
         fitted = Affine(start.weight, moments.best_intercept(start.weight))
     refit = _judged(norm.name, "least squares", moments, start, fitted)
@@ -129,7 +131,7 @@ def _fit_scale(
     )
     one_GDO = whole.weight.new_ones(whole.weight.shape[0] * whole.weight.shape[2], 1, 1)
     start = Affine(one_GDO, None if whole.intercept is None else whole.intercept.reshape(-1, 1))
-    moments, fitted = _solved(halves, start, settings)
+    moments, fitted = _solved(halves, start, _ridge(halves, start, settings))
     refit = _judged(call.layer, "per-channel scale", moments, start, fitted)
     if refit.form != "left":
         groups, _, outs = whole.weight.shape
@@ -154,22 +156,26 @@ def _channelwise(
     for x_NC, target_NC, second_N in zip(inputs, targets, second_half, strict=True):
         for half, mine_N in zip(halves, (~second_N, second_N), strict=True):
             half.add(*(each[mine_N][at].transpose(0, 1).flatten(1)[..., None] for each in (x_NC, target_NC)))
+    for half in halves:
+        half.add_up()
     return halves
 
 
-def _solved(halves: tuple[Gathering, Gathering], start: Affine, settings: Settings) -> tuple[Moments, Affine]:
-    """The moments of all images, and the solution with the ridge that carries over from half to half."""
-    intercept = start.intercept is not None
-    first, second = (half.add_up() for half in halves)
-    share = settings.ridge
-    if first.count and second.count:
-        apart = first.moments(intercept), second.moments(intercept)
-        share = cross_validated(*apart, start.weight, [share * factor for factor in STRONGER])
-    moments = first.joined(second).moments(intercept)
+def _ridge(halves: tuple[Gathering, Gathering], start: Affine, settings: Settings) -> float:
+    """The ridge that carries over from half to half."""
+    if not all(half.count for half in halves):
+        return settings.ridge
+    first, second = (half.moments(start.intercept is not None) for half in halves)
+    return cross_validated(first, second, start.weight, [settings.ridge * factor for factor in STRONGER])
+
+
+def _solved(halves: tuple[Gathering, Gathering], start: Affine, share: float) -> tuple[Moments, Affine]:
+    """The moments of all images, and the map that meets them best while a ridge holds it near the start."""
+    moments = halves[0].joined(halves[1]).moments(start.intercept is not None)
     weight_GDO = start.weight
     if share != math.inf:
         weight_GDO = ridge_towards(moments, start.weight, moments.ridge(share))
-    return moments, Affine(weight_GDO, moments.best_intercept(weight_GDO) if intercept else None)
+    return moments, Affine(weight_GDO, moments.best_intercept(weight_GDO) if moments.intercept else None)
 
 
 def _judged(name: str, form: Form, moments: Moments, start: Affine, fitted: Affine) -> Refit:
@@ -187,19 +193,3 @@ def _judged(name: str, form: Form, moments: Moments, start: Affine, fitted: Affi
         start.weight.shape[1],
         "numbers that cannot be solved for" if worse else "",
     )
-
-
-def _steps(
-    call: Call, spatial: Sequence[int], images: int, width: int, settings: Settings
-) -> tuple[int, ...]:
-    """Distances between the positions looked at: closer together where there would be too few."""
-    steps = steps_for(spatial, settings.positions)
-    while max(steps, default=1) > 1 and images * _count(spatial, steps) < ENOUGH * width:
-        steps = tuple(max(1, step - 1) for step in steps)
-    if call.kind == "transposed":  # an even distance would meet the same entries of the kernel every time
-        steps = tuple(step - (step % 2 == 0) for step in steps)
-    return steps
-
-
-def _count(spatial: Sequence[int], steps: Sequence[int]) -> int:
-    return math.prod(-(-extent // step) for extent, step in zip(spatial, steps, strict=True))

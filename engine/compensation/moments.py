@@ -38,20 +38,39 @@ class Gathering:
 
     def add(self, rows_GPD: Tensor, targets_GPO: Tensor) -> None:
         """Take in P positions."""
-        rows_GPD, targets_GPO = rows_GPD.double(), targets_GPO.double()
+        rows_GPD = rows_GPD.double()
         self._gram_GDD.baddbmm_(rows_GPD.mT, rows_GPD)
-        self._cross_GDO.baddbmm_(rows_GPD.mT, targets_GPO)
-        self._power_GO += targets_GPO.square().sum(1)
         self._inputs_GD += rows_GPD.sum(1)
-        self._outputs_GO += targets_GPO.sum(1)
         self._count += rows_GPD.shape[1]
+        self.add_targets(rows_GPD, targets_GPO)
 
-    def add_up(self) -> "Gathering":
-        """Sum over all processes, in place, once; returns itself."""
-        for sums in self._sums:
+    def add_targets(self, rows_GPD: Tensor, targets_GPO: Tensor) -> None:
+        """Take in targets of positions whose inputs are known."""
+        targets_GPO = targets_GPO.double()
+        self._cross_GDO.baddbmm_(rows_GPD.double().mT, targets_GPO)
+        self._power_GO += targets_GPO.square().sum(1)
+        self._outputs_GO += targets_GPO.sum(1)
+
+    def add_up(self) -> None:
+        """Sum over all processes, in place, once."""
+        for sums in (self._gram_GDD, self._inputs_GD):
             add_up(sums)
         self._count = int(add_up(torch.tensor(self._count)))
-        return self
+        self.add_up_targets()
+
+    def add_up_targets(self) -> None:
+        """Sum over all processes what targets have a part in, in place, once."""
+        for sums in (self._cross_GDO, self._power_GO, self._outputs_GO):
+            add_up(sums)
+
+    def without_targets(self) -> "Gathering":
+        """The same inputs, whose second moments both share, and no targets yet."""
+        made = Gathering(len(self._gram_GDD), 0, 0, self._gram_GDD.device)
+        made._gram_GDD, made._inputs_GD, made._count = self._gram_GDD, self._inputs_GD, self._count
+        made._cross_GDO, made._power_GO, made._outputs_GO = (
+            torch.zeros_like(sums) for sums in (self._cross_GDO, self._power_GO, self._outputs_GO)
+        )
+        return made
 
     def joined(self, other: "Gathering") -> "Gathering":
         """What both have seen."""
