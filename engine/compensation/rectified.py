@@ -4,8 +4,8 @@ Least squares on what a ReLU makes of a layer's outputs, after Zhang, Zou, He, S
 Convolutional Networks for Classification and Detection", arXiv 1505.06798, section 3.2. Theirs alternates
 between the outputs and the layer under a penalty that grows. Here the targets of each round are, below zero,
 what the layer makes there already, cut off at zero: there is no penalty, and the second moments of the inputs
-stay the same. The distance to the targets bounds the error behind the ReLU and never grows from round to round:
-the layer comes closer to the targets, then the targets to the layer.
+stay the same. The distance to the targets bounds the error behind the ReLU, and never grows from round to
+round: the layer comes closer to the targets, then the targets to the layer.
 """
 
 from collections.abc import Sequence
