@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..algebra.least_squares import RIDGE, Moments, cross_validated, ridge_towards
 from .affine import Affine, Layer, Normalisation
-from .moments import Gathering
+from .moments import Gathering, rows_of
 from .positions import Positions
 from .program import Norm, Program
 from .rectified import Wanted
@@ -154,8 +154,9 @@ def _channelwise(
     channels, device = inputs[0].shape[1], inputs[0].device
     halves = Gathering(channels, 1, 1, device), Gathering(channels, 1, 1, device)
     for x_NC, target_NC, second_N in zip(inputs, targets, second_half, strict=True):
-        for half, mine_N in zip(halves, (~second_N, second_N), strict=True):
-            half.add(*(each[mine_N][at].transpose(0, 1).flatten(1)[..., None] for each in (x_NC, target_NC)))
+        later = rows_of(second_N, x_NC)
+        for half, mine in zip(halves, (~later, later), strict=True):
+            half.add(*(each[mine][at].transpose(0, 1).flatten(1)[..., None] for each in (x_NC, target_NC)))
     for half in halves:
         half.add_up()
     return halves

@@ -19,6 +19,15 @@ def halves(given: Tensor | Call) -> Tensor:
     return torch.tensor([zlib.crc32(image.tobytes()) % 2 == 1 for image in pixels])
 
 
+def rows_of(half_N: Tensor, made: Tensor) -> Tensor:
+    """Which entries along the first axis of `made` come of these images: windows of one lie side by side.
+
+    Where that axis is not one of images, as where code turns a sequence first, none is said to.
+    """
+    each, rest = divmod(len(made), len(half_N))
+    return half_N.repeat_interleave(each) if not rest else torch.zeros(len(made), dtype=torch.bool)
+
+
 class Gathering:
     """Sums over positions of inputs, targets and their products."""
 

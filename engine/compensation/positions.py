@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from .affine import Affine, Layer
-from .moments import Gathering
+from .moments import Gathering, rows_of
 from .program import Call
 from .rectified import Wanted, seen_through_relu
 from .unfolding import chunks, outputs, rows, steps_for
@@ -74,9 +74,10 @@ class Positions:
         """Of which half it is, rows_GPD, what is wanted of them, and the floors."""
         call, wanted = self._call, self._wanted
         for batch, second_N in enumerate(self._second_half):
-            for half, mine_N in zip(halves, (~second_N, second_N), strict=True):
-                x_MC, target_MO = self._inputs[batch][mine_N], wanted.targets[batch][mine_N]
-                floor_MO = None if wanted.floors is None else wanted.floors[batch][mine_N]
+            later = rows_of(second_N, self._inputs[batch])
+            for half, mine in zip(halves, (~later, later), strict=True):
+                x_MC, target_MO = self._inputs[batch][mine], wanted.targets[batch][mine]
+                floor_MO = None if wanted.floors is None else wanted.floors[batch][mine]
                 for part in chunks(call, x_MC, self._width, self._count):
                     rows_GPD = rows(call, x_MC[part], self._kernel, self._steps)
                     target_GPO = outputs(call, target_MO[part], self._steps)
