@@ -153,7 +153,7 @@ class _SideBySide:
         if not path.sums or path.sums != dense_path.sums or path.end in self._claimed:
             dense = self._dense_values.at(dense_path.own)
             targets = [dense_NO.index_select(axis, kept.to(dense_NO.device)) for dense_NO in dense]
-            zeros = [torch.zeros_like(target_NO) for target_NO in targets]
+            zeros = [target_NO.new_zeros(()).expand_as(target_NO) for target_NO in targets]
             return Wanted(targets, zeros if rectified(self._thin, path.own) else None)
         self._claimed.add(path.end)
         others = [
