@@ -41,6 +41,26 @@ def test_a_linear_layer_is_compared_though_no_answer_shows_it():
     assert value_difference(model, thin, trace(model, ROWS), (), x, apart) > 0.05
 
 
+class Repeated(nn.Module):
+    """A layer that is called as often as it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.times = nn.Linear(6, 12), 1
+
+    def forward(self, x):
+        *_, made = (self.hidden(x) for _ in range(self.times))
+        return made
+
+
+@pytest.mark.parametrize(("wide", "thin"), [(2, 1), (1, 2)])
+def test_a_layer_that_only_one_of_the_two_calls_again_is_passed_over(wide, thin):
+    model = Repeated().double().eval()
+    other, traced = copy.deepcopy(model), trace(model, ROWS)
+    model.times, other.times = wide, thin
+    assert value_difference(model, other, traced, (), torch.randn(2, 6, dtype=torch.float64)) == 0.0
+
+
 def test_only_what_stays_is_compared():
     torch.manual_seed(0)
     model = Blind().eval()
