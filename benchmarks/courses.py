@@ -23,18 +23,13 @@ METHODS: dict[str, list[list[str]]] = {
         ["prune", "{base}", "--flops", "0.5", "--calibration", "1024", "--fit-blocks", "150"],
         ["finetune", "{narrow}"],
     ],
-    "L1": [
-        ["prune", "{base}", "--criterion", "l1", "--flops", "0.5"],
-        ["finetune", "{narrow}", *TEACHER],
-    ],
-    "FPGM": [
-        ["prune", "{base}", "--criterion", "fpgm", "--flops", "0.5"],
-        ["finetune", "{narrow}", *TEACHER],
-    ],
-    "HRank": [
-        ["prune", "{base}", "--criterion", "hrank", "--flops", "0.5"],
-        ["finetune", "{narrow}", *TEACHER],
-    ],
+    **{
+        criterion: [
+            ["prune", "{base}", "--criterion", criterion.lower(), "--flops", "0.5"],
+            ["finetune", "{narrow}", *TEACHER],
+        ]
+        for criterion in ("L1", "FPGM", "HRank")
+    },
     "FilterSketch": [
         ["prune", "{base}", "--method", "sketch", "--keep-rate", "{keep_rate}"],
         ["finetune", "{narrow}", *TEACHER],

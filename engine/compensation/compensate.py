@@ -156,16 +156,15 @@ class _SideBySide:
             zeros = [target_NO.new_zeros(()).expand_as(target_NO) for target_NO in targets]
             return Wanted(targets, zeros if rectified(self._thin, path.own) else None)
         self._claimed.add(path.end)
-        others = [
-            other_NO.index_select(axis, path.places.to(other_NO.device))
+        floors = [  # where the sum is zero
+            -other_NO.index_select(axis, path.places.to(other_NO.device))
             for other_NO in others_at_end(self._thin, path, self._thin_values.at)
         ]
         dense, places = self._dense_values.at(dense_path.end), dense_path.places[kept]
         targets = [
-            dense_NO.index_select(axis, places.to(dense_NO.device)) - other_NO
-            for dense_NO, other_NO in zip(dense, others, strict=True)
+            dense_NO.index_select(axis, places.to(dense_NO.device)) + floor_NO
+            for dense_NO, floor_NO in zip(dense, floors, strict=True)
         ]
-        floors = [-other_NO for other_NO in others]
         return Wanted(targets, floors if rectified(self._thin, path.end) else None)
 
 

@@ -19,7 +19,7 @@ from ..graph.channels import ChannelMap, Group
 from ..graph.filters import filters_of
 from .fitting import LARGEST_GRAM
 from .importance import fisher
-from .moments import Gathering
+from .moments import Gathering, gram_bytes
 from .program import Program
 from .readers import Reading, readings
 from .scan import watch
@@ -125,7 +125,7 @@ def _in_passes(
 
 def _gram_bytes(one: Reading) -> int:
     groups, width, _ = one.layer.read().weight.shape
-    return 8 * groups * width * width
+    return gram_bytes(groups, width)
 
 
 def _is_large(one: Reading) -> bool:

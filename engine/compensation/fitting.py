@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..algebra.least_squares import RIDGE, Moments, cross_validated, ridge_towards
 from .affine import Affine, Layer, Normalisation
-from .moments import Gathering, rows_of
+from .moments import Gathering, Halves, gram_bytes, rows_of
 from .positions import Positions
 from .program import Norm, Program
 from .rectified import Wanted
@@ -63,7 +63,7 @@ def fit_layer(
     """
     call, start = layer.call, layer.read()
     groups, width, _ = start.weight.shape
-    if 8 * groups * width * width > settings.largest_gram:
+    if gram_bytes(groups, width) > settings.largest_gram:
         return _fit_scale(program, layer, inputs, wanted.targets, second_half, settings)
     positions = Positions(layer, inputs, wanted, second_half, images, settings.positions)
     halves = positions.gathered()
@@ -147,7 +147,7 @@ def _fit_scale(
 
 def _channelwise(
     inputs: Sequence[Tensor], targets: Sequence[Tensor], second_half: Sequence[Tensor], settings: Settings
-) -> tuple[Gathering, Gathering]:
+) -> Halves:
     """What either half of the images shows of each channel by itself; channels are on the second axis."""
     steps = steps_for(inputs[0].shape[2:], settings.positions)
     at = (slice(None), slice(None), *(slice(None, None, step) for step in steps))
@@ -162,7 +162,7 @@ def _channelwise(
     return halves
 
 
-def _ridge(halves: tuple[Gathering, Gathering], start: Affine, settings: Settings) -> float:
+def _ridge(halves: Halves, start: Affine, settings: Settings) -> float:
     """The ridge that carries over from half to half."""
     if not all(half.count for half in halves):
         return settings.ridge
@@ -170,7 +170,7 @@ def _ridge(halves: tuple[Gathering, Gathering], start: Affine, settings: Setting
     return cross_validated(first, second, start.weight, [settings.ridge * factor for factor in STRONGER])
 
 
-def _solved(halves: tuple[Gathering, Gathering], start: Affine, share: float) -> tuple[Moments, Affine]:
+def _solved(halves: Halves, start: Affine, share: float) -> tuple[Moments, Affine]:
     """The moments of all images, and the map that meets them best while a ridge holds it near the start."""
     moments = halves[0].joined(halves[1]).moments(start.intercept is not None)
     weight_GDO = start.weight

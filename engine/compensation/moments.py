@@ -28,6 +28,11 @@ def rows_of(half_N: Tensor, made: Tensor) -> Tensor:
     return half_N.repeat_interleave(each) if not rest else torch.zeros(len(made), dtype=torch.bool)
 
 
+def gram_bytes(groups: int, width: int) -> int:
+    """What second moments take up, of so many groups whose outputs read `width` numbers each."""
+    return 8 * groups * width * width
+
+
 class Gathering:
     """Sums over positions of inputs, targets and their products."""
 
@@ -107,3 +112,6 @@ class Gathering:
     @property
     def _sums(self) -> tuple[Tensor, ...]:
         return self._gram_GDD, self._cross_GDO, self._power_GO, self._inputs_GD, self._outputs_GO
+
+
+Halves = tuple[Gathering, Gathering]  # of the images, to choose by one what goes for the other

@@ -7,14 +7,12 @@ from functools import partial
 from torch import Tensor
 
 from .affine import Affine, Layer
-from .moments import Gathering, rows_of
+from .moments import Gathering, Halves, rows_of
 from .program import Call
 from .rectified import Wanted, seen_through_relu
 from .unfolding import chunks, outputs, rows, steps_for
 
 ENOUGH = 20  # positions per unknown above which some may be passed over
-
-Halves = tuple[Gathering, Gathering]
 
 
 class Positions:
@@ -64,7 +62,8 @@ class Positions:
         for half, rows_GPD, target_GPO, floor_GPO in self._parts(halves):
             assert floor_GPO is not None
             assert made.intercept is not None
-            made_GPO = rows_GPD.double() @ made.weight + made.intercept[:, None]
+            rows_GPD = rows_GPD.double()
+            made_GPO = rows_GPD @ made.weight + made.intercept[:, None]
             half.add_targets(rows_GPD, seen_through_relu(target_GPO, floor_GPO, made_GPO))
         for half in halves:
             half.add_up_targets()

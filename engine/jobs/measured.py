@@ -8,6 +8,7 @@ import torch
 from ..allocations.budget import Budget
 from ..compensation.fitting import LARGEST_GRAM
 from ..compensation.measuring import work
+from ..compensation.moments import gram_bytes
 from ..criteria import obs_measured
 from ..devices import device_of
 from ..graph.cost import Cost, count
@@ -82,7 +83,7 @@ def measured(
 def _inputs_of_layers(cost: Cost) -> list[int]:
     """Of every layer whose weights are solved for, how many numbers an output is made of."""
     inputs = [layer.params // layer.out for layer in cost.layers]
-    return [number for number in inputs if 8 * number**2 <= LARGEST_GRAM]
+    return [number for number in inputs if gram_bytes(1, number) <= LARGEST_GRAM]
 
 
 @torch.no_grad()

@@ -25,12 +25,7 @@ class LinearOutputs(TorchFunctionMode):
         made: per weight, what `keep` made of the outputs.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        channel_map: ChannelMap,
-        keep: Keep,
-    ) -> None:
+    def __init__(self, model: nn.Module, channel_map: ChannelMap, keep: Keep) -> None:
         """Watch the layers that a channel map knows.
 
         Args:

@@ -1,5 +1,6 @@
 """One small base network, and a way to run commands in this process."""
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,20 @@ def weight_file(tmp_path: Path) -> str:
     path = tmp_path / "network.hdf5"
     store.write(path, store.WeightFile({"conv.weight": np.ones((2, 3, 1, 1), np.float32)}))
     return str(path)
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """Write a module of the user's own into an empty working folder, which is given back."""
+
+    def write(name: str, source: str) -> Path:
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        sys.modules.pop(name, None)
+        return tmp_path
+
+    return write
 
 
 @pytest.fixture

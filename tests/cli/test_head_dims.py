@@ -1,7 +1,7 @@
 """Tables call heads and head dimensions by their names; `--head-dims` is heard wherever it is allowed."""
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,11 +29,8 @@ HEADS = "attention.in_proj_weight"
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "attentive.py").write_text(NETWORK)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("attentive", None)
+def here(own_module: Callable[[str, str], Path]) -> Path:
+    return own_module("attentive", NETWORK)
 
 
 def row(shown: str, name: str) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -32,12 +33,8 @@ WORDS = ["inspect", "--channels", "--arch", "channelled:Net", "--num-classes", "
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "channelled.py").write_text(NETWORK)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    sys.modules.pop("channelled", None)
-    return tmp_path
+def here(own_module: Callable[[str, str], Path]) -> Path:
+    return own_module("channelled", NETWORK)
 
 
 def test_a_network(capsys: pytest.CaptureFixture[str]):

@@ -6,7 +6,7 @@ import pytest
 import token_networks
 import torch
 from prune.engine.errors import AllocationError, FitError
-from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded
+from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded, pruned, wrapped
 from torch import nn
 
 DIMS = {  # network -> its first group of head dimensions, how wide heads are, and filters per dimension
@@ -21,18 +21,9 @@ DIMS = {  # network -> its first group of head dimensions, how wide heads are, a
 }
 
 
-def wrapped(name):
-    return prune.wrap(getattr(token_networks, f"make_{name}")(), SIZE, head_dims=True)
-
-
 @pytest.fixture(scope="module")
 def outcomes():
-    made = {}
-    for name in DIMS:
-        net = wrapped(name)
-        skip = ("stem*", "*MBconv*") if name == "maxvit" else ()
-        made[name] = net, prune.prune(net, prune.plan(net, rate=0.5, skip=skip))
-    return made
+    return pruned(DIMS, head_dims=True)
 
 
 @pytest.mark.parametrize("name", DIMS)
@@ -79,7 +70,7 @@ def test_heads_that_have_lost_dimensions_leave_as_wholes_after_that(outcomes, tm
 
 
 def test_in_place_too():
-    net = wrapped("by_flag")
+    net = wrapped("by_flag", head_dims=True)
     outcome = prune.prune(net, prune.plan(net, rate=0.5), in_place=True)
     attention = net.model.attention
     assert outcome.model is net.model
@@ -92,14 +83,14 @@ def test_a_scale_that_is_computed_from_the_width_holds_queries_and_keys_and_says
     _, outcome = outcomes["separate"]
     assert "a scale by the number of channels" in outcome.pinned["attention.query"]
     assert outcome.counts["attention.value"] == (3, 6)
-    net = wrapped("fused")
+    net = wrapped("fused", head_dims=True)
     fused = prune.prune(net, prune.plan(net, rate=0.5))
     assert "mul in attention computes with the number of channels" in fused.pinned["attention.qkv"]
     assert fused.model.attention.head_dim == 6
 
 
 def test_a_plan_says_of_what_it_is(tmp_path):
-    dims, heads = wrapped("by_number"), prune.wrap(token_networks.make_by_number(), SIZE)
+    dims, heads = wrapped("by_number", head_dims=True), prune.wrap(token_networks.make_by_number(), SIZE)
     plan, other = prune.plan(dims, rate=0.5), prune.plan(heads, rate=0.5)
     prune.save(tmp_path / "plan.json", plan)
     assert prune.prune(dims, tmp_path / "plan.json").counts["attention.query"] == (3, 6)
@@ -115,7 +106,7 @@ def test_networks_without_heads_are_refused():
 
 
 def test_reach_says_what_leaves():
-    units = {group.name: group.unit for group in prune.reach(wrapped("by_number")).groups}
+    units = {group.name: group.unit for group in prune.reach(wrapped("by_number", head_dims=True)).groups}
     assert units["attention.query"] == "head dimensions"
     assert units["mlp.fc1"] == "channels"
     whole = prune.reach(prune.wrap(token_networks.make_by_number(), SIZE)).groups

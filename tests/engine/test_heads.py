@@ -10,7 +10,7 @@ from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.attention import in_plain_sight
 from prune.engine.modules.numbers import set_numbers
-from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded
+from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded, pruned, wrapped
 from torch import nn
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
 
@@ -27,12 +27,7 @@ HEADS = {  # network -> its first group of heads, heads, and filters of one
 
 @pytest.fixture(scope="module")
 def outcomes():
-    made = {}
-    for name in HEADS:
-        net = prune.wrap(getattr(token_networks, f"make_{name}")(), SIZE)
-        skip = ("stem*", "*MBconv*") if name == "maxvit" else ()
-        made[name] = net, prune.prune(net, prune.plan(net, rate=0.5, skip=skip))
-    return made
+    return pruned(HEADS)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -213,7 +208,7 @@ def test_numbers_of_a_file_that_do_not_fit_are_refused(numbers):
 
 @pytest.mark.parametrize("name", ["fused", "encoder"])
 def test_compensation_makes_up_for_units_and_heads(name):
-    net = prune.wrap(getattr(token_networks, f"make_{name}")(), SIZE)
+    net = wrapped(name)
     images = torch.randn(192, *SIZE, generator=torch.Generator().manual_seed(2))
     unseen = torch.randn(64, *SIZE, generator=torch.Generator().manual_seed(3))
     outcome = prune.prune(net, prune.plan(net, rate=0.5))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import prune
 import token_networks
 import torch
 import warm
@@ -13,6 +14,21 @@ from prune.engine.network.network import load_network, save_network
 
 SIZE = (3, 16, 16)
 IMAGES = torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+
+def wrapped(name, **asked):
+    """One of `token_networks`."""
+    return prune.wrap(getattr(token_networks, f"make_{name}")(), SIZE, **asked)
+
+
+def pruned(names, **asked):
+    """Name -> the network, and what it is at half of all that may leave."""
+    made = {}
+    for name in names:
+        net = wrapped(name, **asked)
+        skip = ("stem*", "*MBconv*") if name == "maxvit" else ()
+        made[name] = net, prune.prune(net, prune.plan(net, rate=0.5, skip=skip))
+    return made
 
 
 def loaded(name, outcome, folder):
