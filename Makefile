@@ -35,10 +35,10 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
-# Three hours of one core; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
+# Hours of two cores; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
 soak: $(READY)
 	-$(BIN)/pip install --quiet --editable '.[fuzz]'
-	$(BIN)/pytest -m soak
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m soak -n 2
 
 bench: $(READY)
 	set -e; for script in $(wildcard benchmarks/bench_*.py); do $(BIN)/python $$script; done

@@ -14,7 +14,7 @@ from .training import check_folder, resume_and_show, train_and_show
 @grouped
 def command(
     context: typer.Context,
-    file: opt.OptionalFile = None,
+    file: opt.File = None,
     *,
     network: opt.Network,
     images: opt.Images,

@@ -29,7 +29,7 @@ COLUMNS: dict[str, Format] = {
 @grouped
 def command(
     context: typer.Context,
-    file: opt.OptionalFile = None,
+    file: opt.File = None,
     arch: opt.Arch = None,
     part: opt.Part = None,
     recipe: opt.CountedRecipe = None,

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..weights import stats
-from ..weights.errors import BadWeightFile
-from ..weights.metadata import believed_size, history_of
+from ..weights.metadata import LARGEST_BELIEVED, history_of
 from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
@@ -37,7 +36,7 @@ TENSOR_COLUMNS: dict[str, Format] = {
 def command(
     file: opt.File = None,
     diff: Annotated[
-        Path | None, option(None, "--diff", "OTHER", "Show what differs in this file instead.")
+        Path | None, option(None, "--diff", "OTHER", "Show what differs in this file instead."), opt.Weights()
     ] = None,
     pattern: Annotated[
         str,
@@ -84,10 +83,11 @@ def command(
         network = _network(file, arch, num_classes, image_size, part)
         show_channels(out, widened(network, head_dims=head_dims), pattern)
         return
+    believed = image_size is None or image_size > LARGEST_BELIEVED  # the user bears the file out
     _refuse(
         ("--arch", arch),
         ("--num-classes", num_classes),
-        ("--image-size", image_size),
+        ("--image-size", None if believed else image_size),
         ("--part", part),
         ("--head-dims", head_dims),
         why="without --channels",
@@ -155,10 +155,6 @@ def _show(out: Out, facts: dict[str, Any], pattern: str) -> None:
         out.warning(
             f"NaN or infinite values in {len(broken)} of {len(tensors)} tensors, the first {broken[0]}"
         )
-    try:
-        believed_size(facts["meta"], facts["path"])
-    except BadWeightFile as error:
-        out.warning(f"{error}, to a command that computes with it; here it is only shown")
 
 
 def _verify(out: Out, file: Path) -> None:

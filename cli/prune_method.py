@@ -51,7 +51,7 @@ HEARD = {  # by the method, or the schedule of selected filters; other schedules
 class Asked(opt.Group):
     """Everything that one `prune prune` was asked for."""
 
-    file: opt.OptionalFile = None
+    file: opt.File = None
     network: opt.Network
     reach: opt.Reach
     method: opt.Method = "select"

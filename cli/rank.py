@@ -23,7 +23,7 @@ COLUMNS = {
 @grouped
 def command(
     context: typer.Context,
-    file: opt.OptionalFile = None,
+    file: opt.File = None,
     arch: opt.Arch = None,
     *,
     reach: opt.Reach,

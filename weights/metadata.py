@@ -15,7 +15,7 @@ FORMAT = 1
 _CHECKSUMS = "checksums"
 MARK = f'"{_CHECKSUMS}": {{"'.encode()  # is in every file of ours, wherever its metadata lies
 _LONGEST_TEXT = 2**23
-_LARGEST_BELIEVED = 1024  # pixels a side
+LARGEST_BELIEVED = 1024  # pixels a side
 
 _LOOKS = {"shape": schema.listed(schema.integer(0, 2**31)), "kind": schema.text}
 
@@ -86,8 +86,8 @@ def render_meta(meta: dict[str, Any], tensors: Mapping[str, np.ndarray]) -> tupl
     """
     own = {_CHECKSUMS: {name: checksum(array) for name, array in tensors.items()}, "format": FORMAT}
     try:
-        text = json.dumps({**meta, **own}, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps({**schema.tamed(meta), **own}, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise BadWeightFile(
             f"metadata cannot be written as JSON: {error}; use plain finite values"
         ) from error
@@ -133,6 +133,8 @@ def parse_meta(
             f"'{where}' has format {version}, written by a newer prune; this one reads {FORMAT}: upgrade"
         )
     _check(_SCHEMA, meta, "", where)
+    said = {name: value for name, value in meta.items() if name != _CHECKSUMS}  # which names tensors
+    _check(schema.without_controls, said, "", where)
     checksums = meta.pop(_CHECKSUMS, None)
     if (checksums is None) != (expected is None):
         raise BadWeightFile(f"'{where}' has lost a part of its checksums; copy it again")
@@ -163,9 +165,9 @@ def believed_size(meta: Mapping[str, Any], where: str) -> tuple[int, ...] | None
         BadWeightFile: it is too large to be taken without a word from the user.
     """
     size = meta.get("input_size")
-    if size and (max(size) > _LARGEST_BELIEVED or math.prod(size) > 4 * _LARGEST_BELIEVED**2):
+    if size and (max(size) > LARGEST_BELIEVED or math.prod(size) > 4 * LARGEST_BELIEVED**2):
         raise BadWeightFile(
-            f"'{where}' says that its images are {'x'.join(map(str, size))}; above {_LARGEST_BELIEVED} "
+            f"'{where}' says that its images are {'x'.join(map(str, size))}; above {LARGEST_BELIEVED} "
             f"pixels a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
         )
     return tuple(size) if size else None

@@ -4,12 +4,14 @@ A kind is a function of a value and of its place, which raises `WrongValue` wher
 """
 
 import math
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 Kind = Callable[[Any, str], None]
 
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # tabs and line ends are none
 _LONGEST_SHOWN = 60  # characters
 _REPR = reprlib.Repr()
 _REPR.maxlevel = 2
@@ -26,6 +28,33 @@ def anything(value: Any, where: str) -> None:
 def text(value: Any, where: str) -> None:
     """A text."""
     _require(isinstance(value, str), value, where, "a text")
+
+
+def without_controls(value: Any, where: str) -> None:
+    """Whatever JSON can hold, but no text in it, names of keys among them, has a control character."""
+    left = [(value, where)]  # may be nested deeper than Python calls functions
+    while left:
+        value, where = left.pop()
+        if isinstance(value, str):
+            _require(not _CONTROL.search(value), value, where, "a text without control characters")
+        elif isinstance(value, list):
+            left += [(item, f"{where}[{place}]") for place, item in enumerate(value)]
+        elif isinstance(value, dict):
+            for name, item in value.items():
+                left += [(name, f"a key of {where or 'it'}"), (item, f"{where}.{shown(name)}".lstrip("."))]
+
+
+def tamed(value: Any) -> Any:
+    """The same, with control characters in texts and names of keys as text: `\\x1b` for an escape."""
+    match value:
+        case str():
+            return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+        case list() | tuple():
+            return [tamed(item) for item in value]
+        case dict():
+            return {tamed(name): tamed(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def flag(value: Any, where: str) -> None:

@@ -21,7 +21,6 @@ from .network import (
     ImageSize,
     Network,
     NumClasses,
-    OptionalFile,
     Part,
     Reach,
 )

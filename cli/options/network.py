@@ -12,11 +12,7 @@ if TYPE_CHECKING:
     from ...engine.network import network
 
 _network = partial(option, "Network")
-
-File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors.")]
-OptionalFile = Annotated[
-    Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()
-]
+File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()]
 Files = Annotated[
     list[Path],
     argument("FILE", "Weight files; the first is the base the others are held against."),

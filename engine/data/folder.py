@@ -1,5 +1,6 @@
 """The data sets `imagefolder` and `imagenet`: the user's own folders of images."""
 
+from ...weights import schema
 from ..errors import DataError
 from .base import SPLITS, DataInfo, ImageData
 from .decode import decode_all, size_of
@@ -63,5 +64,5 @@ def _in_memory(listings: dict[str, Listing], options: Options) -> MemoryData:
 
 
 def _info(listing: Listing, input_size: tuple[int, int, int], options: Options) -> DataInfo:
-    classes = listing.class_names
+    classes = tuple(schema.tamed(name) for name in listing.class_names)  # as weight files have them
     return DataInfo(options.name, len(classes), classes, input_size, IMAGENET_MEAN, IMAGENET_STD)

@@ -28,6 +28,8 @@ REFUSED = [
     "legacy_unfilled_1k.pth",
     "bytearray_2GB.pth",
     "i1.hdf5",
+    "input_size-6000.hdf5",
+    "meta.hdf5",
 ]
 COMMANDS = {
     "inspect": [],
@@ -75,6 +77,10 @@ NAMED_OTHERWISE = [  # FILE is the hostile one
     ["prune", "FILE", "--method", "resrep", "--out", "run"],
     ["inspect", "good.hdf5", "--diff", "FILE"],
     ["inspect", "--verify", "FILE"],
+    ["inspect", "--channels", "FILE"],
+    ["inspect", "--json", "FILE"],
+    ["prune", "FILE", "--recipe", "resrep/resnet56", "--out", "run"],
+    ["finetune", "FILE", "--recipe", "hrank/resnet56", "--out", "run"],
 ]
 COLD = """
 import json, sys, time
@@ -96,13 +102,14 @@ def test_each_is_refused_before_torch_is_imported(tmp_path):
         pytest.skip("no ../shared/hostile beside the repository")
     store.write(tmp_path / "good.hdf5", WeightFile({"w": np.ones(3)}))
     lines = [[command, "FILE", *more] for command, more in COMMANDS.items()] + NAMED_OTHERWISE
-    size = str(HOSTILE / "input_size-6000.hdf5")
     typed = [
         [str(HOSTILE / name) if word == "FILE" else word for word in words]
         for name in REFUSED
         for words in lines
-        if not (name.endswith(".pth") and "--scores" in words)  # scores are HDF5
-    ] + [[command, size, *more] for command, more in COMMANDS.items() if command != "inspect"]
+        if not (
+            "--scores" in words and name.endswith((".pth", "-6000.hdf5"))
+        )  # scores are HDF5, and have no size
+    ]
     ended = ended_cold(COLD, typed, tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert len(ended.stderr.splitlines()) == len(typed)
@@ -110,67 +117,59 @@ def test_each_is_refused_before_torch_is_imported(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["good.hdf5"]
 
 
-def test_inspect_shows_a_size_that_nobody_believes_and_says_so(prune, tmp_path):
+@pytest.mark.parametrize("words", [[], ["--json"], ["--verify"], ["--diff", "x.hdf5"]])
+def test_inspect_believes_a_size_that_the_user_bears_out(prune, tmp_path, words):
     store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}, {"input_size": [3, 6000, 6000]}))
-    code, out, err = prune("inspect", "x.hdf5")
-    assert code == 0
-    assert "3 6000 6000" in out
-    assert err.startswith("warning: 'x.hdf5' says that its images are 3x6000x6000")
-    assert err.endswith("6000 if it is so, to a command that computes with it; here it is only shown\n")
-    assert len(err.splitlines()) == 1
+    code, _, err = prune("inspect", "x.hdf5", *words)
+    assert code == 2
+    assert err.startswith("error: 'x.hdf5' says that its images are 3x6000x6000; above 1024 pixels")
+    assert err.endswith("give --image-size 6000 if it is so\n")
+    assert prune("inspect", "x.hdf5", "--image-size", 6000, *words).code == 0
+    code, _, err = prune("inspect", "x.hdf5", "--image-size", 32, *words)
+    assert (code, err.count("--image-size has no effect without --channels")) == (2, 1)
 
 
-SHOWN = """
-import contextlib, io, json, sys, time
-from prune.cli.main import main
-for words in json.loads(sys.argv[1]):
-    began, out, err = time.monotonic(), io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        assert main(words) == 0, (words, err.getvalue())
-    assert time.monotonic() - began < 2, words
-    assert "torch" not in sys.modules, words
-    said = out.getvalue() + err.getvalue()
-    assert all(character.isprintable() or character == "\\n" for character in said), words
-    print(json.dumps([out.getvalue(), err.getvalue()]))
-"""
+def stored_with(path: Path, text: str) -> Path:
+    """A weight file of another writer, whose metadata is this JSON."""
+    with h5py.File(path, "w") as file:
+        file.attrs.create("prune", text, dtype=h5py.string_dtype("utf-8"))
+        file["w"] = np.ones(3)
+    return path
 
 
-def test_inspect_alone_shows_two_of_them(tmp_path):
-    """Sound files that say odd things: RELIABILITY.md says why they are shown."""
-    if not HOSTILE.is_dir():
-        pytest.skip("no ../shared/hostile beside the repository")
-    names, size = str(HOSTILE / "meta.hdf5"), str(HOSTILE / "input_size-6000.hdf5")
-    typed = [
-        words
-        for file in (names, size)
-        for words in (
-            ["inspect", file],
-            ["inspect", file, "--json"],
-            ["inspect", file, "--verify"],
-            ["inspect", file, "--diff", file],
-        )
-    ]
-    ended = ended_cold(SHOWN, typed, tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    said = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert len(said) == len(typed)
-    assert "\\x1b[2J\\x1b[31mred" in said[0][0]  # as text
-    assert "3 6000 6000" in said[4][0]
-    assert [number for number, (_, err) in enumerate(said) if err] == [4, 5]
-    assert said[4][1].startswith(f"warning: '{size}' says that its images are 3x6000x6000")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "inspect"])
-def test_a_size_of_images_that_nobody_believes(prune, command):
-    if not HOSTILE.is_dir():
-        pytest.skip("no ../shared/hostile beside the repository")
-    began = time.monotonic()
-    code, out, err = prune(command, HOSTILE / "input_size-6000.hdf5", *COMMANDS[command])
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"format": 1, "class_names": ["cat", "\\u001b[2Jdog"]}', r"class_names[1] is '\x1b[2Jdog'"),
+        ('{"format": 1, "history": [{"command": "a\\u0007"}]}', r"history[0].command is 'a\x07'"),
+        ('{"format": 1, "x": {"y\\u009b31m": 1}}', r"a key of x is 'y\x9b31m'"),
+        ('{"format": 1, "no\x7fte": "\x85"}', r"note"),
+        ('{"format": 1, "x": ' + "[" * 500 + '"\\b"' + "]" * 500 + "}", r"is '\x08'"),
+    ],
+)
+def test_control_characters_in_metadata_are_refused(prune, tmp_path, text, named):
+    code, out, err = prune("inspect", stored_with(tmp_path / "x.hdf5", text))
     assert (code, out) == (2, "")
-    assert "says that its images are 3x6000x6000" in err
-    assert "give --image-size 6000 if it is so" in err
-    assert time.monotonic() - began < 2
+    assert len(err.splitlines()) == 1
+    assert "it must be a text without control characters" in err
+    assert named in err.replace(r"\x7f", "")
+
+
+def test_names_in_any_script_and_lines_are_no_control_characters(prune, tmp_path):
+    names = ["\u05d0\u200f\u05d1", "a\tb", "two\nlines", "\u202eder"]
+    text = json.dumps({"format": 1, "class_names": names})
+    code, out, _ = prune("inspect", stored_with(tmp_path / "x.hdf5", text), "--json")
+    assert code == 0
+    assert json.loads(out)["meta"]["class_names"] == names
+
+
+def test_what_prune_writes_has_no_control_characters(prune, tmp_path):
+    """A folder of a class, or a path in the history, may be called anything; the file is read."""
+    meta = {"class_names": ("\x1b[2Jcat",), "history": [{"command": "a\x07", "k\x9b": {"deep": ["\x7f"]}}]}
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}, meta))
+    written = store.read(tmp_path / "x.hdf5").meta
+    assert written["class_names"] == [r"\x1b[2Jcat"]
+    assert written["history"] == [{"command": r"a\x07", r"k\x9b": {"deep": [r"\x7f"]}}]
 
 
 def hostile_names(path: Path) -> Path:
@@ -286,7 +285,8 @@ def test_faults_of_the_machine_are_one_line(monkeypatch, capsys, tmp_path, error
         raise error
 
     monkeypatch.setattr("prune.weights.stats.describe", fail)
-    assert main(["inspect", "x.hdf5"]) == 2
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}))
+    assert main(["inspect", str(tmp_path / "x.hdf5")]) == 2
     said = capsys.readouterr().err
     assert message in said
     assert len(said.splitlines()) == 1

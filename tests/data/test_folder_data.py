@@ -193,6 +193,12 @@ def test_classes_that_are_empty_or_differ(root):
     assert refusal(root).endswith(f"the two splits differ: 'bird' is only in {str(root / 'train')!r}")
 
 
+def test_control_characters_in_the_names_of_classes_become_text(root):
+    for split in ("train", "val"):
+        (root / split / "cat").rename(root / split / "c\x1b[2Jat")
+    assert r"c\x1b[2Jat" in open_data("imagefolder", data_dir=root).info.class_names
+
+
 @pytest.fixture
 def large_root(tmp_path):
     for label, name in enumerate(("cat", "dog")):

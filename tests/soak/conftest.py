@@ -1,5 +1,6 @@
 """Many cases of one kind: how many are tried, and where the figures go."""
 
+import fcntl
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -36,11 +37,15 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Callable[[str], Figures]
 
 
 def write(what: str, row: str) -> None:
-    """Put a row where the one before it stands, or else below the others."""
-    text = RELIABILITY.read_text()
-    old = re.compile(rf"^\| {re.escape(what)} \|.*$", re.MULTILINE)
-    if old.search(text):
-        text = old.sub(lambda _: row, text)
-    else:
-        text = text.replace("\n<!-- more rows -->", f"\n{row}\n<!-- more rows -->")
-    RELIABILITY.write_text(text)
+    """Put a row where the one before it stands, or else below the others; tests run in several processes."""
+    with RELIABILITY.open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        text = file.read()
+        old = re.compile(rf"^\| {re.escape(what)} \|.*$", re.MULTILINE)
+        if old.search(text):
+            text = old.sub(lambda _: row, text)
+        else:
+            text = text.replace("\n<!-- more rows -->", f"\n{row}\n<!-- more rows -->")
+        file.seek(0)
+        file.write(text)
+        file.truncate()

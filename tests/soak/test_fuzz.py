@@ -43,7 +43,7 @@ SEEDS: dict[str, list[Callable[[Path], object]]] = {
     **{reader.name: [reader.make] for reader in READERS if not reader.name.startswith("image.")},
 }
 SOME = [pytest.param(name, 2) for name in ("x.hdf5", "x.pth", "plan.json")]
-ALL = [pytest.param(name, 180, marks=pytest.mark.soak) for name in SEEDS]
+ALL = [pytest.param(name, 60, marks=pytest.mark.soak) for name in SEEDS]
 
 
 @pytest.mark.parametrize(("name", "seconds"), SOME + ALL)

@@ -26,7 +26,7 @@ def example() -> WeightFile:
             "a/b.weight": random.randn(5).astype(np.float32),
             "empty": np.zeros((0, 3), np.float32),
         },
-        {"arch": "resnet56", "classes": ["Käse", "nul \0", "half \udcff"], "accuracy": {"top1": 93.68}},
+        {"arch": "resnet56", "classes": ["Käse", "two\nlines", "half \udcff"], "accuracy": {"top1": 93.68}},
         np.array([4, 5]),
     )
 
