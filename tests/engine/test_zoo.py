@@ -5,7 +5,6 @@ import torch
 from prune.archs import registry
 from prune.engine import criteria
 from prune.engine.allocations.budget import Budget
-from prune.engine.errors import AllocationError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
@@ -38,9 +37,10 @@ HARDER = {
     "torchvision:mnasnet0_5": 64,
     "torchvision:inception_v3": 299,
     "torchvision:efficientnet_v2_s": 64,
+    "torchvision:convnext_tiny": 64,
+    "torchvision:swin_t": 64,
+    "torchvision:vit_b_16": 224,
 }
-# Their convolutions make streams that layer norms and attention mix; linear layers have no filters to score.
-LINEAR = {"torchvision:convnext_tiny": 64, "torchvision:swin_t": 64, "torchvision:vit_b_16": 224}
 
 
 def randomised(name: str, size: int) -> Network:
@@ -123,11 +123,3 @@ def test_harder_networks_are_proven(name, residual):
     pruned = halved(randomised(name, HARDER[name]), residual)
     assert pruned.difference < 1e-6
     assert 0.45 < pruned.after.macs / pruned.before.macs <= 0.5
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("residual", ["internal", "coupled"])
-@pytest.mark.parametrize("name", LINEAR)
-def test_networks_of_linear_layers_are_refused_in_words(name, residual):
-    with pytest.raises(AllocationError, match="nothing may leave"):
-        halved(randomised(name, LINEAR[name]), residual)
