@@ -33,7 +33,7 @@ class Compensation(Group):
         _stays(
             "--fit-blocks",
             "STEPS",
-            "Then train every block for so many steps to do what it did before: 150. Default: 0.",
+            "Then fit every block, for so many steps, to what it did before; 150 does more. Default: 50.",
             min=0,
         ),
     ] = None

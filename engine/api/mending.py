@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+from ..compensation.block_fitting import STEPS
 from ..compensation.mending import mend
 from ..errors import CriterionError
 from ..events import Event
@@ -22,14 +23,15 @@ def compensate(
     *,
     limit: int | None = 4,
     batch_size: int = 128,
-    fit_blocks: int = 0,
+    fit_blocks: int = STEPS,
     seed: int = 0,
     progress: bool = False,
 ) -> Outcome:
     """Solve every layer of a narrow network again, so that it makes up for what it no longer reads.
 
-    No labels and no training: least squares, layer by layer, towards what the full network computes on the
-    same images; see `engine.compensation.compensate`. A layer that would get worse keeps its weights.
+    No labels: least squares, layer by layer, towards what the full network computes on the same images, and
+    then some steps of fitting, block by block; see `engine.compensation`. A layer or a block that would get
+    worse keeps its weights.
 
     Args:
         network: the full one; left as it is.
@@ -37,7 +39,8 @@ def compensate(
         images: as `rank` takes them; labels are not looked at. 512 images, four batches of 128, do for most.
         limit: batches to look at; None for all.
         batch_size: of data sets and lone tensors.
-        fit_blocks: steps for which every block is then trained to do what it did before; 0 is none.
+        fit_blocks: steps for which every block of a network that takes images is then trained to do what it
+            did before; 0 is none.
         seed: of the order of a data set.
         progress: show how far it is.
 

@@ -4,25 +4,28 @@ Li et al., BRECQ, arXiv 2102.05426, section 3.2, fit blocks so after quantisatio
 fitted blocks ahead of it give, and some images are held back to judge it by.
 """
 
-from collections.abc import Collection, Generator, Iterable, Mapping
+import math
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import CriterionError
 from ..events import BlockFitted, Event
 from ..graph.channels import ChannelMap
 from ..modules.eval_mode import eval_mode
-from ..modules.inputs import inputs_like
+from ..processes.distributed import add_up, processes
 from .blocks import Block, blocks, narrowed
-from .compensate import compensate
-from .pairing import changed, site_name, sites
+from .compensate import DEFAULTS, compensate
+from .pairing import Pair, changed, exported, site_name, sites
 from .program import Program
-from .streams import Batch, Stream, equal_batches
+from .streams import BATCH, Stream, equal_batches
 
+STEPS = 50  # for every block, where nothing else is asked for
 RATE = 1e-3  # Adam's learning rate at the start; it falls to zero along a cosine
 HELD_BACK = 8  # one batch of so many is judged by
+LEAST = 8  # images of one step
+PIXELS = BATCH * 32 * 32  # of them: large ones have as many places with fewer
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ def fit_blocks(
     thin: nn.Module,
     channel_map: ChannelMap,
     removed: Collection[int],
-    images: Iterable[Batch],
+    images: Sequence[Tensor],
     *,
     steps: int,
     seed: int = 0,
+    programs: Pair | None = None,
+    memory: int = DEFAULTS.memory,
 ) -> Generator[Event, None, list[Fitted]]:
     """Train the blocks of a narrow network one after the other, in place and without labels.
 
@@ -58,25 +63,25 @@ def fit_blocks(
         thin: cut out of it, compensated.
         channel_map: of the full network as it was pruned.
         removed: channel ids that left.
-        images: batches images_NCHW on the networks' device; one process alone.
+        images: batches images_NCHW on the networks' device; several processes give equal shares.
         steps: of Adam, for every block.
         seed: of the order of the images.
+        programs: of both, on batches of this size, where they are there already.
+        memory: bytes that the values of both may take up; of more images than that, the first are taken.
 
     Yields:
         `BlockFitted`, once per block.
 
     Raises:
         TraceError: one of the networks cannot be followed.
-        CriterionError: they do not take images.
     """
-    seen = list(images)
-    batches = [given for given in equal_batches(seen) if isinstance(given, Tensor)]
-    if not batches:
-        raise CriterionError("`fit_blocks` goes with networks that take images; leave it out")
-    takes = inputs_like(batches[0])
+    batches = equal_batches(images, per_step(images[0]))
+    same = programs is not None and len(batches[0]) == len(equal_batches(images)[0])
     done: list[Fitted] = []
     with eval_mode(dense), eval_mode(thin):
-        full, narrow = Program(dense, takes), Program(thin, takes)
+        pair = programs if programs is not None and same else exported(dense, thin, batches[0])
+        batches = pair.that_fit(batches, memory // 2)  # inputs and targets of a block stand twice
+        full, narrow = pair
         gone = channel_map.removal_mask(removed)
         found = blocks(full, narrow, channel_map, gone, changed(full, narrow))
         dense_values = Stream(full, batches, keep=[block.target for block in found])
@@ -91,16 +96,21 @@ def fit_blocks(
         inside = {
             site_name(site) for _, site in sites(full, narrow) if any(site.node in b.nodes for b in found)
         }
-    yield from compensate(dense, thin, channel_map, removed, seen, passed_over=inside)
+    yield from compensate(dense, thin, channel_map, removed, images, programs=programs, passed_over=inside)
     return done
+
+
+def per_step(images_NCHW: Tensor) -> int:
+    """How many such images one step looks at."""
+    return min(BATCH, max(LEAST, PIXELS // math.prod(images_NCHW.shape[2:])))
 
 
 class _At:
     """All batches at one cut of a network, as its parameters are when they get there."""
 
-    def __init__(self, program: Program, batches: list[Tensor]):
+    def __init__(self, program: Program, batches: Sequence[Tensor]):
         self._program, self._node = program, program.inputs[0]
-        self.values = batches
+        self.values = list(batches)
 
     @torch.no_grad()
     def advance(self, node: fx.Node) -> None:
@@ -141,7 +151,8 @@ def _fit(
     def error(parameters: Mapping[fx.Node, Tensor]) -> float:
         pairs = list(zip(inputs, batches, strict=True))[-judged:]
         made = [_run(program, block.nodes, block.start, one, parameters) for one, _ in pairs]
-        return float(sum((m - t).square().mean() for m, (_, t) in zip(made, pairs, strict=True)) / judged)
+        errors = [(m - t).square().mean() for m, (_, t) in zip(made, pairs, strict=True)]
+        return float(add_up(torch.stack(errors).mean()) / processes())
 
     optimizer = torch.optim.Adam(trained.values(), lr=RATE)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -154,6 +165,9 @@ def _fit(
             optimizer.zero_grad()
             made = _run(program, block.nodes, block.start, x[mine], trained)
             (made - target[mine]).square().mean().backward()
+            for tensor in trained.values():
+                assert tensor.grad is not None
+                tensor.grad = add_up(tensor.grad) / processes()
             optimizer.step()
             falling.step()
     before, after = error(start), error(trained)

@@ -15,12 +15,11 @@ from torch import Tensor, fx, nn
 from ..events import Event, LayerRefitted
 from ..graph.channels import ChannelMap
 from ..modules.eval_mode import eval_mode
-from ..modules.inputs import inputs_like
 from ..processes.distributed import add_up
 from .affine import Layer, Normalisation
 from .fitting import Settings, fit_layer, fit_norm
 from .moments import halves
-from .pairing import Site, changed, kept_outputs, site_name, sites, unreached
+from .pairing import Pair, Site, changed, exported, kept_outputs, site_name, sites, unreached
 from .paths import Path, others_at_end, path_of
 from .program import Norm, Program
 from .rectified import Wanted, rectified
@@ -39,6 +38,7 @@ def compensate(
     images: Iterable[Batch],
     settings: Settings = DEFAULTS,
     *,
+    programs: Pair | None = None,
     passed_over: Collection[str] = (),
 ) -> Generator[Event, None, Report]:
     """Refit a narrow network to the network it was cut from, in place, without labels.
@@ -50,6 +50,7 @@ def compensate(
         removed: channel ids that left.
         images: batches images_NCHW on the networks' device; several processes give equal shares.
         settings: see `Settings`.
+        programs: of both, on batches of this size, where they are there already.
         passed_over: names of layers that stay as they are.
 
     Yields:
@@ -60,7 +61,8 @@ def compensate(
     """
     batches = equal_batches(images)
     with eval_mode(dense), eval_mode(thin):
-        work = _SideBySide(dense, thin, channel_map, frozenset(removed), batches, settings, passed_over)
+        programs = programs or exported(dense, thin, batches[0])
+        work = _SideBySide(programs, thin, channel_map, frozenset(removed), batches, settings, passed_over)
         nodes = work.waiting
         said = 0
         for node in nodes:
@@ -77,7 +79,7 @@ class _SideBySide:
 
     def __init__(
         self,
-        dense: nn.Module,
+        programs: Pair,
         thin: nn.Module,
         channel_map: ChannelMap,
         removed: frozenset[int],
@@ -85,11 +87,9 @@ class _SideBySide:
         settings: Settings,
         passed_over: Collection[str],
     ):
-        takes, batch = inputs_like(batches[0]), len(batches[0])
-        self._dense, self._thin = Program(dense, takes), Program(thin, takes)
+        self._dense, self._thin = programs
         given = sum(map(len, batches))
-        both = self._dense.live_bytes() + self._thin.live_bytes()
-        batches = batches[: max(1, settings.memory // (both * batch))]
+        batches = programs.that_fit(batches, settings.memory)
         self.left_out = int(add_up(torch.tensor(given - sum(map(len, batches)))))
         self._model, self._settings = thin, settings
         self._map, self._gone = channel_map, channel_map.removal_mask(removed)

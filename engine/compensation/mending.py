@@ -3,13 +3,16 @@
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..events import Event
 from ..graph.channels import ChannelMap
+from ..modules.eval_mode import eval_mode
+from .block_fitting import STEPS
 from .block_fitting import fit_blocks as fitting_blocks
 from .compensate import compensate
-from .streams import Batch
+from .pairing import exported
+from .streams import Batch, equal_batches
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ def mend(
     removed: Iterable[int],
     images: Iterable[Batch],
     *,
-    fit_blocks: int = 0,
+    fit_blocks: int = STEPS,
     seed: int = 0,
 ) -> Generator[Event, None, Mended]:
     """Solve every layer whose inputs have changed, then fit blocks, in place.
@@ -38,24 +41,26 @@ def mend(
         channel_map: of the full network as it was pruned.
         removed: channel ids that left.
         images: batches on the networks' device.
-        fit_blocks: steps for every block; 0 is none.
+        fit_blocks: steps for every block of a network that takes images; 0 is none.
         seed: of the order of the images there.
 
     Raises:
         TraceError: one of the networks cannot be followed.
-        CriterionError: blocks are to be fitted of a network that takes no images.
     """
     seen, removed = list(images), frozenset(removed)
-    report = yield from compensate(full, thin, channel_map, removed, seen)
+    with eval_mode(full), eval_mode(thin):
+        programs = exported(full, thin, equal_batches(seen)[0])
+    report = yield from compensate(full, thin, channel_map, removed, seen, programs=programs)
     refitted = [layer for layer in report.layers if layer.form != "left"]
     facts = {
         "compensated_layers": len(refitted),
         "left_layers": len(report.layers) - len(refitted),
         "images": report.images,
     }
-    if fit_blocks:
+    images_NCHW = [one for one in seen if isinstance(one, Tensor) and one.dim() > 2]
+    if fit_blocks and images_NCHW:
         blocks = yield from fitting_blocks(
-            full, thin, channel_map, removed, seen, steps=fit_blocks, seed=seed
+            full, thin, channel_map, removed, images_NCHW, steps=fit_blocks, seed=seed, programs=programs
         )
         facts["fitted_blocks"] = sum(block.after < block.before for block in blocks)
     return Mended(facts, report.notes)

@@ -1,16 +1,41 @@
 """Which operations of a narrow network correspond to which of the full one, and where the two differ."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from ..graph.channels import ChannelMap, Role
+from ..modules.inputs import inputs_like
 from .paths import path_of
 from .program import Call, Norm, Program
+from .streams import Batch, OneKind
 
 Site = Call | Norm
+
+
+class Pair(NamedTuple):
+    """Both networks, operation by operation; they stay true while weights change in place."""
+
+    full: Program
+    narrow: Program
+
+    def that_fit(self, batches: Sequence[OneKind], memory: int) -> Sequence[OneKind]:
+        """The first batches, as many as `memory` bytes hold the values of in both networks; at least one."""
+        each = (self.full.live_bytes() + self.narrow.live_bytes()) * len(batches[0])
+        return batches[: max(1, memory // each)]
+
+
+def exported(full: nn.Module, narrow: nn.Module, batch: Batch) -> Pair:
+    """Follow both networks on calls like `batch`.
+
+    Raises:
+        TraceError: one of them cannot be followed.
+    """
+    takes = inputs_like(batch)
+    return Pair(Program(full, takes), Program(narrow, takes))
 
 
 def changed(dense: Program, thin: Program) -> set[fx.Node]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, fx
@@ -13,6 +13,7 @@ from ..modules.inputs import Call, inputs_like
 from .program import Program
 
 Batch = Tensor | Call
+OneKind = TypeVar("OneKind", bound=Batch)
 
 BATCH = 64
 LARGEST_BATCH = 1 << 30  # bytes of all that a network computes on it
@@ -25,7 +26,7 @@ def batch_size(channel_map: ChannelMap) -> int:
     return max(1, min(BATCH, LARGEST_BATCH // max(1, each)))
 
 
-def equal_batches(images: Iterable[Batch], size: int = BATCH) -> list[Batch]:
+def equal_batches(images: Iterable[OneKind], size: int = BATCH) -> list[OneKind]:
     """All images in batches of one size, as an exported program wants them; a remainder is left out.
 
     Other calls stay as they are; those of another size than the first are left out.
@@ -34,11 +35,11 @@ def equal_batches(images: Iterable[Batch], size: int = BATCH) -> list[Batch]:
     calls = [one for one in given if isinstance(one, Call)]
     if calls:
         looks = str(inputs_like(calls[0]))
-        return [call for call in calls if str(inputs_like(call)) == looks]
+        return cast(list[OneKind], [call for call in calls if str(inputs_like(call)) == looks])
     together_NCHW = torch.cat([one for one in given if isinstance(one, Tensor)])
     count = -(-len(together_NCHW) // size)
     each = len(together_NCHW) // count
-    return list(together_NCHW[: each * count].split(each))
+    return cast(list[OneKind], list(together_NCHW[: each * count].split(each)))
 
 
 class Stream:

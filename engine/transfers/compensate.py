@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ..compensation.block_fitting import STEPS
 from ..compensation.mending import mend
 from ..errors import TrainingError
 from ..events import Event
@@ -23,11 +24,12 @@ class Compensate(Transfer):
 
     Attributes:
         images: how many are looked at.
-        fit_blocks: steps for which every block is trained to do what the full network's does; 0 is none.
+        fit_blocks: steps for which every block of a network that takes images is trained to do what the full
+            network's does; 0 is none.
     """
 
     images: int = 512
-    fit_blocks: int = 0
+    fit_blocks: int = STEPS
 
     def __post_init__(self) -> None:
         """Refuse to solve for anything on no images.

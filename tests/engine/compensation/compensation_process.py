@@ -1,5 +1,6 @@
 """What the processes of `test_processes.py` do, alone or as one of two: cut, mend, measure."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 from mending import images, share_of_channels  # noqa: E402
 from prune.cli.processes import end  # noqa: E402
+from prune.engine.compensation.block_fitting import fit_blocks  # noqa: E402
 from prune.engine.compensation.compensate import compensate  # noqa: E402
 from prune.engine.compensation.measuring import sensitivities  # noqa: E402
 from prune.engine.events import unwatched  # noqa: E402
@@ -26,10 +28,13 @@ if __name__ == "__main__":
     mine = images(128, SIZE)[distributed.number() :: distributed.processes()]
     cut = narrow_proven(model, traced, SIZE, share_of_channels(0.5))
     report = unwatched(compensate(model, cut.model, cut.map, cut.removed, [mine]))
+    solved = copy.deepcopy(cut.model.state_dict())
+    unwatched(fit_blocks(model, cut.model, cut.map, cut.removed, [mine], steps=3))
     groups = prunable_groups(traced.map, "internal")
     found = unwatched(sensitivities(model, traced.map, groups, [mine]))
     kept = {
-        "state": cut.model.state_dict(),
+        "state": solved,
+        "fitted": cut.model.state_dict(),
         "images": report.images,
         "errors": [(one.before, one.after) for one in report.layers],
         "orders": [one.order for one in found],

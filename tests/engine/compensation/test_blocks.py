@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 from mending import images, mend
-from prune.engine.compensation.block_fitting import fit_blocks
+from prune.engine.compensation.block_fitting import fit_blocks, per_step
 from prune.engine.compensation.blocks import blocks
-from prune.engine.compensation.pairing import changed
+from prune.engine.compensation.pairing import changed, exported
 from prune.engine.compensation.program import Program
 from prune.engine.events import unwatched
 from prune.engine.modules.inputs import Inputs
@@ -97,3 +97,31 @@ def test_what_does_not_help_is_undone(monkeypatch: pytest.MonkeyPatch, randomise
     )
     assert all(block.after == block.before for block in fitted)
     assert all(torch.equal(tensor, before[name]) for name, tensor in mended.thin.state_dict().items())
+
+
+@pytest.mark.parametrize(("size", "count"), [(16, 64), (32, 64), (64, 16), (224, 8), (2000, 8)])
+def test_large_images_are_looked_at_fewer_at_a_time(size: int, count: int):
+    assert per_step(torch.empty(1, 3, size, size)) == count
+
+
+def test_fewer_images_a_step_than_layers_were_solved_on():
+    size = (3, 96, 96)
+    mended = mend(Chain().eval(), size, images(16, size))
+    cut, seen = mended.cut, [images(16, size)]
+    programs = exported(mended.dense, mended.thin, seen[0])  # of 16 at once; a step takes 8
+    fitted = unwatched(
+        fit_blocks(mended.dense, mended.thin, cut.map, cut.removed, seen, steps=20, programs=programs)
+    )
+    assert any(block.after < block.before for block in fitted)
+
+
+def test_memory_bounds_how_many_images_are_looked_at(randomise):
+    mended = mend(randomise(Residual()), SIZE, images(128, SIZE))
+    cut, seen = mended.cut, [images(128, SIZE)]
+    work = fit_blocks(mended.dense, mended.thin, cut.map, cut.removed, seen, steps=5, memory=1)
+    state = {name: tensor.clone() for name, tensor in mended.thin.state_dict().items()}
+    unwatched(work)
+    some = mended.thin.state_dict()
+    mended.thin.load_state_dict(state)
+    unwatched(fit_blocks(mended.dense, mended.thin, cut.map, cut.removed, [seen[0][:64]], steps=5))
+    assert all(torch.equal(tensor, some[name]) for name, tensor in mended.thin.state_dict().items())

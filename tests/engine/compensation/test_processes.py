@@ -29,6 +29,8 @@ def test_two_processes_mend_as_one(tmp_path: Path):
     alone = torch.load(tmp_path / "one" / "process 0.pt")
     first, second = (torch.load(tmp_path / "two" / f"process {n}.pt") for n in range(2))
     assert all(torch.equal(first["state"][name], second["state"][name]) for name in first["state"])
+    assert all(torch.equal(first["fitted"][name], second["fitted"][name]) for name in first["fitted"])
+    assert any(not torch.equal(first["fitted"][name], first["state"][name]) for name in first["fitted"])
     torch.testing.assert_close(first["state"], alone["state"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(first["errors"], alone["errors"], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(first["losses"], alone["losses"], rtol=1e-3, atol=1e-7)
