@@ -57,10 +57,9 @@ def test_fuzzing(figures, tmp_path: Path, name: str, seconds: int):
         (tmp_path / f"seed-{number}").mkdir()
         make(tmp_path / f"seed-{number}" / name)
         (tmp_path / f"seed-{number}" / name).rename(corpus / f"{number}")
-    parents = (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    )  # where Linux begins to count a child's
-    memory = f"-rss_limit_mb={2000 + parents}"
+    # Linux begins to count a child's memory at what its parent has.
+    begins_at = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    memory = f"-rss_limit_mb={2000 + begins_at}"
     limits = [f"-max_total_time={scaled(seconds)}", memory, "-timeout=10", "-max_len=20000"]
     ended = subprocess.run(
         [sys.executable, str(SCRIPT), name, str(corpus), *limits, f"-artifact_prefix={tmp_path}/"],
