@@ -75,7 +75,7 @@ def fit_blocks(
     Raises:
         TraceError: one of the networks cannot be followed.
     """
-    batches = equal_batches(images, per_step(images[0]))
+    batches = equal_batches(images, per_step(images[0].shape[2:]))
     same = programs is not None and len(batches[0]) == len(equal_batches(images)[0])
     done: list[Fitted] = []
     with eval_mode(dense), eval_mode(thin):
@@ -100,9 +100,9 @@ def fit_blocks(
     return done
 
 
-def per_step(images_NCHW: Tensor) -> int:
-    """How many such images one step looks at."""
-    return min(BATCH, max(LEAST, PIXELS // math.prod(images_NCHW.shape[2:])))
+def per_step(extents: Sequence[int]) -> int:
+    """How many images of these extents, in pixels, one step looks at."""
+    return min(BATCH, max(LEAST, PIXELS // math.prod(extents)))
 
 
 class _At:

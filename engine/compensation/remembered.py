@@ -6,6 +6,7 @@ that a line that was being written when the power went is one that is measured a
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,8 @@ from .program import Program
 from .sensitivity import Sensitivity
 from .streams import Batch
 
+KEPT = 64  # files: answers to the questions that were asked last
+
 
 class Remembered:
     """What is known already of one network on certain images, and what is added to it."""
@@ -32,6 +35,8 @@ class Remembered:
         """Look for earlier answers to the same question; several processes know what the first one does."""
         asked = _question(program, batches, seed, measure)
         self._path = cache_folder() / "sensitivities" / f"{asked}.jsonl"
+        with suppress(OSError):
+            os.utime(self._path)
         self._found: dict[str, Sensitivity] = distributed.from_first(lambda: dict(_lines(self._path)))
 
     def of(self, group: Group) -> Sensitivity | None:
@@ -46,9 +51,18 @@ class Remembered:
         text = json.dumps({"key": _key(group), **asdict(found)})
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            if not self._path.exists():
+                _make_room(self._path.parent)
             with self._path.open("a", encoding="ascii") as file:
                 # A line of its own, also behind one that somebody could not finish.
                 file.write(f"\n{zlib.crc32(text.encode()):08x} {text}\n")
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what was not asked for longest, so that one more file is no file too many."""
+    by_age = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+    for path in by_age[: max(0, len(by_age) - KEPT + 1)]:
+        path.unlink()
 
 
 def _lines(path: Path) -> Iterator[tuple[str, Sensitivity]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..allocations.budget import Budget
+from ..compensation.block_fitting import per_step
 from ..compensation.fitting import LARGEST_GRAM
 from ..compensation.measuring import work
 from ..compensation.moments import gram_bytes
@@ -62,7 +63,8 @@ def measured(
     measuring = work(traced.map, groups, chosen_on)
     estimated = measuring > LONGEST
     # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
-    passes = 30 * chosen_on + 60 * transfer.images
+    fitting = 3 * transfer.fit_blocks * per_step(network.input_size[1:])  # forth, and back twice as long
+    passes = 30 * chosen_on + 60 * transfer.images + fitting
     solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(cost))
     work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
     seconds = work_ahead / _macs_per_second(network, cost.macs)

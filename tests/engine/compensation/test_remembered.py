@@ -1,13 +1,14 @@
 """What was measured is not measured again, where the question is the same."""
 
 import copy
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from mending import images
-from prune.engine.compensation import measuring
+from prune.engine.compensation import measuring, remembered
 from prune.engine.compensation.sensitivity import Sensitivity
 from prune.engine.events import GroupMeasured, Note
 from prune.engine.graph.trace import trace
@@ -140,3 +141,20 @@ def test_where_nothing_can_be_kept_it_works_all_the_same(asked, tmp_path, monkey
     (tmp_path / "file").touch()
     monkeypatch.setenv("PRUNE_CACHE", str(tmp_path / "file"))
     assert len(asked.measured()) == len(asked.measured()) == 3
+
+
+def test_only_the_latest_questions_keep_their_answers(asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "KEPT", 3)
+    folder = tmp_path / "cache" / "sensitivities"
+    seen = {}
+    for asked.seed in range(3):
+        asked.measured()
+        seen[asked.seed] = next(path for path in folder.iterdir() if path not in seen.values())
+        os.utime(seen[asked.seed], (asked.seed, asked.seed))
+    asked.seed = 0
+    assert asked.measured() == []  # remembered, and so asked for later than the others
+    asked.seed = 3
+    asked.measured()
+    assert len(list(folder.iterdir())) == 3
+    assert seen[0].exists()
+    assert not seen[1].exists()
