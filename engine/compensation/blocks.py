@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from ..graph.channels import ChannelMap
-from ..graph.walk import op_name
+from ..graph.nodes import op_name
 from .pairing import kept_outputs, sites
 from .program import Program
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..graph.walk import op_name
+from ..graph.nodes import op_name
 from .program import UNCHANGED, Call, Norm, Program
 
 

@@ -13,8 +13,8 @@ from torch.fx.node import map_arg
 from ..devices import first_weight
 from ..errors import TraceError
 from ..graph.exporting import followed_with_ease
+from ..graph.nodes import op_name
 from ..graph.untraceable import what_stopped
-from ..graph.walk import op_name
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Call as Given
 from ..modules.inputs import Inputs, given_tensors

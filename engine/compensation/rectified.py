@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx
 
-from ..graph.walk import op_name
+from ..graph.nodes import op_name
 from .program import UNCHANGED, Program
 
 

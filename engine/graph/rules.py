@@ -13,6 +13,7 @@ from torch import fx
 from ...archs.units import Expand, PadShortcut
 from .channels import NO_ID, Ids, IndexTensor, Role
 from .ids import Value, along, compress
+from .nodes import is_pointwise, op_name
 from .opaque import opaque
 from .rules_attention import rows_of_table, scaled_dot_product_attention
 from .rules_elementwise import elementwise, prelu
@@ -41,7 +42,7 @@ from .rules_windows import (
     unpool,
     windows,
 )
-from .walk import Arguments, Rule, Walk, is_pointwise, op_name, unknown
+from .walk import Arguments, Rule, Walk, unknown
 
 
 def rule_for(node: fx.Node) -> Rule:

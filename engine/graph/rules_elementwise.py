@@ -8,7 +8,8 @@ from torch import fx
 
 from .channels import NO_ID, Ids, Role
 from .ids import Value, no_ids
-from .walk import Arguments, Walk, identified, op_name, values_in
+from .nodes import op_name
+from .walk import Arguments, Walk, identified, values_in
 
 RESIDUAL_OPS = frozenset({"add", "sub"})
 CONDITIONS = frozenset({"mask", "condition"})  # arguments that must be truth values

@@ -8,7 +8,8 @@ from torch import fx
 
 from .channels import NO_ID, Ids, Layer, LayerKind, Role
 from .ids import Value, along, no_ids
-from .walk import Arguments, Walk, op_name
+from .nodes import op_name
+from .walk import Arguments, Walk
 
 
 def convolution(walk: Walk, node: fx.Node, given: Arguments) -> Any:

@@ -10,7 +10,8 @@ from torch import fx
 from .channels import NO_ID, Ids
 from .head_dims import note_split, sizes_of
 from .ids import Value, along, compress, reshaped
-from .walk import Arguments, Walk, identified, module_path, op_name, values_in
+from .nodes import module_path, op_name
+from .walk import Arguments, Walk, identified, values_in
 
 
 def rearrange(walk: Walk, node: fx.Node, given: Arguments) -> Any:

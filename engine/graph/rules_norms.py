@@ -7,7 +7,8 @@ from torch import fx
 from ..modules.through import goes_through
 from .channels import Ids, Role
 from .ids import Value, along
-from .walk import Arguments, Walk, module_path, op_name
+from .nodes import module_path, op_name
+from .walk import Arguments, Walk
 
 STATISTICS = "statistics over all channels at {}"
 

@@ -11,8 +11,9 @@ import torch
 from torch import fx
 
 from .ids import Value
+from .nodes import op_name
 from .rules_elementwise import elementwise
-from .walk import Arguments, Walk, op_name, unknown
+from .walk import Arguments, Walk, unknown
 
 # What they make of zeros alone is not zero.
 NEVER_ZERO = frozenset({"logsumexp", "all", "argmax", "argmin"})

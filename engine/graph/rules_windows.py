@@ -8,7 +8,8 @@ from torch import fx
 
 from .channels import NO_ID, Ids
 from .ids import Value, along
-from .walk import Arguments, Walk, op_name, unknown
+from .nodes import op_name
+from .walk import Arguments, Walk, unknown
 
 
 def same_channels(walk: Walk, node: fx.Node, given: Arguments) -> Any:

@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,21 @@ from torch.fx.node import map_arg
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
 from .head_dims import Split
 from .ids import IdPool, Value, along, no_ids, several_classes
-from .places import Place, Reason, source_line
+from .nodes import (
+    UNKNOWN,
+    is_pointwise,
+    memory_of,
+    numbers_of,
+    place_of,
+    schema_of,
+    single_numbers,
+    written_by,
+)
+from .places import Place, Reason
 
 Arguments = dict[str, Any]
-_UNKNOWN = SimpleNamespace(arguments=(), returns=())
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
-
-# Pointwise ops that carry no tag of it.
-UNTAGGED = frozenset(
-    {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
-)
 
 OUTPUT = "network output"  # the reason why what a network answers stays
 
@@ -88,7 +91,7 @@ class Walk:
         signature = program.graph_signature
         tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         values: dict[fx.Node, Any] = {}
-        self.records, self._constants = [], _single_numbers(program)
+        self.records, self._constants = [], single_numbers(program)
         for node in program.graph.nodes:
             self._node, self._fixed = node, ()
             if node.op == "placeholder":
@@ -118,7 +121,7 @@ class Walk:
     def where(self) -> str:
         """The op being walked, the module it stands in and the line of code, for messages."""
         assert self._node is not None
-        return str(_place(self._node))
+        return str(place_of(self._node))
 
     def owned(self, name: str, dim: int, count: int, role: Role = Role.PRODUCES) -> Ids:
         """The ids that a tensor itself gives to the positions of one of its axes, made on first use."""
@@ -147,7 +150,7 @@ class Walk:
 
     def pin(self, ids: Ids, reason: str) -> None:
         """These ids are never removed; the first reason given is kept, with the op that is being walked."""
-        placed = Reason(reason, self._node and _place(self._node))
+        placed = Reason(reason, self._node and place_of(self._node))
         for i in np.unique(ids).tolist():
             if i != NO_ID:
                 self.pins.setdefault(i, placed)
@@ -234,12 +237,12 @@ class Walk:
     def _note_write(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
         """After an in-place op, whatever shares memory with its target holds what was written."""
         made = values[node]
-        target = _written(node)
+        target = written_by(node)
         if target is None or (isinstance(made, Value) and made.reads_zero):
             return
-        memory = _memory(target)
+        memory = memory_of(target)
         for other, value in values.items():
-            if isinstance(value, Value) and _memory(other) is memory:
+            if isinstance(value, Value) and memory_of(other) is memory:
                 values[other] = replace(value, reads_zero=False)
 
     def _placeholder(self, node: fx.Node, name: str | None) -> Value | None:
@@ -260,8 +263,8 @@ class Walk:
 
     def _arguments(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[str, Any]:
         """The call's arguments by their names in the op's schema, defaults filled in, nodes replaced."""
-        schema = _schema(node).arguments
-        if _schema(node) is _UNKNOWN:
+        schema = schema_of(node).arguments
+        if schema_of(node) is UNKNOWN:
             named = {str(place): argument for place, argument in enumerate(node.args)} | dict(node.kwargs)
             return {name: map_arg(value, values.get) for name, value in named.items()}
         given = dict(zip((a.name for a in schema), node.args, strict=False)) | dict(node.kwargs)
@@ -272,36 +275,14 @@ class Walk:
         if node.op == "call_function" and isinstance(made, Value):
             inputs = tuple(n.name for n in node.all_input_nodes)
             pointwise = is_pointwise(node.target)
-            numbers = _numbers(node) if pointwise else self._fixed
+            numbers = numbers_of(node) if pointwise else self._fixed
             numbers += tuple(
                 self._constants[n.name] for n in node.all_input_nodes if n.name in self._constants
             )
-            place = _place(node)
+            place = place_of(node)
             self.records.append(
                 NodeRecord(node.name, place.op, place.module, made, inputs, numbers, place.line, pointwise)
             )
-
-
-def op_name(node: fx.Node) -> str:
-    """The ATen packet of a node without the in-place underscore: `add`, `relu`, `conv2d`."""
-    packet = getattr(node.target, "overloadpacket", None)
-    return packet.__name__.removesuffix("_") if packet is not None else getattr(node.target, "__name__", "?")
-
-
-def is_pointwise(target: Any) -> bool:
-    """Does the op compute each element from the elements at the same place?"""
-    name = getattr(getattr(target, "overloadpacket", None), "__name__", "").removesuffix("_")
-    return torch.Tag.pointwise in getattr(target, "tags", ()) or name in UNTAGGED
-
-
-def module_path(node: fx.Node) -> str:
-    """The dotted path of the innermost module that a node was traced in."""
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    return stack[-1][0] if stack else ""
-
-
-def _place(node: fx.Node) -> Place:
-    return Place(op_name(node), module_path(node), source_line(node))
 
 
 def values_in(arguments: Iterable[Any]) -> list[Value]:
@@ -338,40 +319,3 @@ def identified(walk: Walk, value: Value) -> Value:
     axis = long_axes[0]
     ids = walk.owned(value.name, axis, value.shape[axis])
     return Value(value.shape, along(axis, len(value.shape), ids), computed=False)
-
-
-def _numbers(node: fx.Node) -> tuple[float, ...]:
-    return tuple(a for a in (*node.args, *node.kwargs.values()) if isinstance(a, int | float))
-
-
-def _single_numbers(program: ExportedProgram) -> dict[str, float]:
-    """The tensors of one number that are written into the code, by the place where they enter."""
-    lifted = program.graph_signature.inputs_to_lifted_tensor_constants
-    tensors = {name: program.constants[key] for name, key in lifted.items()}
-    return {
-        name: tensor.item()
-        for name, tensor in tensors.items()
-        if isinstance(tensor, torch.Tensor) and tensor.numel() == 1
-    }
-
-
-def _written(node: fx.Node) -> fx.Node | None:
-    """The tensor that an in-place op writes to."""
-    for argument, given in zip(_schema(node).arguments, node.args, strict=False):
-        if argument.alias_info is not None and argument.alias_info.is_write and isinstance(given, fx.Node):
-            return given
-    return None
-
-
-def _memory(node: fx.Node) -> fx.Node:
-    """The node whose memory a tensor lies in: what views, and views of views, were taken from."""
-    while node.op == "call_function" and node.all_input_nodes:
-        if node.target is not operator.getitem and not any(r.alias_info for r in _schema(node).returns):
-            break
-        node = node.all_input_nodes[0]
-    return node
-
-
-def _schema(node: fx.Node) -> Any:
-    """What an op takes and returns; of what is no op, as a graph within the graph, nothing is known."""
-    return getattr(node.target, "_schema", _UNKNOWN)

@@ -11,8 +11,8 @@ from prune.engine.compensation.compensate import compensate
 from prune.engine.compensation.program import Program
 from prune.engine.compensation.rectified import rectified, seen_through_relu
 from prune.engine.events import unwatched
+from prune.engine.graph.nodes import op_name
 from prune.engine.graph.trace import trace
-from prune.engine.graph.walk import op_name
 from prune.engine.modules.inputs import Inputs
 from prune.engine.narrowing.narrowing import narrow_proven
 from torch import Tensor, nn
