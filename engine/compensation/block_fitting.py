@@ -96,7 +96,10 @@ def fit_blocks(
         inside = {
             site_name(site) for _, site in sites(full, narrow) if any(site.node in b.nodes for b in found)
         }
-    yield from compensate(dense, thin, channel_map, removed, images, programs=programs, passed_over=inside)
+    if any(block.after < block.before for block in done):
+        yield from compensate(
+            dense, thin, channel_map, removed, images, programs=programs, passed_over=inside
+        )
     return done
 
 
@@ -144,7 +147,7 @@ def _fit(
     size, judged = len(inputs[0]), max(1, len(inputs) // HELD_BACK)
     x, batches = torch.cat(inputs), target.split(size)
     seen = len(x) - (judged * size if len(inputs) > 1 else 0)
-    start = _parameters(program, block)
+    start = _trainable(program, block, inputs[0], batches[0])
     trained = {node: tensor.clone().requires_grad_() for node, tensor in start.items()}
 
     @torch.no_grad()
@@ -154,6 +157,9 @@ def _fit(
         errors = [(m - t).square().mean() for m, (_, t) in zip(made, pairs, strict=True)]
         return float(add_up(torch.stack(errors).mean()) / processes())
 
+    before = error(start)
+    if not start:
+        return Fitted(block.layers, before, before)
     optimizer = torch.optim.Adam(trained.values(), lr=RATE)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     order = torch.empty(0, dtype=torch.int64)
@@ -170,7 +176,7 @@ def _fit(
                 tensor.grad = add_up(tensor.grad) / processes()
             optimizer.step()
             falling.step()
-    before, after = error(start), error(trained)
+    after = error(trained)
     if not after < before:
         return Fitted(block.layers, before, before)
     with torch.no_grad():
@@ -179,12 +185,28 @@ def _fit(
     return Fitted(block.layers, before, after)
 
 
-def _parameters(program: Program, block: Block) -> dict[fx.Node, Tensor]:
-    """What training may change: weights and biases that the block alone uses."""
-    found: dict[fx.Node, Tensor] = {}
-    for node in block.nodes:
-        for source in node.all_input_nodes:
-            tensor = program.sources.get(source)
-            if isinstance(tensor, nn.Parameter) and program.alone([source]):
-                found[source] = tensor.detach()
-    return found
+def _trainable(program: Program, block: Block, x: Tensor, target: Tensor) -> dict[fx.Node, Tensor]:
+    """What training may change: parameters that the block alone uses, and that its error has a gradient by.
+
+    Nothing, where the block has an operation that none is known of.
+    """
+    found = {
+        source: program.sources[source].detach()
+        for node in block.nodes
+        for source in node.all_input_nodes
+        if isinstance(program.sources.get(source), nn.Parameter) and program.alone([source])
+    }
+    leaves = {node: tensor.clone().requires_grad_() for node, tensor in found.items()}
+    with torch.enable_grad():
+        try:
+            loss = (_run(program, block.nodes, block.start, x, leaves) - target).square().mean()
+            if not loss.requires_grad:
+                return {}
+            gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        except RuntimeError as error:
+            if "derivative" not in str(error):
+                raise
+            return {}
+    return {
+        node: found[node] for node, gradient in zip(leaves, gradients, strict=True) if gradient is not None
+    }

@@ -118,7 +118,10 @@ def _kept(
     dense: Program, thin: Program, channel_map: ChannelMap, gone: np.ndarray, full: fx.Node, narrow: fx.Node
 ) -> Tensor | None:
     """The channels that are left at a place between blocks, if that is known."""
-    widths = [node.meta["val"].shape[1] for node in (full, narrow)]
+    shapes = [node.meta["val"].shape for node in (full, narrow)]
+    if shapes[0][2:] != shapes[1][2:]:  # channels stand elsewhere too, as in the midst of a shuffle
+        return None
+    widths = [shape[1] for shape in shapes]
     if widths[0] == widths[1]:
         return torch.arange(widths[0])
     site_of = {site.node: site for site, _ in sites(dense, thin)}
