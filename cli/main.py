@@ -112,8 +112,15 @@ def main(args: Sequence[str] | None = None) -> int:
             "error: stdout is closed, and the next file opened would take its place; redirect it to /dev/null"
         )
         return 2
-    with signals.heeded():
-        return _run(list(sys.argv[1:] if args is None else args))
+    code = None
+    try:
+        with signals.heeded():
+            code = _run(list(sys.argv[1:] if args is None else args))
+    except KeyboardInterrupt as interrupt:  # met what puts things in order, or came when all was done
+        if code is None:
+            _say(str(interrupt) or "interrupted")
+            code = signals.exit_code()
+    return code
 
 
 def _run(words: list[str]) -> int:

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prune.cli import signals
 from prune.cli.main import main
 from prune.weights import stats
 
@@ -152,3 +154,28 @@ def test_what_else_python_loses_is_told_as_before(
     assert sys.unraisablehook is tell
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+@pytest.mark.usefixtures("no_nohup")
+@pytest.mark.parametrize(
+    ("done", "code", "said"), [(0, 0, ""), (2, 2, ""), (None, 143, "ended by SIGTERM\n")]
+)
+def test_an_interrupt_between_the_end_and_the_exit_is_no_traceback(monkeypatch, capsys, done, code, said):
+    """What is done stays done; what was about to say how it ended says it."""
+
+    def end(_: list[str]) -> int:
+        if done is None:
+            signal.raise_signal(signal.SIGTERM)
+        return done
+
+    @contextmanager
+    def late() -> Iterator[None]:
+        with heeded():
+            yield
+            signal.raise_signal(signal.SIGTERM)
+
+    heeded = signals.heeded
+    monkeypatch.setattr("prune.cli.main._run", end)
+    monkeypatch.setattr(signals, "heeded", late)
+    assert main([]) == code
+    assert capsys.readouterr().err == said

@@ -216,7 +216,8 @@ def _next(draw: st.DrawFn, steps: list[Step], shapes: list[Shape], add: Callable
         if op in ("conv", "block", "depthwise", "norm") and shapes[reads[0]] == shapes[x]
     ]  # fmt: skip
     fits = ["conv", "conv", "block", "depthwise", "norm", "activation", "scaled", "slopes", "gated", "mix"]
-    fits += ["group norm", "instance norm", "perceptron", "pad"]
+    fits += ["perceptron", "pad"]
+    fits += ["group norm", "instance norm"] * (h * w > 1)  # torch itself norms no single number
     fits += ["add", "add", "mul"] * bool(alike) + ["cat", "cat"] * bool(beside) + ["again"] * bool(again)
     fits += ["pool", "pixel unshuffle"] * (h % 2 == 0 and w % 2 == 0 and h > 2 and 4 * c <= WIDEST)
     fits += ["interpolate", "transposed"] * (2 * max(h, w) <= LARGEST)
