@@ -108,10 +108,15 @@ def _by_layers(program: Program) -> dict[frozenset[str], list[fx.Node]]:
         layers |= {layer_at[node]} if node in layer_at else set()
         live = {one for one in live if last[one] > place} | {node}
         value = node.meta.get("val")
-        if live == {node} and layers and isinstance(value, Tensor) and value.dim() > 1:
+        if live == {node} and layers and isinstance(value, Tensor) and _is_per_image(value, program):
             found.setdefault(layers, []).append(node)
     found.pop(layers, None)  # the logits are at the end of these
     return found
+
+
+def _is_per_image(value: Tensor, program: Program) -> bool:
+    """Is the first axis that of images, and not that of windows or tokens?"""
+    return value.dim() > 1 and value.shape[0] == program.samples
 
 
 def _kept(

@@ -71,6 +71,7 @@ class Program:
         nodes: the operations.
         users: which operations read each tensor.
         inputs: where the tensors enter that the network is called with.
+        samples: how many of a batch that is.
         outputs: the operations that make what it returns.
         sources: parameters and buffers by the place where they enter.
         calls: layers whose weight is a parameter that nothing else uses.
@@ -106,7 +107,7 @@ class Program:
                 continue  # a plain value, written into the operations
             else:
                 self.nodes.append(node)
-        self.inputs, self._samples = tuple(inputs), takes.batch
+        self.inputs, self.samples = tuple(inputs), takes.batch
         self.place = {node: i for i, node in enumerate(self.nodes)}
         self.users = {node: list(node.users) for node in program.graph.nodes}
         self._graph = program.graph
@@ -147,7 +148,7 @@ class Program:
 
     def live_bytes(self) -> int:
         """The most that one image takes up at once when its values are kept as long as they are needed."""
-        sizes = {node: _bytes(node.meta.get("val")) // self._samples for node in (*self.inputs, *self.nodes)}
+        sizes = {node: _bytes(node.meta.get("val")) // self.samples for node in (*self.inputs, *self.nodes)}
         ends: dict[int, list[fx.Node]] = defaultdict(list)
         for node in sizes:
             ends[max((self.place.get(user, -1) for user in self.users[node]), default=-1)].append(node)

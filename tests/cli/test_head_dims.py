@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prune.cli.main import main
+from prune.weights import store
+from prune.weights.store import WeightFile
 
 NETWORK = """
 import torch
@@ -60,8 +63,9 @@ def test_a_plan_of_head_dimensions_is_applied_with_them_alone(capsys):
     assert main([*planned, "--head-dims"]) == 0
 
 
-def test_it_has_no_effect_elsewhere_and_says_so(capsys):
-    assert main(["inspect", "x.hdf5", "--head-dims"]) == 2
+def test_it_has_no_effect_elsewhere_and_says_so(capsys, tmp_path):
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}))
+    assert main(["inspect", str(tmp_path / "x.hdf5"), "--head-dims"]) == 2
     assert "--head-dims has no effect without --channels" in capsys.readouterr().err
     assert main([*PRUNE[:-2], "--out", "run", "--schedule", "soft", "--head-dims"]) == 2
     assert "--head-dims" in capsys.readouterr().err

@@ -3,12 +3,15 @@
 from inspect import signature
 from typing import get_args
 
+import numpy as np
 import pytest
 from prune.cli.commands import COMMANDS, load
 from prune.cli.progress import describe
 from prune.cli.show import Out
 from prune.cli.spelling import as_typed
 from prune.engine.events import Note
+from prune.weights import store
+from prune.weights.store import WeightFile
 from typer.models import OptionInfo
 
 
@@ -72,6 +75,7 @@ def test_errors_and_their_notes_are_shown_as_typed(prune, monkeypatch: pytest.Mo
         raise error
 
     monkeypatch.setattr(stats, "describe", fail)
+    store.write("any.hdf5", WeightFile({"w": np.ones(3)}))
     ended = prune("inspect", "any.hdf5")
     assert ended.code == 2
     assert ended.err == "error: --data-dir is empty; give --dataset\n"
