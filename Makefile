@@ -35,7 +35,7 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright
 
-# Hours of two cores; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
+# An hour and a half of two cores; PRUNE_SOAK=0.1 tries a tenth of the cases. Where there is no atheris, nothing is fuzzed by coverage.
 soak: $(READY)
 	-$(BIN)/pip install --quiet --editable '.[fuzz]'
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m soak -n 2

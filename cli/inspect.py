@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..weights import stats
-from ..weights.metadata import LARGEST_BELIEVED, history_of
+from ..weights.errors import BadWeightFile
+from ..weights.formats import read_any
+from ..weights.metadata import believed_size, history_of
 from ..weights.verify import verify_parents
 from . import options as opt
 from . import units
@@ -83,11 +85,11 @@ def command(
         network = _network(file, arch, num_classes, image_size, part)
         show_channels(out, widened(network, head_dims=head_dims), pattern)
         return
-    believed = image_size is None or image_size > LARGEST_BELIEVED  # the user bears the file out
+    borne_out = image_size is not None and any(_needs(path, image_size) for path in (file, diff) if path)
     _refuse(
         ("--arch", arch),
         ("--num-classes", num_classes),
-        ("--image-size", None if believed else image_size),
+        ("--image-size", None if borne_out else image_size),
         ("--part", part),
         ("--head-dims", head_dims),
         why="without --channels",
@@ -109,6 +111,16 @@ def _refuse(*given: tuple[str, object], why: str) -> None:
     for name, value in given:
         if value not in (None, False):
             raise typer.BadParameter(f"{name} has no effect {why}; leave it out")
+
+
+def _needs(path: Path, image_size: int) -> bool:
+    """Does a file speak of images of this size, and is that not taken without a word from the user?"""
+    meta = read_any(path).meta
+    try:
+        believed_size(meta, str(path))
+    except BadWeightFile:
+        return meta["input_size"][-1] == image_size
+    return False
 
 
 def _network(

@@ -118,8 +118,7 @@ def main(args: Sequence[str] | None = None) -> int:
             code = _run(list(sys.argv[1:] if args is None else args))
     except KeyboardInterrupt as interrupt:  # met what puts things in order, or came when all was done
         if code is None:
-            _say(str(interrupt) or "interrupted")
-            code = signals.exit_code()
+            code = _interrupted(interrupt)
     return code
 
 
@@ -147,13 +146,17 @@ def _run(words: list[str]) -> int:
             return CLOSED_PIPE
         raise
     except KeyboardInterrupt as interrupt:
-        # A training says where it stands; its command adds with `add_note` how to go on.
-        if processes.speaks(interrupt):
-            _say("; ".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]))
-        return signals.exit_code()
+        return _interrupted(interrupt)
     except Exception as error:
         return _error(error)
     return 0
+
+
+def _interrupted(interrupt: KeyboardInterrupt) -> int:
+    """A training says where it stands; its command adds with `add_note` how to go on."""
+    if processes.speaks(interrupt):
+        _say("; ".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]))
+    return signals.exit_code()
 
 
 def _usage_error(error: TyperException) -> int:

@@ -15,7 +15,7 @@ FORMAT = 1
 _CHECKSUMS = "checksums"
 MARK = f'"{_CHECKSUMS}": {{"'.encode()  # is in every file of ours, wherever its metadata lies
 _LONGEST_TEXT = 2**23
-LARGEST_BELIEVED = 1024  # pixels a side
+_LARGEST_BELIEVED = 1024  # pixels a side
 
 _LOOKS = {"shape": schema.listed(schema.integer(0, 2**31)), "kind": schema.text}
 
@@ -165,9 +165,9 @@ def believed_size(meta: Mapping[str, Any], where: str) -> tuple[int, ...] | None
         BadWeightFile: it is too large to be taken without a word from the user.
     """
     size = meta.get("input_size")
-    if size and (max(size) > LARGEST_BELIEVED or math.prod(size) > 4 * LARGEST_BELIEVED**2):
+    if size and (max(size) > _LARGEST_BELIEVED or math.prod(size) > 4 * _LARGEST_BELIEVED**2):
         raise BadWeightFile(
-            f"'{where}' says that its images are {'x'.join(map(str, size))}; above {LARGEST_BELIEVED} "
+            f"'{where}' says that its images are {'x'.join(map(str, size))}; above {_LARGEST_BELIEVED} "
             f"pixels a side that is not taken from a file: give `image_size` {size[-1]} if it is so"
         )
     return tuple(size) if size else None

@@ -48,7 +48,7 @@ def tamed(value: Any) -> Any:
     """The same, with control characters in texts and names of keys as text: `\\x1b` for an escape."""
     match value:
         case str():
-            return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+            return _CONTROL.sub(lambda found: _escaped(found[0]), value)
         case list() | tuple():
             return [tamed(item) for item in value]
         case dict():
@@ -140,7 +140,11 @@ def shown(value: Any) -> str:
     """A value for a message: on one line, control characters made visible, and cut where it is long."""
     words = value if isinstance(value, str) else _short(value)
     cut = words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}..."
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in cut)
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in cut)
+
+
+def _escaped(letter: str) -> str:
+    return repr(letter)[1:-1]
 
 
 def _short(value: Any) -> str:

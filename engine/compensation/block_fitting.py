@@ -76,10 +76,11 @@ def fit_blocks(
         TraceError: one of the networks cannot be followed.
     """
     batches = equal_batches(images, per_step(images[0].shape[2:]))
-    same = programs is not None and len(batches[0]) == len(equal_batches(images)[0])
     done: list[Fitted] = []
     with eval_mode(dense), eval_mode(thin):
-        pair = programs if programs is not None and same else exported(dense, thin, batches[0])
+        pair = programs
+        if pair is None or pair.narrow.samples != len(batches[0]):
+            pair = exported(dense, thin, batches[0])
         batches = pair.that_fit(batches, memory // 2)  # inputs and targets of a block stand twice
         full, narrow = pair
         gone = channel_map.removal_mask(removed)

@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from ..events import Event
 from ..graph.channels import ChannelMap
-from ..modules.eval_mode import eval_mode
-from .block_fitting import STEPS
 from .block_fitting import fit_blocks as fitting_blocks
 from .compensate import compensate
 from .pairing import exported
@@ -30,7 +28,7 @@ def mend(
     removed: Iterable[int],
     images: Iterable[Batch],
     *,
-    fit_blocks: int = STEPS,
+    fit_blocks: int,
     seed: int = 0,
 ) -> Generator[Event, None, Mended]:
     """Solve every layer whose inputs have changed, then fit blocks, in place.
@@ -48,8 +46,7 @@ def mend(
         TraceError: one of the networks cannot be followed.
     """
     seen, removed = list(images), frozenset(removed)
-    with eval_mode(full), eval_mode(thin):
-        programs = exported(full, thin, equal_batches(seen)[0])
+    programs = exported(full, thin, equal_batches(seen)[0])
     report = yield from compensate(full, thin, channel_map, removed, seen, programs=programs)
     refitted = [layer for layer in report.layers if layer.form != "left"]
     facts = {

@@ -65,6 +65,7 @@ def test_each_is_one_line_whatever_opens_it(prune, name, command):
     assert (code, out) == (2, "")
     assert err.startswith(f"error: '{HOSTILE / name}'") or f"'{HOSTILE / name}'" in err
     assert len(err.splitlines()) == 1
+    assert err.strip().isprintable()
     assert time.monotonic() - began < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300e3  # kB
     assert list(Path().iterdir()) == []
@@ -106,9 +107,8 @@ def test_each_is_refused_before_torch_is_imported(tmp_path):
         [str(HOSTILE / name) if word == "FILE" else word for word in words]
         for name in REFUSED
         for words in lines
-        if not (
-            "--scores" in words and name.endswith((".pth", "-6000.hdf5"))
-        )  # scores are HDF5, and have no size
+        # Scores are HDF5, and have no size of images.
+        if not ("--scores" in words and name.endswith((".pth", "-6000.hdf5")))
     ]
     ended = ended_cold(COLD, typed, tmp_path)
     assert ended.returncode == 0, ended.stderr
@@ -127,6 +127,24 @@ def test_inspect_believes_a_size_that_the_user_bears_out(prune, tmp_path, words)
     assert prune("inspect", "x.hdf5", "--image-size", 6000, *words).code == 0
     code, _, err = prune("inspect", "x.hdf5", "--image-size", 32, *words)
     assert (code, err.count("--image-size has no effect without --channels")) == (2, 1)
+
+
+def test_a_size_may_be_too_large_for_its_channels_alone(prune, tmp_path):
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}, {"input_size": [20, 900, 900]}))
+    assert "give --image-size 900 if it is so" in prune("inspect", "x.hdf5").err
+    assert prune("inspect", "x.hdf5", "--image-size", 900).code == 0
+    store.write(tmp_path / "small.hdf5", WeightFile({"w": np.ones(3)}, {"input_size": [3, 32, 32]}))
+    assert "has no effect without --channels" in prune("inspect", "small.hdf5", "--image-size", 6000).err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_size_of_images_that_nobody_believes(prune, command):
+    if not HOSTILE.is_dir():
+        pytest.skip("no ../shared/hostile beside the repository")
+    code, out, err = prune(command, HOSTILE / "input_size-6000.hdf5", *COMMANDS[command])
+    assert (code, out) == (2, "")
+    assert "says that its images are 3x6000x6000" in err
+    assert "give --image-size 6000 if it is so" in err
 
 
 def stored_with(path: Path, text: str) -> Path:

@@ -33,10 +33,8 @@ def test_much_of_the_accuracy_comes_back_without_training(prune, file: Path):
     assert facts["compensation"]["fitted_blocks"] > 0
     stored = load_network("mended.hdf5")
     assert stored.accuracy["top1"] == top1["compensated"]
-    assert (
-        stored.history[-1]["options"].items()
-        >= {"transfer": "compensate", "images": 512, "fit_blocks": 50}.items()
-    )
+    said = {"transfer": "compensate", "images": 512, "fit_blocks": 50}
+    assert stored.history[-1]["options"].items() >= said.items()
     measured = json.loads(prune("evaluate", "mended.hdf5", "--threads", 1, "--json").out)
     assert measured["networks"][0]["accuracy"]["top1"] == top1["compensated"]
 
@@ -98,19 +96,8 @@ def test_without_images_there_is_nothing_to_solve_for(prune, file: Path):
 
 
 def test_one_command_prunes_compensates_and_finetunes(prune, file: Path):
-    words = (
-        "--compensate",
-        "--calibration",
-        64,
-        "--fit-blocks",
-        0,
-        "--finetune",
-        1,
-        "--lr",
-        0.005,
-        "--precision",
-        "fp32",
-    )
+    compensated = ("--compensate", "--calibration", 64, "--fit-blocks", 0)
+    words = (*compensated, "--finetune", 1, "--lr", 0.005, "--precision", "fp32")
     done = prune("prune", file, *HALF, *words, "--json", "--out", "narrow.hdf5")
     assert done.code == 0, done.err
     facts = json.loads(done.out)
