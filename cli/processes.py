@@ -197,8 +197,10 @@ def take_part(device: str, threads: int | None) -> "torch.device":
     """
     import torch
 
+    from ..engine.freed import keep
     from ..engine.processes import distributed
 
+    keep()
     if distributed.launched():
         signal.signal(signal.SIGINT, _interrupt_once if is_first() else signal.SIG_IGN)
         warnings.showwarning = _warn_once

@@ -30,10 +30,12 @@ class Machine(Group):
 
         from ...engine.devices import resolve_device
         from ...engine.errors import EngineError
+        from ...engine.freed import keep
         from ...engine.processes.distributed import launched
 
         if launched():
             raise EngineError("this command runs in one process; start it without torchrun")
+        keep()
         if self.threads:
             torch.set_num_threads(self.threads)
         return resolve_device(self.device)

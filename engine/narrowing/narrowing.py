@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..errors import ProofError, TraceError
+from ..freed import collect, give_back
 from ..graph.channels import ChannelMap
 from ..graph.places import Reason
 from ..graph.trace import Trace, trace
@@ -20,7 +21,6 @@ from ..modules.fit import load
 from ..modules.inputs import Inputs, Takes, inputs_of
 from ..modules.numbers import numbers_of
 from .crashes import crashing_groups, cut_out, fill, from_small, not_itself
-from .freed import collect, give_back
 from .stand_ins import StandIns
 from .structure import Misfit, structure_misfit
 from .surgery import mask_in_place

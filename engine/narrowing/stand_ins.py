@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from ..freed import give_back
 from ..graph.channels import ChannelMap
-from .freed import give_back
 from .surgery import masked_index, masked_tensor
 
 # What is asked of a tensor that its stand-in would answer alike.

@@ -3,8 +3,9 @@
 import prune
 import pytest
 import torch
+from prune.engine import freed
 from prune.engine.graph.trace import trace
-from prune.engine.narrowing import freed, narrowing, stand_ins
+from prune.engine.narrowing import narrowing, stand_ins
 from prune.engine.narrowing.stand_ins import StandIns
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.network import new_network
@@ -112,8 +113,9 @@ def test_a_c_library_that_gives_nothing_back_is_left_alone(monkeypatch: pytest.M
     def none(name: None) -> None:
         raise lacks
 
-    freed._malloc_trim.cache_clear()
+    freed._glibc.cache_clear()
     monkeypatch.setattr(freed.ctypes, "CDLL", none)
     freed.collect()
-    assert freed._malloc_trim() is None
-    freed._malloc_trim.cache_clear()
+    freed.keep()
+    assert freed._glibc() is None
+    freed._glibc.cache_clear()
