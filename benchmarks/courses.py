@@ -37,7 +37,7 @@ METHODS: dict[str, list[list[str]]] = {
     "ResRep": [
         [
             *["prune", "{base}", "--method", "resrep", "--flops", "0.5", "--lr", "0.01", "--lasso", "0.002"],
-            *["--mask-after", "0", "--mask-interval", "20", "--granularity", "16"],
+            *["--mask-after", "0", "--mask-interval", "20", "--granularity", "{granularity}"],
         ]
     ],
 }
@@ -54,6 +54,9 @@ def main() -> None:
     parser.add_argument("images", type=Path)
     parser.add_argument("--epochs", default="2")
     parser.add_argument("--keep-rate", default="[0.5]*27", help="what FilterSketch keeps, one rate per block")
+    parser.add_argument(
+        "--granularity", default="48", help="rows that ResRep masks every 20 steps; ResNet-20: 16"
+    )
     parser.add_argument("--out", type=Path, default=Path("courses"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -77,7 +80,7 @@ def _course(name: str, commands: Sequence[Sequence[str]], asked: argparse.Namesp
     for number, words in enumerate(commands):
         trains = words[0] == "finetune" or "resrep" in words
         out = folder / "run" if trains else narrow
-        filled = [word.format(base=asked.base, narrow=narrow, keep_rate=asked.keep_rate) for word in words]
+        filled = [word.format(**vars(asked), narrow=narrow) for word in words]
         also = ["--epochs", asked.epochs] if trains else []
         command = [
             *filled,

@@ -18,6 +18,7 @@ from ..graph.untraceable import what_stopped
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Call as Given
 from ..modules.inputs import Inputs, given_tensors
+from .functional import functional
 
 NORM = "_native_batch_norm_legit_no_training"
 UNCHANGED = frozenset({"clone", "alias", "detach", "dropout", "_to_copy", "contiguous"})
@@ -207,8 +208,7 @@ def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
     with eval_mode(model), followed_with_ease(model):
         try:
-            exported = export(model, given.args, kwargs=dict(given.kwargs), strict=False)
-            return exported.run_decompositions({})
+            return functional(export(model, given.args, kwargs=dict(given.kwargs), strict=False))
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
             stopped = what_stopped(error, model)
             raise TraceError(f"the network cannot be followed on {takes}: {stopped}") from error

@@ -1,0 +1,142 @@
+"""An exported network without operations that change a tensor in place.
+
+torch.export's own way is `run_decompositions`, which follows the network a second time, and prepares itself
+for every operator that there is: it takes twice as long as the export. Of most networks all that has to be
+done is a word or two in the graph that is there.
+"""
+
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+
+from ..graph.nodes import op_name
+
+aten = torch.ops.aten
+
+# Operators that make a tensor of its own memory, and that `run_decompositions({})` leaves as they are; batch
+# norms, which it does not, are of this kind too.
+FRESH = frozenset(
+    """
+    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear matmul bmm
+    batch_norm group_norm layer_norm softmax scaled_dot_product_attention
+    max_pool1d max_pool2d avg_pool1d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d
+    upsample_nearest2d upsample_bilinear2d
+    relu relu6 hardtanh hardswish hardsigmoid silu gelu leaky_relu elu prelu sigmoid tanh clamp
+    add sub mul div pow sqrt abs maximum where sum mean amax cat stack pad index index_add
+    """.split()  # noqa: SIM905, a list of 45 lines
+)
+# Others that it leaves as they are; these may share memory with what they read.
+SHARING = frozenset(
+    """
+    view permute transpose t slice select split split_with_sizes chunk unbind squeeze unsqueeze expand
+    expand_as getitem pixel_shuffle pixel_unshuffle channel_shuffle roll flip einsum glu instance_norm
+    rms_norm clamp_min linalg_vector_norm
+    """.split()  # noqa: SIM905
+)
+VIEWS = (aten.flatten.using_ints, aten.reshape.default, aten.unflatten.int, aten.view_as.default)
+IN_PLACE = {
+    aten.relu_.default: aten.relu.default,
+    aten.relu6_.default: aten.relu6.default,
+    aten.hardtanh_.default: aten.hardtanh.default,
+    aten.hardswish_.default: aten.hardswish.default,
+    aten.hardsigmoid_.default: aten.hardsigmoid.default,
+    aten.silu_.default: aten.silu.default,
+    aten.leaky_relu_.default: aten.leaky_relu.default,
+    aten.elu_.default: aten.elu.default,
+    aten.sigmoid_.default: aten.sigmoid.default,
+    aten.clamp_.default: aten.clamp.default,
+    aten.add_.Tensor: aten.add.Tensor,
+    aten.mul_.Tensor: aten.mul.Tensor,
+}
+NORM = aten._native_batch_norm_legit_no_training.default
+
+
+def functional(exported: ExportedProgram) -> ExportedProgram:
+    """The same network in evaluation, whose operations only make new tensors; its graph may be rewritten.
+
+    Batch norms become `_native_batch_norm_legit_no_training`, and dropout nothing at all.
+    """
+    graph = exported.graph
+    operations = [node for node in graph.nodes if node.op == "call_function"]
+    if not _is_simple(operations):
+        return exported.run_decompositions({})
+    for node in operations:
+        if node.target in IN_PLACE:
+            node.target = IN_PLACE[node.target]  # its name stays, and so that of what the network returns
+            (changed, *_) = node.all_input_nodes
+            changed.replace_all_uses_with(node, lambda user, after=node: after < user)
+        elif node.target is aten.batch_norm.default:
+            _normalise(graph, node)
+        elif node.target in VIEWS:
+            node.target, node.args = aten.view.default, (node.args[0], list(node.meta["val"].shape))
+        elif node.target is aten.expand_as.default:
+            node.target, node.args = aten.expand.default, (node.args[0], list(node.meta["val"].shape))
+        elif node.target is aten.chunk.default:
+            x, _, dim = (*node.args, 0)[:3]
+            node.target, node.args = aten.split.Tensor, (x, node.meta["val"][0].shape[dim], dim)
+        elif op_name(node) == "dropout":
+            node.replace_all_uses_with(node.all_input_nodes[0])
+            graph.erase_node(node)
+    graph.eliminate_dead_code()
+    return exported
+
+
+def _is_simple(operations: Sequence[fx.Node]) -> bool:
+    """Is every operation known, and what is changed in place the one and only holder of its memory?"""
+    first: dict[fx.Node, fx.Node] = {}  # by what is made in place: whose memory that is
+    last: dict[fx.Node, fx.Node] = {}  # by whose memory it is: what changes it last
+    for node in operations:
+        if node.target in IN_PLACE:
+            (changed, *_) = node.all_input_nodes
+            first[node] = first.get(changed, changed)
+            last[first[node]] = node
+    return all(memory.op == "call_function" and op_name(memory) in FRESH for memory in last) and all(
+        _is_known(node) and (_is_fresh(node) or _comes_later(node, first, last)) for node in operations
+    )
+
+
+def _is_known(node: fx.Node) -> bool:
+    match op_name(node):
+        case "batch_norm":
+            return not node.args[5]  # in training mode it would keep statistics
+        case _ if node.target in VIEWS:
+            return _is_view(node)
+        case "dropout":
+            return not node.args[2] and all(user.op != "output" for user in node.users)
+        case name:
+            if node.target in IN_PLACE:
+                return len({source.meta["val"].dtype for source in (node, *node.all_input_nodes)}) == 1
+            mutable = getattr(getattr(node.target, "_schema", None), "is_mutable", False)
+            return name in FRESH | SHARING and not mutable
+
+
+def _is_view(node: fx.Node) -> bool:
+    """Is another shape all that it gives its tensor? Else it copies, or does nothing."""
+    x, value = node.all_input_nodes[0].meta["val"], node.meta["val"]
+    try:
+        return x.shape != value.shape and x.view(value.shape) is not None
+    except (RuntimeError, ValueError):
+        return False
+
+
+def _is_fresh(node: fx.Node) -> bool:
+    return node.target in IN_PLACE or op_name(node) in FRESH
+
+
+def _comes_later(node: fx.Node, first: dict[fx.Node, fx.Node], last: dict[fx.Node, fx.Node]) -> bool:
+    """Is what it reads, and may share the memory of, changed no more?"""
+    read = (first.get(source, source) for source in node.all_input_nodes)
+    return all(last[memory] < node for memory in read if memory in last)
+
+
+def _normalise(graph: fx.Graph, node: fx.Node) -> None:
+    """Turn a batch norm into the first of three tensors that the operator for evaluation makes."""
+    x, weight, bias, mean, variance, _, momentum, eps, *_ = node.args
+    value = node.meta["val"]
+    with graph.inserting_before(node):
+        made = graph.call_function(NORM, (x, weight, bias, mean, variance, momentum, eps))
+    made.meta = {**node.meta, "val": (value, value.new_empty(0), value.new_empty(0))}
+    node.target, node.args, node.kwargs = operator.getitem, (made, 0), {}
