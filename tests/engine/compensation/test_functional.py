@@ -1,6 +1,6 @@
 """Graphs without operations in place: as torch.export's own passes make them, though not by these."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import mini_networks
@@ -25,9 +25,10 @@ CASES = [
 ]
 
 
-def exported(model: nn.Module) -> ExportedProgram:
+def operations_of(model: nn.Module, how: Callable[[ExportedProgram], ExportedProgram]) -> list[Any]:
+    """What is computed once a network was exported, and changed."""
     with followed_with_ease(model):
-        return export(model.eval(), (torch.zeros(4, *SIZE),), strict=False)
+        return list(operations(how(export(model.eval(), (torch.zeros(4, *SIZE),), strict=False))))
 
 
 def operations(program: ExportedProgram) -> Iterator[tuple[str, Any]]:
@@ -45,8 +46,8 @@ def operations(program: ExportedProgram) -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_what_torch_export_makes_of_it(name: str):
     model = mini_networks.build(name)
-    theirs = list(operations(exported(model).run_decompositions({})))
-    assert list(operations(functional(exported(model)))) == theirs
+    theirs = operations_of(model, lambda exported: exported.run_decompositions({}))
+    assert operations_of(model, functional) == theirs
 
 
 class Sequel(nn.Module):
@@ -118,4 +119,4 @@ def test_what_a_network_does_to_its_input_is_left_to_torch():
         def forward(self, x: Tensor) -> Tensor:
             return x.add_(1) * 2
 
-    assert not any("add_" in what for what, _ in operations(functional(exported(Shifts()))))
+    assert not any("add_" in what for what, _ in operations_of(Shifts(), functional))
