@@ -36,7 +36,18 @@ METHODS: dict[str, list[list[str]]] = {
     ],
     "ResRep": [
         [
-            *["prune", "{base}", "--method", "resrep", "--flops", "0.5", "--lr", "0.01", "--lasso", "0.002"],
+            *[
+                "prune",
+                "{base}",
+                "--method",
+                "resrep",
+                "--flops",
+                "0.5",
+                "--lr",
+                "0.01",
+                "--lasso",
+                "{lasso}",
+            ],
             *["--mask-after", "0", "--mask-interval", "20", "--granularity", "{granularity}"],
         ]
     ],
@@ -57,6 +68,7 @@ def main() -> None:
     parser.add_argument(
         "--granularity", default="48", help="rows that ResRep masks every 20 steps; ResNet-20: 16"
     )
+    parser.add_argument("--lasso", default="0.005", help="ResRep's; ResNet-20 in three epochs: 0.002")
     parser.add_argument("--out", type=Path, default=Path("courses"))
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
