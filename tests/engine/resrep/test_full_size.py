@@ -22,8 +22,10 @@ STEPS = 4
     ("name", "side"),
     [
         ("small_networks:bottleneck", 32),
-        ("mobilenet_v1", 64),
-        pytest.param("resnet50", 32, marks=pytest.mark.soak),  # as the first, with more blocks
+        ("small_networks:mobilenet_v1", 32),
+        # As those above, with more blocks.
+        pytest.param("resnet50", 32, marks=pytest.mark.soak),
+        pytest.param("mobilenet_v1", 64, marks=pytest.mark.soak),
     ],
 )
 def test_insert_train_mask_and_fold(name, side, randomise):
