@@ -151,22 +151,22 @@ class TestRefused:
 
 
 class TestPlacing:
-    @pytest.mark.parametrize("name", ["resnet20", "torchvision:resnet18"])
+    @pytest.mark.parametrize("name", ["small_networks:resnet8", "small_networks:resnet_basic"])
     def test_identity_changes_nothing_and_survives_everything(self, name):
-        network = new_network(name, num_classes=10, input_size=(3, 64, 64))
+        network = new_network(name, num_classes=10, input_size=SIZE)
         model = network.model.eval()
-        expected = model(images((3, 64, 64)))
-        sites = insert(model, targets(model, trace(model, (3, 64, 64))))
-        torch.testing.assert_close(model(images((3, 64, 64))), expected)
+        expected = model(images())
+        sites = insert(model, targets(model, trace(model, SIZE)))
+        torch.testing.assert_close(model(images()), expected)
 
         with torch.no_grad():
             sites[0].compactor.pwc.weight.mul_(2)
-        changed = model(images((3, 64, 64)))
+        changed = model(images())
         assert not torch.allclose(changed, expected)
         twin = copy.deepcopy(model)
-        torch.testing.assert_close(twin(images((3, 64, 64))), changed)
-        torch.testing.assert_close(COMPACTORS.take_away(twin)(images((3, 64, 64))), expected)
-        names = {layer.name for layer in trace(model, (3, 64, 64)).map.layers}
+        torch.testing.assert_close(twin(images()), changed)
+        torch.testing.assert_close(COMPACTORS.take_away(twin)(images()), expected)
+        names = {layer.name for layer in trace(model, SIZE).map.layers}
         assert {f"{site.unit}.compactor.pwc" for site in sites} <= names
 
     def test_keys_are_resreps(self):
