@@ -23,6 +23,7 @@ from prune.engine.selection import plan as plans
 from prune.weights.store import sha256
 
 MakeJob = Callable[..., Job]
+Finished = tuple[Path, Outcome, list[Path]]  # a run, what came of it, and copies of it as it was on the way
 ARCH = "gradual_user:Net"
 UNEQUAL = {"layer_rates": ("stem.conv=0.25", "block0.conv?.conv=0.5")}  # its first shortcut crops the stream
 WAYS: dict[str, dict[str, Any]] = {
@@ -49,8 +50,6 @@ WAYS: dict[str, dict[str, Any]] = {
         "channels_last": True,
     },
 }
-
-
 # Every way, and every residual mode with some of them.
 CASES = [
     ("soft", "internal"),
@@ -60,36 +59,39 @@ CASES = [
     ("soft, unequal", "coupled"),
     ("layer by layer, unequal", "coupled"),
 ]
-# Ways from above in other residual modes, which training does not know of.
+# The same ways in other residual modes, which training does not know of.
 OTHERS = [
     pytest.param(way, residual, marks=pytest.mark.soak)
-    for way in ("soft", "layer by layer")
-    for residual in ("coupled", "scatter")
+    for way, residuals in (
+        ("soft", ("coupled", "scatter")),
+        ("soft every second", ("scatter",)),
+        ("hard", ("coupled",)),
+        ("layer by layer", ("coupled", "scatter")),
+    )
+    for residual in residuals
 ]
 
 
 @pytest.fixture(scope="module")
-def finished() -> dict[tuple[str, str], tuple[Path, Outcome, list[Path]]]:
+def finished() -> dict[tuple[str, str], Finished]:
     """Runs that were seen through."""
     return {}
 
 
 @pytest.fixture
 def straight(
-    finished: dict[tuple[str, str], tuple[Path, Outcome, list[Path]]],
+    finished: dict[tuple[str, str], Finished],
     tmp_path_factory: pytest.TempPathFactory,
     make_job: MakeJob,
     run_with_copies,
-) -> Callable[[str, str], tuple[Path, Outcome, list[Path]]]:
-    """The run of a way in a residual mode, what came of it, and its folder as it was after each epoch."""
+) -> Callable[[str, str], Finished]:
+    """The run of a way in a residual mode, begun at most once."""
 
-    def straight(way: str, residual: str) -> tuple[Path, Outcome, list[Path]]:
+    def straight(way: str, residual: str) -> Finished:
         if (way, residual) not in finished:
             folder = tmp_path_factory.mktemp("straight") / "run"
-            finished[way, residual] = (
-                folder,
-                *run_with_copies(make_job(**WAYS[way], residual=residual), folder),
-            )
+            job = make_job(**WAYS[way], residual=residual)
+            finished[way, residual] = (folder, *run_with_copies(job, folder))
         return finished[way, residual]
 
     return straight
