@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from prune.archs.registry import get, names
+from prune.engine.modules.blank import without_initialisation
 from torch import Tensor
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -55,7 +56,8 @@ def test_every_network_builds_runs_and_has_its_published_size(name):
         model = arch.build(arch.num_classes).eval()
         assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
         assert model(torch.zeros(1, *arch.input_size)).shape == (1, arch.num_classes)
-        assert arch.build(3).state_dict().keys() == model.state_dict().keys()
+        with without_initialisation():
+            assert arch.build(3).state_dict().keys() == model.state_dict().keys()
     assert arch.source
 
 

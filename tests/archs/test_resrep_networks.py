@@ -9,6 +9,7 @@ from prune.engine.allocations.budget import Budget
 from prune.engine.errors import FitError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
+from prune.engine.modules.blank import without_initialisation
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network import recognition
@@ -99,7 +100,7 @@ def test_training_form_is_recognised_too(case, converted):
 
 @pytest.mark.parametrize("name", names())
 def test_every_built_in_network_is_recognised_by_its_names_alone(name):
-    with torch.device("meta"):
+    with torch.device("meta"), without_initialisation():
         state = get(name).build(3).state_dict()
     assert recognise(state) == (name,)
     assert recognise(list(state)[1:]) == ()
@@ -142,7 +143,7 @@ def test_published_order_and_widths_of_the_full_networks(published_rows, row_id,
 @pytest.mark.parametrize("name", WITH_ORDER)
 def test_the_order_names_every_convolution_once(name):
     arch = get(name)
-    with torch.device("meta"):
+    with torch.device("meta"), without_initialisation():
         model = arch.build(3)
     convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     assert sorted(arch.conv_order) == sorted(convolutions)
