@@ -7,8 +7,10 @@ from functools import partial
 from unittest.mock import patch
 
 from prune.archs import densenet as densenet_cifar
+from prune.archs import mobilenet
 from prune.archs import resnet_imagenet as ours
 from prune.archs.googlenet import GoogLeNetCifar
+from prune.archs.resnet_cifar import ResNetCifar
 from torch import nn
 from torchvision.models.densenet import DenseNet
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
@@ -16,6 +18,17 @@ from torchvision.models.googlenet import GoogLeNet
 from torchvision.models.mobilenetv2 import MobileNetV2
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
+
+
+def resnet8(num_classes: int) -> nn.Module:
+    """ResNet-20 with one block per stage."""
+    return ResNetCifar(1, num_classes)
+
+
+def mobilenet_v1(num_classes: int) -> nn.Module:
+    """MobileNetV1 with three blocks of thirteen."""
+    with patch.object(mobilenet, "_WIDTHS_AND_STRIDES", ((64, 1), (128, 2), (1024, 2))):
+        return mobilenet.MobileNetV1(num_classes)
 
 
 def densenet16(num_classes: int) -> nn.Module:

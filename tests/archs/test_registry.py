@@ -5,6 +5,7 @@ import torch
 from prune.archs.errors import one_of
 from prune.archs.from_torchvision import torchvision_names
 from prune.archs.registry import ArchError, UnknownArch, get, names, register
+from prune.engine.modules.blank import without_initialisation
 from torch import nn
 
 
@@ -65,7 +66,7 @@ def test_aliases(alias, name):
 )
 def test_blocks_are_modules_and_hold_every_convolution_once(name, blocks):
     arch = get(name)
-    with torch.device("meta"):
+    with torch.device("meta"), without_initialisation():
         model = arch.build(2)
     convs = [at for at, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     assert len(arch.blocks) == blocks

@@ -9,6 +9,7 @@ from prune.engine.allocations.budget import Budget
 from prune.engine.errors import FitError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
+from prune.engine.modules.blank import without_initialisation
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network import recognition
@@ -99,7 +100,7 @@ def test_training_form_is_recognised_too(case, converted):
 
 @pytest.mark.parametrize("name", names())
 def test_every_built_in_network_is_recognised_by_its_names_alone(name):
-    with torch.device("meta"):
+    with torch.device("meta"), without_initialisation():
         state = get(name).build(3).state_dict()
     assert recognise(state) == (name,)
     assert recognise(list(state)[1:]) == ()
@@ -129,21 +130,20 @@ def test_a_unit_that_is_folded_in_part_is_refused_by_name(tmp_path, converted):
 
 
 @pytest.mark.parametrize(("row_id", "name"), [("resrep-sres50", "sres50"), ("resrep-src56", "src56")])
-def test_published_order_widths_and_cost_of_the_full_networks(published_rows, row_id, name):
+def test_published_order_and_widths_of_the_full_networks(published_rows, row_id, name):
+    """What they cost, `engine/recipes/test_published_rows` says of each."""
     row = published_rows[row_id]
     network = new_network(name)
     assert list(network.conv_order) == row["deps_conv_names"]
     deps = to_weight_file(network).deps
     assert deps is not None
     assert deps.tolist() == row["deps_baseline"]
-    cost = count(trace(network.model, network.input_size).map)
-    assert (cost.macs, cost.params) == (row["baseline"]["macs"], row["baseline"]["params"])
 
 
 @pytest.mark.parametrize("name", WITH_ORDER)
 def test_the_order_names_every_convolution_once(name):
     arch = get(name)
-    with torch.device("meta"):
+    with torch.device("meta"), without_initialisation():
         model = arch.build(3)
     convolutions = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
     assert sorted(arch.conv_order) == sorted(convolutions)
@@ -190,15 +190,17 @@ def test_deps_are_left_out_where_they_would_not_say_what_the_network_is():
     [
         ("src20", (3, 16, 16), "internal"),
         ("src20", (3, 16, 16), "coupled"),
-        ("src56", (3, 8, 8), "coupled"),
-        pytest.param("src110", (3, 8, 8), "internal", marks=pytest.mark.soak),  # as src20, with more blocks
-        pytest.param("src164", (3, 8, 8), "internal", marks=pytest.mark.soak),
         ("vc", (3, 32, 32), "internal"),
         ("sres18", (3, 32, 32), "coupled"),
-        ("sres50", (3, 32, 32), "internal"),
-        ("sres50", (3, 32, 32), "coupled"),
         ("mobilenet_v1", (3, 32, 32), "internal"),
         ("lenet5", (1, 28, 28), "internal"),
+        # As src20, with more blocks.
+        pytest.param("src56", (3, 8, 8), "coupled", marks=pytest.mark.soak),
+        pytest.param("src110", (3, 8, 8), "internal", marks=pytest.mark.soak),
+        pytest.param("src164", (3, 8, 8), "internal", marks=pytest.mark.soak),
+        # Narrow bottlenecks, the authors' files have, above and in `engine/resrep/test_folding`.
+        pytest.param("sres50", (3, 32, 32), "internal", marks=pytest.mark.soak),
+        pytest.param("sres50", (3, 32, 32), "coupled", marks=pytest.mark.soak),
     ],
 )
 def test_half_the_macs_leave_and_the_file_computes_what_the_masked_network_does(
@@ -225,10 +227,10 @@ def test_half_the_macs_leave_and_the_file_computes_what_the_masked_network_does(
 
 def test_every_filter_of_mobilenet_before_its_linear_layer_can_be_chosen():
     network = new_network("mobilenet_v1", input_size=32)
-    groups = trace(network.model, network.input_size).map.groups
-    narrowable = [group for group in groups if group.producers and group.free.all() and not group.stream]
+    channel_map = trace(network.model, network.input_size).map
+    narrowable = [g for g in channel_map.groups if g.producers and g.free.all() and not g.stream]
     assert len(narrowable) == 14, "the stem and 13 pointwise convolutions; depthwise ones pass channels on"
-    assert set(equal_scores(trace(network.model, network.input_size).map)) >= {g.name for g in narrowable}
+    assert set(equal_scores(channel_map)) >= {g.name for g in narrowable}
 
 
 def test_one_channel_images_keep_their_channel_when_only_the_side_is_given(tmp_path):

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from prune.weights.errors import OutputExists, UnwritableOutput
 from prune.weights.files import atomic_write, check_output, sha256
 
@@ -66,7 +67,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path, suffix):
         except UnwritableOutput as error:
             print(error)
     """
-    done = run(program, tmp_path / f"x.{suffix}")
+    done = warm.run(["-c", program, tmp_path / f"x.{suffix}"])
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout == f"could not write '{tmp_path}/x.{suffix}': File too large\n"

@@ -1,5 +1,6 @@
 """A small residual network in a module of its own, as a user would bring it, and short jobs on it."""
 
+import shutil
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from prune.engine import schedules
 from prune.engine.allocations import required
-from prune.engine.events import Event
+from prune.engine.events import ConvMasked, EpochDone, Event, MasksSet, RunStarted, StepDone
 from prune.engine.jobs.job import Job, Pruning
 from prune.engine.jobs.prepare import prepare
 from prune.engine.jobs.run import run_pruning
@@ -24,6 +25,7 @@ from prune.engine.transfers.slice import Slice
 from torch import nn
 
 ARCH = "gradual_user:Net"
+BETWEEN = (ConvMasked, MasksSet, RunStarted, StepDone, EpochDone)  # events at which a run may be left
 
 MODULE = """
     import torch.nn.functional as F
@@ -126,6 +128,27 @@ def run() -> Callable[[Job, Path], tuple[Outcome, list[Event]]]:
 
 
 @pytest.fixture
+def run_with_copies() -> Callable[[Job, Path], tuple[Outcome, list[Path]]]:
+    """See a job's run through, and copy its folder amid the first epoch and after each.
+
+    A copy is what a process leaves that is killed there.
+    """
+
+    def run(job: Job, folder: Path) -> tuple[Outcome, list[Path]]:
+        events, copies, done = begin(job, folder), [], 0
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                return end.value, copies
+            done += isinstance(event, EpochDone)
+            if done == len(copies) and isinstance(event, BETWEEN):
+                copies.append(Path(shutil.copytree(folder, folder.with_name(f"{folder.name}-{done}"))))
+
+    return run
+
+
+@pytest.fixture
 def interrupt() -> Callable[[Job, Path, int], None]:
     """Begin a job's run in a folder, and leave it in the middle of the epoch after some."""
 
@@ -133,9 +156,8 @@ def interrupt() -> Callable[[Job, Path, int], None]:
         events = begin(job, folder)
         done = 0
         for event in events:
-            name = type(event).__name__
-            done += name == "EpochDone"
-            if done == epochs and name in ("ConvMasked", "MasksSet", "RunStarted", "StepDone", "EpochDone"):
+            done += isinstance(event, EpochDone)
+            if done == epochs and isinstance(event, BETWEEN):
                 break
         events.close()  # pyright: ignore[reportAttributeAccessIssue]
 

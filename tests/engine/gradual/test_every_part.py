@@ -82,7 +82,7 @@ def test_a_schedule_says_beforehand_what_it_will_do(make_job: MakeJob, schedule:
 
 @pytest.mark.parametrize("transfer", transfers.names())
 def test_where_nothing_leaves_the_network_computes_the_same(transfer: str, randomise):
-    network = new_network("resnet20", input_size=16)
+    network = new_network("small_networks:resnet8", num_classes=10, input_size=16)
     randomise(network.model)
     traced = trace(network.model, network.input_size)
     seen = view(network.model, traced, network.input_size, "internal")
@@ -101,7 +101,7 @@ def test_where_nothing_leaves_the_network_computes_the_same(transfer: str, rando
 
 @pytest.mark.parametrize("transfer", transfers.names())
 def test_where_nothing_left_there_is_nothing_to_mend(transfer: str, randomise):
-    network = new_network("resnet20", input_size=16)
+    network = new_network("small_networks:resnet8", num_classes=10, input_size=16)
     randomise(network.model)
     traced = trace(network.model, network.input_size)
     seen = view(network.model, traced, network.input_size, "internal")

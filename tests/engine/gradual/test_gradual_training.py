@@ -16,19 +16,20 @@ from prune.engine.graph.trace import trace
 from prune.engine.jobs.job import Job
 from prune.engine.jobs.prepare import prepare
 from prune.engine.measure.evaluation import evaluate
+from prune.engine.narrowing.outcome import Outcome
 from prune.engine.network.network import load_network
 from prune.engine.runs.runs import Run
 from prune.engine.selection import plan as plans
 from prune.weights.store import sha256
 
 MakeJob = Callable[..., Job]
+Finished = tuple[Path, Outcome, list[Path]]  # a run, what came of it, and copies of it as it was on the way
 ARCH = "gradual_user:Net"
-RESIDUALS = ("internal", "coupled", "scatter")
 UNEQUAL = {"layer_rates": ("stem.conv=0.25", "block0.conv?.conv=0.5")}  # its first shortcut crops the stream
 WAYS: dict[str, dict[str, Any]] = {
-    "soft": {"schedule": "soft", "rate_norm": 0.9, "rate_dist": 0.4, "epochs": 3},
+    "soft": {"schedule": "soft", "rate_norm": 0.9, "rate_dist": 0.4, "epochs": 2},
     "soft every second": {"schedule": "soft", "rate": 0.5, "prune_every": 2, "epochs": 3},
-    "hard": {"schedule": "hard", "rate_dist": 0.4, "distance": "cosine", "epochs": 3},
+    "hard": {"schedule": "hard", "rate_dist": 0.4, "distance": "cosine", "epochs": 2},
     "layer by layer": {
         "schedule": "layer-by-layer",
         "rate": 0.5,
@@ -49,25 +50,58 @@ WAYS: dict[str, dict[str, Any]] = {
         "channels_last": True,
     },
 }
+# Every way, and every residual mode with some of them.
+CASES = [
+    ("soft", "internal"),
+    ("soft every second", "coupled"),
+    ("hard", "scatter"),
+    ("layer by layer", "internal"),
+    ("soft, unequal", "coupled"),
+    ("layer by layer, unequal", "coupled"),
+]
+# The same ways in other residual modes, which training does not know of.
+OTHERS = [
+    pytest.param(way, residual, marks=pytest.mark.soak)
+    for way, residuals in (
+        ("soft", ("coupled", "scatter")),
+        ("soft every second", ("scatter",)),
+        ("hard", ("coupled",)),
+        ("layer by layer", ("coupled", "scatter")),
+    )
+    for residual in residuals
+]
 
 
-@pytest.mark.parametrize(
-    ("way", "residual"),
-    [
-        *[("soft", residual) for residual in RESIDUALS],
-        *[("layer by layer", residual) for residual in RESIDUALS],
-        ("soft every second", "scatter"),
-        ("hard", "coupled"),
-        ("soft, unequal", "coupled"),
-        ("hard, unequal", "coupled"),
-        ("layer by layer, unequal", "coupled"),
-    ],
-)
+@pytest.fixture(scope="module")
+def finished() -> dict[tuple[str, str], Finished]:
+    """Runs that were seen through."""
+    return {}
+
+
+@pytest.fixture
+def straight(
+    finished: dict[tuple[str, str], Finished],
+    tmp_path_factory: pytest.TempPathFactory,
+    make_job: MakeJob,
+    run_with_copies,
+) -> Callable[[str, str], Finished]:
+    """The run of a way in a residual mode, begun at most once."""
+
+    def straight(way: str, residual: str) -> Finished:
+        if (way, residual) not in finished:
+            folder = tmp_path_factory.mktemp("straight") / "run"
+            job = make_job(**WAYS[way], residual=residual)
+            finished[way, residual] = (folder, *run_with_copies(job, folder))
+        return finished[way, residual]
+
+    return straight
+
+
+@pytest.mark.parametrize(("way", "residual"), [*CASES, ("hard, unequal", "coupled"), *OTHERS])
 def test_the_narrow_network_is_exactly_as_good_as_the_masked_one(
-    tmp_path: Path, make_job: MakeJob, run, way: str, residual: str
+    make_job: MakeJob, straight, way: str, residual: str
 ):
-    job = make_job(**WAYS[way], residual=residual)
-    outcome, _ = run(job, tmp_path / "run")
+    folder, outcome, _ = straight(way, residual)
     before, masked, narrow = (outcome.accuracies[name] for name in ("before", "masked", "narrow"))
     assert masked.top1 == narrow.top1
     assert masked.loss != before.loss
@@ -75,8 +109,8 @@ def test_the_narrow_network_is_exactly_as_good_as_the_masked_one(
     assert outcome.difference < 1e-6
     assert outcome.after.macs < 0.9 * outcome.before.macs
 
-    full, thin = (load_network(tmp_path / "run" / f"{name}.hdf5", ARCH) for name in ("final", "narrow"))
-    data = job.images.open(thin)
+    full, thin = (load_network(folder / f"{name}.hdf5", ARCH) for name in ("final", "narrow"))
+    data = make_job("soft").images.open(thin)
     assert evaluate(full.model, data).top1 == evaluate(thin.model, data).top1 == narrow.top1
     images_NCHW = torch.randn(8, 3, 16, 16)
     torch.testing.assert_close(thin.model(images_NCHW), full.model(images_NCHW), rtol=1e-3, atol=1e-4)
@@ -119,35 +153,18 @@ def ends(folder: Path) -> list[str]:
     return [sha256(folder / f"{name}.hdf5") for name in ("best", "final", "narrow")]
 
 
-@pytest.mark.parametrize(
-    ("way", "residual"),
-    [
-        ("soft", "internal"),
-        ("soft every second", "coupled"),
-        ("hard", "scatter"),
-        ("soft on images", "scatter"),
-        ("layer by layer", "internal"),
-        ("layer by layer", "coupled"),
-        ("layer by layer", "scatter"),
-        ("soft, unequal", "coupled"),
-        ("layer by layer, unequal", "coupled"),
-    ],
-)
-def test_resuming_after_any_epoch_ends_the_same(
-    tmp_path: Path, make_job: MakeJob, run, interrupt, resume, way: str, residual: str
-):
-    settings = WAYS[way] | ({"epochs": 1} if residual != "internal" and way == "layer by layer" else {})
-    job = make_job(**settings, residual=residual)
-    straight, _ = run(job, tmp_path / "straight")
-    for done in range(prepare(job).schedule.config.epochs + 1):
-        folder = tmp_path / f"stopped after {done}"
-        interrupt(job, folder, done)
-        resumed, _ = resume(folder)
-        assert ends(folder) == ends(tmp_path / "straight"), done
+@pytest.mark.parametrize(("way", "residual"), [*CASES, ("soft on images", "scatter"), *OTHERS])
+def test_resuming_after_any_epoch_ends_the_same(straight, resume, way: str, residual: str):
+    folder, outcome, copies = straight(way, residual)
+    epochs = sum(event == "EpochDone" for event, *_ in _course(folder))
+    assert len(copies) == epochs + 1
+    for copy in copies:
+        resumed, _ = resume(copy)
+        assert ends(copy) == ends(folder), copy.name
         assert {stage: found.loss for stage, found in resumed.accuracies.items()} == {
-            stage: found.loss for stage, found in straight.accuracies.items()
+            stage: found.loss for stage, found in outcome.accuracies.items()
         }
-        assert _course(folder) == _course(tmp_path / "straight")
+        assert _course(copy) == _course(folder)
 
 
 def _course(folder: Path) -> list[Any]:

@@ -83,15 +83,17 @@ def test_start_conv_and_a_budget_contradict(make_job: MakeJob):
 @pytest.mark.parametrize(
     ("residual", "names"), [("internal", INTERNAL), ("coupled", COUPLED), ("scatter", SCATTER)]
 )
-def test_what_was_masked_stays_masked(tmp_path: Path, make_job: MakeJob, run, interrupt, residual, names):
+def test_what_was_masked_stays_masked(
+    tmp_path: Path, make_job: MakeJob, run_with_copies, residual: str, names: tuple[str, ...]
+):
     job = make_job("layer-by-layer", rate=0.5, residual=residual, epochs=1, momentum=0.95)
     ready = prepare(job).schedule
     channel_map = ready.chooser.forecast.map
     groups = {group.name: group.channels for group in channel_map.groups}
     base = load_network(job.start, "gradual_user:Net").model.state_dict()
-    for begun in range(1, len(names) + 1):
-        folder = tmp_path / f"{begun}"
-        interrupt(job, folder, begun)
+    _, copies = run_with_copies(job, tmp_path / "run")
+    assert len(copies) == len(names) + 1
+    for begun, folder in enumerate(copies[1:], 1):
         state = read_checkpoint(folder / "checkpoint.pt").model
         leaving = read_checkpoint(folder / "checkpoint.pt").hooks["leaving"].numpy()
         masked = [c for name in names[:begun] for c in np.intersect1d(groups[name], leaving).tolist()]

@@ -21,6 +21,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 CASES = {"src20_narrow": 4.8e-6, "src56": 9.6e-5, "vc_narrow": 7.2e-5, "sres50_narrow": 2.4e-4}
+RESNET8 = "small_networks:resnet8"
+MOBILENET = "small_networks:mobilenet_v1"
 
 
 def worn(name, size, randomise, wear, residual="internal"):
@@ -30,6 +32,11 @@ def worn(name, size, randomise, wear, residual="internal"):
     sites = insert(model, targets(model, trace(model, size), residual=residual))
     assert wear(sites) > 0
     return network, sites
+
+
+def convert(file, *words, own=None):
+    """Run the command; a network of our own is named, which no file may import by itself."""
+    return CliRunner().invoke(app, ["convert", str(file), *words, *(["--arch", own] if own else [])])
 
 
 def logits(model, size):
@@ -43,12 +50,17 @@ def assert_same(found_NK, expected_NK):
 
 
 class TestTheAuthors:
-    @pytest.mark.parametrize("case", CASES)
+    @pytest.mark.parametrize(
+        "case",
+        [  # ResNet-56 is as ResNet-20, with more blocks
+            pytest.param(case, marks=[pytest.mark.soak] if case == "src56" else []) for case in CASES
+        ],
+    )
     def test_conversion(self, case, shared_golden, tmp_path):
         folder = shared_golden / "authors"
         path = tmp_path / "deploy.hdf5"
         source = str(folder / f"resrep_{case}_train.hdf5")
-        result = CliRunner().invoke(app, ["convert", source, str(path), "--json", "--quiet"])
+        result = convert(source, str(path), "--json", "--quiet")
         assert result.exit_code == 0, result.output
         ours, theirs = read(path), read(folder / f"resrep_{case}_converted.hdf5")
         assert ours.tensors.keys() == theirs.tensors.keys()
@@ -82,12 +94,15 @@ class TestLossless:
     @pytest.mark.parametrize(
         ("name", "size", "residual"),
         [
-            ("small_networks:bottleneck", (3, 32, 32), "internal"),
-            ("mobilenet_v1", (3, 64, 64), "internal"),
-            ("resnet20", (3, 32, 32), "coupled"),
-            ("small_networks:resnet_basic", (3, 64, 64), "coupled"),
-            ("small_networks:mobilenet_v2", (3, 64, 64), "coupled"),
+            (MOBILENET, (3, 32, 32), "internal"),
+            (RESNET8, (3, 32, 32), "coupled"),
+            ("small_networks:resnet_basic", (3, 32, 32), "coupled"),
+            ("small_networks:mobilenet_v2", (3, 32, 32), "coupled"),
+            # As the authors' of `test_conversion`.
+            pytest.param("small_networks:bottleneck", (3, 32, 32), "internal", marks=pytest.mark.soak),
             # As those above, with more blocks.
+            pytest.param("mobilenet_v1", (3, 64, 64), "internal", marks=pytest.mark.soak),
+            pytest.param("resnet20", (3, 32, 32), "coupled", marks=pytest.mark.soak),
             pytest.param("resnet50", (3, 32, 32), "internal", marks=pytest.mark.soak),
             pytest.param("torchvision:resnet18", (3, 64, 64), "coupled", marks=pytest.mark.soak),
             pytest.param("torchvision:mobilenet_v2", (3, 64, 64), "coupled", marks=pytest.mark.soak),
@@ -96,9 +111,8 @@ class TestLossless:
     def test_from_training_form_to_a_file_and_back(self, name, size, residual, randomise, wear, tmp_path):
         network, sites = worn(name, size, randomise, wear, residual)
         save_network(tmp_path / "training.hdf5", network)
-        own = name if name.startswith("small_networks:") else None  # which no file may import by itself
-        words = ["convert", str(tmp_path / "training.hdf5"), *(["--arch", own] if own else [])]
-        result = CliRunner().invoke(app, words)
+        own = name if name.startswith("small_networks:") else None
+        result = convert(tmp_path / "training.hdf5", own=own)
         assert result.exit_code == 0, result.output
         deployed = load_network(tmp_path / "training-deploy.hdf5", own)
         assert not any(
@@ -112,10 +126,10 @@ class TestLossless:
                 assert len(deployed.model.get_submodule(producer).weight) == len(site.row_ids) - dead
 
     def test_without_the_constants_mobilenet_would_be_another(self, randomise, wear, monkeypatch):
-        network, _ = worn("mobilenet_v1", (3, 64, 64), randomise, wear)
+        network, _ = worn(MOBILENET, (3, 32, 32), randomise, wear)
         monkeypatch.setattr(folding, "absorb_into_biases", lambda *_: None)
         with pytest.raises(ProofError, match="nothing was written"):
-            fold(network.model, (3, 64, 64))
+            fold(network.model, (3, 32, 32))
 
     def test_tied_rows_leave_by_their_joint_norm(self):
         model = TiedAndFlattened().eval()
@@ -149,8 +163,8 @@ class TestLossless:
         assert_same(logits(folded.model, (3, 8, 8)), logits(model, (3, 8, 8)))
 
     def test_dropping_what_is_not_zero_costs(self, tmp_path, randomise, wear):
-        network, sites = worn("resnet20", (3, 32, 32), randomise, wear)
-        follower = network.model.stage3.block2.conv2
+        network, sites = worn(RESNET8, (3, 32, 32), randomise, wear)
+        follower = network.model.stage3.block0.conv2
         with torch.no_grad():
             sites[-1].compactor.pwc.weight[0] = 0
             sites[-1].compactor.pwc.weight[0, 0] = 9e-6
@@ -158,7 +172,7 @@ class TestLossless:
         folded = fold(network.model, (3, 32, 32))
         assert folded.error < 1e-5 < 1e-3 < folded.cost
         save_network(tmp_path / "a.hdf5", network)
-        result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.hdf5"), "--quiet"])
+        result = convert(tmp_path / "a.hdf5", "--quiet", own=RESNET8)
         assert "warning: dropping rows that are not quite zero costs" in result.stderr
 
 
@@ -196,25 +210,31 @@ class TestBN:
         assert isinstance(folded.model.bn, nn.BatchNorm2d)
         assert_same(logits(folded.model, (3, 8, 8)), logits(model, (3, 8, 8)))
 
-    def test_any_file(self, tmp_path, randomise):
-        network = new_network("torchvision:mnasnet0_5", num_classes=10, input_size=(3, 64, 64))
+    @pytest.mark.parametrize(
+        ("name", "norm", "conv"),
+        [
+            ("resnet18", "bn1", "conv1"),
+            pytest.param("mnasnet0_5", "layers.1", "layers.0", marks=pytest.mark.soak),  # twice as deep
+        ],
+    )
+    def test_any_file(self, name, norm, conv, tmp_path, randomise):
+        network = new_network(f"torchvision:{name}", num_classes=10, input_size=(3, 64, 64))
         randomise(network.model)
         save_network(tmp_path / "a.hdf5", network)
-        files = [str(tmp_path / "a.hdf5"), str(tmp_path / "b.hdf5")]
-        result = CliRunner().invoke(app, ["convert", *files, "--fold-bn"])
+        result = convert(tmp_path / "a.hdf5", str(tmp_path / "b.hdf5"), "--fold-bn")
         assert result.exit_code == 0, result.output
         deployed = load_network(tmp_path / "b.hdf5")
-        assert deployed.folded["layers.1"] == "layers.0"
+        assert deployed.folded[norm] == conv
         assert not any(key.endswith("running_mean") for key in read(tmp_path / "b.hdf5").tensors)
         assert_same(logits(deployed.model, (3, 64, 64)), logits(network.model, (3, 64, 64)))
 
 
 class TestRefusals:
     def test_nothing_to_fold(self, tmp_path, randomise):
-        network = new_network("resnet20")
+        network = new_network(RESNET8, num_classes=10, input_size=(3, 32, 32))
         folded = fold(randomise(network.model), network.input_size)
-        save_network(tmp_path / "a.hdf5", Network(folded.model, "resnet20", 10, (3, 32, 32)))
-        result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.hdf5"), "--to", "deploy"])
+        save_network(tmp_path / "a.hdf5", Network(folded.model, RESNET8, 10, (3, 32, 32)))
+        result = convert(tmp_path / "a.hdf5", "--to", "deploy", own=RESNET8)
         assert result.exit_code != 0
         assert isinstance(result.exception, EngineError)
         assert "neither compactors nor a BN" in str(result.exception)
@@ -222,11 +242,11 @@ class TestRefusals:
 
     def test_a_format_and_another_suffix(self, tmp_path):
         save_network(tmp_path / "a.hdf5", new_network("resnet20"))
-        result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.hdf5"), "b.pth", "--to", "hdf5"])
+        result = convert(tmp_path / "a.hdf5", "b.pth", "--to", "hdf5")
         assert "`to` hdf5 writes .hdf5, not 'b.pth'" in str(result.exception)
 
     def test_all_rows_dead(self, randomise, wear):
-        network, sites = worn("resnet20", (3, 32, 32), randomise, wear)
+        network, sites = worn(RESNET8, (3, 32, 32), randomise, wear)
         with torch.no_grad():
             sites[0].compactor.pwc.weight.zero_()
         folded = fold(network.model, (3, 32, 32))
@@ -234,11 +254,11 @@ class TestRefusals:
         assert "stage1.block0.conv1.conv: all rows are shorter than 1e-05; the longest stays" in folded.notes
 
     def test_not_a_number(self, tmp_path, randomise, wear):
-        network, sites = worn("resnet20", (3, 32, 32), randomise, wear)
+        network, sites = worn(RESNET8, (3, 32, 32), randomise, wear)
         with torch.no_grad():
             sites[0].compactor.pwc.weight[0] = float("nan")
         save_network(tmp_path / "a.hdf5", network)
-        result = CliRunner().invoke(app, ["convert", str(tmp_path / "a.hdf5")])
+        result = convert(tmp_path / "a.hdf5", own=RESNET8)
         assert isinstance(result.exception, ProofError)
         assert [path.name for path in tmp_path.iterdir()] == ["a.hdf5"]
 

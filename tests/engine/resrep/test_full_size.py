@@ -21,9 +21,11 @@ STEPS = 4
 @pytest.mark.parametrize(
     ("name", "side"),
     [
-        ("small_networks:bottleneck", 32),
-        ("mobilenet_v1", 64),
-        pytest.param("resnet50", 32, marks=pytest.mark.soak),  # as the first, with more blocks
+        ("small_networks:mobilenet_v1", 32),
+        # Without depthwise convolutions there is less to fold; and with more blocks.
+        pytest.param("small_networks:bottleneck", 32, marks=pytest.mark.soak),
+        pytest.param("resnet50", 32, marks=pytest.mark.soak),
+        pytest.param("mobilenet_v1", 64, marks=pytest.mark.soak),
     ],
 )
 def test_insert_train_mask_and_fold(name, side, randomise):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from prune.engine.events import Event, Note
 from prune.engine.jobs.job import Job, Pruning, Untrained
 from prune.engine.jobs.prepare import prepare
@@ -16,7 +15,6 @@ from prune.engine.network.network import Network, load_network
 from prune.engine.network.sources import Images
 from prune.engine.sketching.rates import SketchRates
 from prune.engine.transfers.sketch import Sketch
-from torch import nn
 
 
 @pytest.fixture(scope="session")
@@ -30,20 +28,6 @@ def recorded(shared_golden: Path) -> dict[str, np.ndarray]:
 def resnet56(shared_data: Path) -> Network:
     """The network that was sketched then."""
     return load_network(shared_data / "weights" / "resnet56-4bfd9763.th", "resnet56")
-
-
-@pytest.fixture
-def randomise(randomise: Callable[[nn.Module], nn.Module]) -> Callable[[nn.Module], nn.Module]:
-    """Gives biases of convolutions values of their own, too."""
-
-    def with_biases(model: nn.Module) -> nn.Module:
-        draw = torch.Generator().manual_seed(3)
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d) and module.bias is not None:
-                module.bias.data.uniform_(-0.3, 0.3, generator=draw)
-        return randomise(model)
-
-    return with_biases
 
 
 def sketching(

@@ -76,16 +76,16 @@ def blob_training(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def blobs() -> Callable[..., Blobs]:
     return Blobs
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def net() -> Callable[..., nn.Module]:
     return tiny_net
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def training() -> Callable[..., Iterator[Event]]:
     return blob_training

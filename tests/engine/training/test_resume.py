@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -42,11 +43,17 @@ def assert_same_course(left, right):
         assert_same_tensors(state, other.optimizer["state"][index])
 
 
-@pytest.fixture
-def uninterrupted(tmp_path, net, training):
-    folder = tmp_path / "uninterrupted"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, net, training):
+    folder = tmp_path_factory.mktemp("runs") / "finished"
     list(training(folder, net()))
     return folder
+
+
+@pytest.fixture
+def uninterrupted(tmp_path, finished):
+    """A copy, which may be damaged."""
+    return Path(shutil.copytree(finished, tmp_path / "uninterrupted"))
 
 
 def stand_still(folder):

@@ -297,7 +297,7 @@ def test_digits_are_learnt(tmp_path, training):
     pytest.importorskip("sklearn")
     data = open_data("digits")
     torch.manual_seed(0)
-    model = get_arch("resnet20").build(data.info.num_classes)
+    model = get_arch("small_networks:resnet8").build(data.info.num_classes)
     events = list(training(tmp_path / "run", model, data=data, epochs=2, lr=0.1, batch_size=64))
     assert events[-1].final.top1 > 80
 
