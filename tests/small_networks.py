@@ -10,6 +10,7 @@ from prune.archs import densenet as densenet_cifar
 from prune.archs import googlenet as googlenet_of_cifar
 from prune.archs import resnet_imagenet as ours
 from prune.archs import vgg_cifar
+from prune.archs.resnet_cifar import ResNetCifar
 from torch import nn
 from torchvision.models.densenet import DenseNet
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
@@ -59,6 +60,11 @@ def googlenet(num_classes: int) -> nn.Module:
     model.inception4a = Inception(192, 192, 96, 208, 16, 48, 64)
     model.inception5b = Inception(528, 384, 192, 384, 48, 128, 128)
     return _without(model, *(f"inception{name}" for name in ("3a", "3b", "4b", "4c", "4e", "5a")))
+
+
+def resnet8(num_classes: int) -> nn.Module:
+    """ResNet-20 with one block per stage."""
+    return ResNetCifar(1, num_classes)
 
 
 def basic(num_classes: int) -> nn.Module:
