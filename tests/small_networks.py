@@ -67,11 +67,6 @@ def resnet8(num_classes: int) -> nn.Module:
     return ResNetCifar(1, num_classes)
 
 
-def basic(num_classes: int) -> nn.Module:
-    """ResNet-18 with one or two blocks per stage."""
-    return ours.ResNetImageNet(ours.BasicBlock, (2, 1, 1, 1), num_classes)
-
-
 def bottleneck(num_classes: int) -> nn.Module:
     """ResNet-50 with one or two blocks per stage."""
     return ours.ResNetImageNet(ours.Bottleneck, (2, 1, 2, 1), num_classes)

@@ -84,11 +84,10 @@ def norm_of(name: str) -> str:
     ("arch", "size"),
     [
         ("resnet20", 32),
-        ("small_networks:basic", 32),
         ("small_networks:bottleneck", 32),
         ("small_networks:resnet_basic", 32),
         *(
-            pytest.param(arch, 64, marks=pytest.mark.soak)  # as those above, with more blocks
+            pytest.param(arch, 64, marks=pytest.mark.soak)  # as those above, of other or more blocks
             for arch in ("resnet18", "resnet50", "torchvision:resnet18")
         ),
     ],

@@ -28,9 +28,9 @@ SMALL = {
     "torchvision:resnext50_32x4d": "small_networks:resnext",
     "torchvision:efficientnet_b0": "small_networks:efficientnet",
 }
-# In `make soak` alone: GoogLeNet as torchvision's, without auxiliary heads; ResNeXt as RegNet, whose blocks
-# are grouped too; MobileNetV2 as EfficientNet, whose blocks also squeeze and excite.
-SIBLINGS = {"small_networks:googlenet_cifar", "small_networks:resnext", "small_networks:mobilenet_v2"}
+# In `make soak` alone: VGG as with biases; GoogLeNet as torchvision's, without auxiliary heads; ResNeXt as
+# RegNet, whose blocks are grouped too; MobileNetV2 as EfficientNet, whose blocks also squeeze and excite.
+SIBLINGS = {f"small_networks:{name}" for name in ("vgg", "googlenet_cifar", "resnext", "mobilenet_v2")}
 # Crops, projections, blocks that gate what they add: in other networks nothing is added, so that `coupled`
 # is `internal`, or it is added as in these.
 COUPLED = {"resnet20", "small_networks:resnet", "small_networks:efficientnet"}
