@@ -25,6 +25,7 @@ torch.set_num_threads(1)
 CENTRED = lambda into, out: (out - into) // 2  # noqa: E731
 BEHIND = lambda into, out: 0  # noqa: E731
 HRANK56 = theirs.CifarResNet(theirs.CifarResNet.HRANK, 9, CENTRED)
+HRANK20 = theirs.CifarResNet(theirs.CifarResNet.HRANK, 3, CENTRED)
 HRANK110 = theirs.CifarResNet(theirs.CifarResNet.HRANK110, 18, CENTRED)
 FPGM20 = theirs.CifarResNet(theirs.CifarResNet.FPGM, 3, BEHIND)
 
@@ -50,26 +51,26 @@ def inceptions(outputs=1.0, reductions=1.0, first5x5=1.0, last_whole=False):
 
 CASES = {
     "HRank resnet_56": ("resnet56", lambda: HRANK56.state(16, (16, 32, 64), (16, 32, 64)), HRANK56.logits),
-    # [0.]+[0.18]*29, HRankPlus' own example: from 16 channels into a stream of 13
-    "HRankPlus resnet_56": (
-        "resnet56",
-        lambda: HRANK56.state(16, (13, 26, 64), (13, 26, 52)),
-        HRANK56.logits,
+    # [0.]+[0.18]*29, HRankPlus' own example of 56 layers: from 16 channels into a stream of 13
+    "HRankPlus resnet_20": (
+        "resnet20",
+        lambda: HRANK20.state(16, (13, 26, 64), (13, 26, 52)),
+        HRANK20.logits,
     ),
-    "HRankPlus resnet_56, narrow stem": (
-        "resnet56",
-        lambda: HRANK56.state(11, (16, 9, 64), (8, 8, 8)),
-        HRANK56.logits,
+    "HRankPlus resnet_20, narrow stem": (
+        "resnet20",
+        lambda: HRANK20.state(11, (16, 9, 64), (8, 8, 8)),
+        HRANK20.logits,
     ),
     "HRankPlus resnet_110": (
         "resnet110",
         lambda: HRANK110.state(16, (12, 25, 64), (11, 20, 41)),
         HRANK110.logits,
     ),
-    "FilterSketch resnet56": (
-        "resnet56",
-        lambda: HRANK56.state(16, (16, 32, 64), (9, 19, 38)),
-        HRANK56.logits,
+    "FilterSketch resnet20": (
+        "resnet20",
+        lambda: HRANK20.state(16, (16, 32, 64), (9, 19, 38)),
+        HRANK20.logits,
     ),
     "FPGM resnet20": ("resnet20", lambda: FPGM20.state(16, (16, 32, 64), (16, 32, 64)), FPGM20.logits),
     "HRank vgg_16_bn": ("vgg16_bn", lambda: theirs.hrank_vgg(vgg([0.0] * 13)), theirs.hrank_vgg_logits),
@@ -124,6 +125,11 @@ CASES = {
 }
 
 
+# In `make soak` alone: whole networks, as `MASKED` has them, and what differs from others by widths or depth.
+LONG = ("HRankPlus resnet_110", "HRank vgg_16_bn", "FPGM vgg16", "HRank densenet_40", "HRank googlenet")
+LONG += ("FilterSketch googlenet",)
+
+
 class RecorderMeter:
     """What FPGM keeps beside the weights: not a tensor, and no class that is known here."""
 
@@ -157,7 +163,12 @@ def converted(folder, content, **options):
     return made, load_network(made.destination)
 
 
-@pytest.mark.parametrize("case", CASES)
+def often(cases):
+    """All of them, the long ones in `make soak`."""
+    return [pytest.param(case, marks=[pytest.mark.soak] if case in LONG else []) for case in cases]
+
+
+@pytest.mark.parametrize("case", often(CASES))
 def test_a_checkpoint_is_recognised_and_keeps_its_logits(case, tmp_path, recorder):
     arch, build, logits = CASES[case]
     state = build()
@@ -202,7 +213,7 @@ def dense_followers(name):
 
 
 MASKED = {
-    "vgg_16_bn": (
+    "vgg16_bn": (
         lambda: theirs.hrank_vgg(vgg([0.0] * 13)),
         theirs.hrank_vgg_logits,
         {"features.conv0": list(range(60)), "features.conv11": [0, 5, 511]},
@@ -213,7 +224,7 @@ MASKED = {
             "stem.conv2.conv.weight": (64, 4),
         },
     ),
-    "densenet_40": (
+    "densenet40": (
         lambda: theirs.densenet(24, [12, 12, 12], [168, 312]),
         theirs.densenet_logits,
         {"conv1": [2], "dense1.3.conv1": [0, 11], "trans1.conv1": [7, 100], "dense3.11.conv1": [1, 2, 3]},
@@ -237,12 +248,16 @@ MASKED = {
 }
 
 
-@pytest.mark.parametrize("case", MASKED)
-def test_a_checkpoint_masked_by_hrank_narrows(case, tmp_path):
-    build, logits, pruned, followers, shapes = MASKED[case]
+@pytest.mark.parametrize(
+    "arch",
+    [pytest.param(arch, marks=[pytest.mark.soak] if arch == "googlenet" else []) for arch in MASKED],
+)  # of its branches each is masked as VGG is
+def test_a_checkpoint_masked_by_hrank_narrows(arch, tmp_path):
+    build, logits, pruned, followers, shapes = MASKED[arch]
     state = build()
     hrank_masked(state, pruned, followers)
     made, network = converted(tmp_path, {"state_dict": state})
+    assert network.arch == arch
     assert made.destination.name == "theirs-narrow.hdf5"
     found = {name: tuple(tensor.shape[:2]) for name, tensor in network.model.state_dict().items()}
     assert {name: found[name] for name in shapes} == shapes
@@ -254,8 +269,7 @@ def test_a_checkpoint_masked_by_hrank_narrows(case, tmp_path):
 
 @pytest.mark.parametrize("residual", ["coupled", "scatter"])
 def test_a_residual_network_masked_by_hrank_narrows_further_with_scatter(residual, tmp_path):
-    net = theirs.CifarResNet(theirs.CifarResNet.HRANK, 3, CENTRED)
-    state = net.state(16, (16, 32, 64), (16, 32, 64))
+    state = HRANK20.state(16, (16, 32, 64), (16, 32, 64))
     pruned = {
         "layer1.0.conv1": [3],
         "layer2.1.conv1": [0, 31],
@@ -270,16 +284,23 @@ def test_a_residual_network_masked_by_hrank_narrows_further_with_scatter(residua
     assert ends == ([29, 63] if residual == "scatter" else [32, 64])
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(network.model(images), net.logits(state, images), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.model(images), HRANK20.logits(state, images), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("residual", ["internal", "coupled", "scatter"])
-@pytest.mark.parametrize("widths", [(16, (13, 26, 64)), (11, (16, 9, 64))])
-def test_hrankplus_streams_can_be_pruned_further(widths, residual, tmp_path):
+@pytest.mark.parametrize(
+    ("stem", "streams", "residual"),
+    [
+        (16, (13, 26, 64), "internal"),
+        (16, (13, 26, 64), "coupled"),
+        pytest.param(16, (13, 26, 64), "scatter", marks=pytest.mark.soak),  # shortcuts as with `internal`
+        pytest.param(11, (16, 9, 64), "internal", marks=pytest.mark.soak),
+        (11, (16, 9, 64), "coupled"),
+        (11, (16, 9, 64), "scatter"),
+    ],
+)
+def test_hrankplus_streams_can_be_pruned_further(stem, streams, residual, tmp_path):
     """Shortcuts that leave channels out or fill some up are followed like any other."""
-    stem, streams = widths
-    net = theirs.CifarResNet(theirs.CifarResNet.HRANK, 3, CENTRED)
-    _, network = converted(tmp_path, net.state(stem, streams, (13, 26, 52)))
+    _, network = converted(tmp_path, HRANK20.state(stem, streams, (13, 26, 52)))
     traced = trace(network.model, network.input_size)
     scores = criteria.score("l1", network.model, traced)
     allocation = Rate(rate=0.4, residual=residual)
@@ -304,14 +325,15 @@ def test_a_branch_that_is_narrower_than_its_stream_is_refused_by_name(tmp_path):
 
 
 def test_what_thop_leaves_in_a_network_is_no_weight(tmp_path):
-    state = HRANK56.state(16, (16, 32, 64), (9, 19, 38))
+    state = HRANK20.state(16, (16, 32, 64), (9, 19, 38))
     counters = {f"{at}total_ops": torch.zeros(1) for at in ("", "conv1.", "layer1.0.bn1.")}
     _, network = converted(tmp_path, {**state, **counters})
-    assert network.arch == "resnet56"
+    assert network.arch == "resnet20"
 
 
 @pytest.mark.parametrize(
-    "case", ["HRank vgg_16_bn", "FPGM vgg16", "HRankPlus densenet_40", "FilterSketch googlenet"]
+    "case",
+    often(case for case in CASES if CASES[case][0] in ("vgg16_bn", "vgg16", "densenet40", "googlenet")),
 )
 def test_names_return(case, tmp_path):
     """Into ours and back into theirs, tensor by tensor."""

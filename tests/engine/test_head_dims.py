@@ -50,7 +50,13 @@ def test_files_load_by_themselves_in_a_new_process(outcomes, tmp_path):
         assert again.history[-1]["options"]["head_dims"] is True
 
 
-@pytest.mark.parametrize("name", DIMS)
+# In `make soak` alone: networks whose attention is written like that of one of the others.
+LIKE_OTHERS = ("as_wide", "separate", "vit", "maxvit")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.soak] if n in LIKE_OTHERS else []) for n in DIMS]
+)
 def test_it_trains_on_and_loses_more(name, outcomes, tmp_path):
     model = loaded(name, outcomes[name][1], tmp_path).model.train()
     model(IMAGES.float()).square().mean().backward()

@@ -132,7 +132,7 @@ def test_every_allocation_narrows_them(net, wanted, left):
 
 def test_scores_that_do_not_know_them_leave_them_whole(net, traced, batches):
     assert criteria.passed_over("hrank", traced.map) == list(HIDDEN)
-    vgg = new_network("vgg16")
+    vgg = new_network("small_networks:vgg", num_classes=10, input_size=(3, 32, 32))
     scores = {name: torch.arange(len(s)) for name, s in prune.rank(vgg, "l1").items()}
     units = scores.pop("linear1")
     assert len(units) == 512

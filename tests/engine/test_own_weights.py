@@ -1,14 +1,13 @@
 """Layers whose own code computes their weight: made plain where it does so from parameters alone."""
 
 import copy
-import subprocess
-import sys
 from pathlib import Path
 
 import prune
 import pytest
 import torch
 import torch.nn.functional as F
+import warm
 from prune.engine.errors import FitError
 from prune.engine.modules.own_weights import SameConv2d
 from prune.engine.modules.plain import plain
@@ -170,7 +169,7 @@ def _same_elsewhere(path, factory, model):
         f"x = torch.randn(2, *{SIZE}, generator=torch.Generator().manual_seed(3))\n"
         f"torch.save(model.eval()(x).detach(), {str(answers)!r})\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+    warm.run(["-c", code], Path(__file__).parent, check=True)
     assert torch.allclose(torch.load(answers), model.eval()(x), atol=1e-6)
 
 

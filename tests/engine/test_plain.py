@@ -63,6 +63,10 @@ def way(request):
     return request.param
 
 
+# Parametrizations are taken off in one way, whatever they compute, and what is old is by hooks of its own.
+ONE_OF_EACH = ("weight_norm", "old_weight_norm", "masked")
+
+
 @pytest.fixture
 def net(way):
     torch.manual_seed(0)
@@ -86,6 +90,11 @@ def test_computed_weights_become_plain_in_a_copy(net):
     assert plain(copied) == (copied, ())
 
 
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(way, marks=[] if way in ONE_OF_EACH else [pytest.mark.soak]) for way in WAYS],
+    indirect=True,
+)
 def test_a_network_with_computed_weights_is_pruned_says_so_and_loads_again(net, way, tmp_path):
     arch = f"test_plain:make_{way}"
     wrapped = prune.wrap(net, SIZE, arch=arch)

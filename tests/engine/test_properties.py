@@ -33,7 +33,7 @@ MODES = ("internal", "coupled", "scatter")
 HOW = (st.sampled_from(MODES), st.floats(0.1, 1.0), st.integers(0, 2**16))
 SMALL, CASES = given(networks(most_steps=5), *HOW), given(networks(), *HOW)
 QUIET = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
-FEW = settings(max_examples=200, derandomize=True, phases=[Phase.explicit, Phase.generate], **QUIET)
+FEW = settings(max_examples=50, derandomize=True, phases=[Phase.explicit, Phase.generate], **QUIET)
 MANY = settings(max_examples=3000, derandomize=False, print_blob=True, **QUIET)
 
 tally: Counter[str] = Counter()

@@ -44,6 +44,10 @@ class First(nn.Module):
         return self.layer(x)[0]
 
 
+def convolved(x, weight):
+    return F.conv2d(x, weight, padding=1)
+
+
 def deformed(x, weight):
     return deform_conv2d(x, x.new_zeros(x.shape[0], 18, *x.shape[2:]), weight, padding=1)
 
@@ -57,7 +61,7 @@ OPERATIONS = {
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(16, 16, 3, padding=1), "op", nn.Conv2d),
     "Linear": (lambda: nn.Linear(16, 16), "op", nn.Linear),
     "F.conv2d with a parameter": (
-        lambda: Functional(lambda x, w: F.conv2d(x, w, padding=1)),
+        lambda: Functional(convolved),
         "op",
         nn.Conv2d,
     ),

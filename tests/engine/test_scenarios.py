@@ -197,7 +197,7 @@ def test_several_inputs_and_outputs(randomise):
     assert thin.model.vector.out_features == 8
 
 
-@pytest.mark.parametrize("multiple", [2, 4, 8])
+@pytest.mark.parametrize("multiple", [4, *(pytest.param(n, marks=pytest.mark.soak) for n in (2, 8))])
 def test_widths_are_rounded(randomise, multiple):
     network = prune.wrap(randomise(Cascade()).eval(), SIZE)
     wanted = prune.plan(network, flops=0.6, round_to=multiple, skip=("parts.0*",))

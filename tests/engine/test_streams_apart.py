@@ -35,7 +35,10 @@ Randomise = Callable[[nn.Module], nn.Module]
 STEM, STAGE1, STAGE2, STAGE3 = "stage1.conv1.conv", *(f"stage{s}.block0.conv2.conv" for s in (1, 2, 3))
 CROPS = "stage1.block0.shortcut.index"
 
-# Shares kept of the stem, and of the streams of ResNet-20's stages; everything inside blocks keeps half.
+PUBLISHED = "hrankplus/resnet56-47.4"
+ARCH = "small_networks:resnet8"
+
+# Shares kept of the stem, and of the streams of the stages; everything inside blocks keeps half.
 WIDTHS = {
     "cropped at once": (1.0, 0.82, 0.82, 1.0),
     "cropped at every stage": (1.0, 0.5, 0.25, 0.1),
@@ -45,13 +48,22 @@ WIDTHS = {
 }
 
 
-def keep_rate(stem: float, *streams: float) -> str:
-    return f"[{stem}]" + "".join(f"+[0.5]+[{stream}]" * 3 for stream in streams)
+def keep_rate(stem: float, *streams: float, blocks: int = 1) -> str:
+    return f"[{stem}]" + "".join(f"+[0.5]+[{stream}]" * blocks for stream in streams)
 
 
 @pytest.fixture(scope="module")
 def resnet20() -> Network:
-    network = new_network("resnet20")
+    return randomised("resnet20")
+
+
+@pytest.fixture(scope="module")
+def resnet8() -> Network:
+    return randomised(ARCH)
+
+
+def randomised(arch: str) -> Network:
+    network = new_network(arch, num_classes=10, input_size=(3, 32, 32))
     draw = torch.Generator().manual_seed(3)
     for module in network.model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -74,8 +86,7 @@ def indices(model: nn.Module) -> dict[str, list[int]]:
 
 def masked_by_hand(network: Network, kept: dict[str, list[int]]) -> nn.Module:
     """The full network with filters that left set to zero, and no shortcut into channels that left."""
-    model = new_network(network.arch).model.eval()
-    model.load_state_dict(network.model.state_dict())
+    model = copy.deepcopy(network.model)
     for name, stay in kept.items():
         conv, norm = (model.get_submodule(name.removesuffix("conv") + slot) for slot in ("conv", "bn"))
         stays_F = torch.zeros(len(conv.weight))
@@ -120,8 +131,8 @@ def test_streams_are_one_until_they_are_told_apart(resnet20: Network):
 
 
 @pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS)
-def test_a_network_of_unequal_widths_equals_the_masked_one(resnet20: Network, widths: tuple[float, ...]):
-    outcome = pruned(resnet20, keep_rate=keep_rate(*widths))
+def test_a_network_of_unequal_widths_equals_the_masked_one(resnet8: Network, widths: tuple[float, ...]):
+    outcome = pruned(resnet8, keep_rate=keep_rate(*widths))
     kept, images = outcome.kept, torch.randn(2, 3, 32, 32)
     fulls = {STEM: 16, STAGE1: 16, STAGE2: 32, STAGE3: 64}
     for (name, full), share in zip(fulls.items(), widths, strict=True):
@@ -130,32 +141,34 @@ def test_a_network_of_unequal_widths_equals_the_masked_one(resnet20: Network, wi
     expected = [kept[STEM].index(i) if i in kept[STEM] else -1 for i in kept[STAGE1]]
     assert indices(outcome.network.model)[CROPS] == expected
     with torch.no_grad():
-        wanted = masked_by_hand(resnet20, kept)(images)
+        wanted = masked_by_hand(resnet8, kept)(images)
         torch.testing.assert_close(outcome.network.model(images), wanted, rtol=1e-4, atol=1e-4)
     assert outcome.difference < 1e-12
     assert count(trace(outcome.network.model, (3, 32, 32)).map) == outcome.after
 
 
-def test_equal_rates_leave_one_stream_and_no_index(resnet20: Network):
-    outcome = pruned(resnet20, keep_rate=keep_rate(0.5, 0.5, 0.5, 0.5))
+def test_equal_rates_leave_one_stream_and_no_index(resnet8: Network):
+    outcome = pruned(resnet8, keep_rate=keep_rate(0.5, 0.5, 0.5, 0.5))
     assert CROPS not in indices(outcome.network.model)
     assert outcome.kept[STEM] == outcome.kept[STAGE1]
     for settings in ({"flops": 0.5}, {"rate": 0.5}, {"layer_rates": (f"{STEM}=0.5",)}):
-        narrow = pruned(resnet20, **settings)
+        narrow = pruned(resnet8, **settings)
         assert CROPS not in indices(narrow.network.model), settings
         assert narrow.kept[STEM] == narrow.kept[STAGE1]
 
 
 @pytest.mark.parametrize("residual", ["internal", "scatter"])
 def test_only_coupled_tells_streams_apart(resnet20: Network, residual: str):
-    allocation = required({"keep_rate": keep_rate(*WIDTHS["cropped at once"]), "residual": residual})
+    allocation = required(
+        {"keep_rate": keep_rate(*WIDTHS["cropped at once"], blocks=3), "residual": residual}
+    )
     assert as_asked(resnet20, allocation)[0] is resnet20
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.soak] if "resnet110" in name else [])
+        pytest.param(name, marks=[] if name == PUBLISHED else [pytest.mark.soak])  # others by rates and depth
         for name in recipes.names()
         if name.startswith(("hrankplus/resnet56", "hrankplus/resnet110"))
     ],
@@ -176,24 +189,24 @@ def test_published_networks_are_narrow_proven_and_load_alone(name: str, randomis
     assert np.array_equal(in_a_fresh_process(tmp_path / "narrow.hdf5", images), expected)
 
 
-def test_rates_by_name_tell_streams_apart(resnet20: Network):
+def test_rates_by_name_tell_streams_apart(resnet8: Network):
     rates = (f"{STEM}=0", "stage1.block?.conv2.conv=0.25")
-    outcome = pruned(resnet20, layer_rates=rates)
+    outcome = pruned(resnet8, layer_rates=rates)
     assert (len(outcome.kept[STEM]), len(outcome.kept[STAGE1])) == (16, 12)
     assert indices(outcome.network.model)[CROPS] == outcome.kept[STAGE1]
 
 
-def test_a_plan_tells_streams_apart_by_naming_both(resnet20: Network, tmp_path: Path):
-    plan = plans.Plan("resnet20", "coupled", {STEM: tuple(range(1, 16)), STAGE1: (0, 1, 4)})
-    outcome = pruned(resnet20, plan=plan)
+def test_a_plan_tells_streams_apart_by_naming_both(resnet8: Network, tmp_path: Path):
+    plan = plans.Plan(ARCH, "coupled", {STEM: tuple(range(1, 16)), STAGE1: (0, 1, 4)})
+    outcome = pruned(resnet8, plan=plan)
     assert indices(outcome.network.model)[CROPS] == [-1, 0, 3]
     plans.write(tmp_path / "plan.json", outcome.plan)
-    again = pruned(resnet20, plan=tmp_path / "plan.json")
+    again = pruned(resnet8, plan=tmp_path / "plan.json")
     assert again.kept == outcome.kept
-    together = pruned(resnet20, plan=plans.Plan("resnet20", "coupled", {STEM: (0, 1, 4)}))
+    together = pruned(resnet8, plan=plans.Plan(ARCH, "coupled", {STEM: (0, 1, 4)}))
     assert together.kept[STEM] == together.kept[STAGE1] == [0, 1, 4]
     with pytest.raises(AllocationError, match=r"'stage1\.conv2', which this network does not have"):
-        pruned(resnet20, plan=plans.Plan("resnet20", "coupled", {"stage1.conv2": (0,)}))
+        pruned(resnet8, plan=plans.Plan(ARCH, "coupled", {"stage1.conv2": (0,)}))
 
 
 def test_python_plans_and_counts_unequal_widths(resnet20: Network):
@@ -206,7 +219,7 @@ def test_python_plans_and_counts_unequal_widths(resnet20: Network):
 
 
 def test_a_refusal_says_which_rates_may_differ(resnet20: Network):
-    rates = keep_rate(1.0, 0.5, 0.5, 1.0).replace("[0.5]+[1.0]", "[0.5]+[0.75]", 1)
+    rates = keep_rate(1.0, 0.5, 0.5, 1.0, blocks=3).replace("[0.5]+[1.0]", "[0.5]+[0.75]", 1)
     with pytest.raises(AllocationError) as refused:
         pruned(resnet20, keep_rate=rates)
     assert str(refused.value) == (
@@ -215,17 +228,17 @@ def test_a_refusal_says_which_rates_may_differ(resnet20: Network):
         "one rate, or skip 'stage3.block0.conv2.conv'; 'stage2.block0.conv2.conv', on the other side of "
         "stage3.block0.shortcut, may have another"
     )
-    rates = keep_rate(1.0, 0.5, 0.5, 1.0).replace("[0.5]+[0.5]", "[0.5]+[0.75]", 1)
+    rates = keep_rate(1.0, 0.5, 0.5, 1.0, blocks=3).replace("[0.5]+[0.5]", "[0.5]+[0.75]", 1)
     with pytest.raises(AllocationError, match=rf"'{STEM}', on the other side .*; '{STAGE2}', on the other"):
         pruned(resnet20, keep_rate=rates)
 
 
-def test_what_a_file_holds_apart_stays_apart(resnet20: Network, tmp_path: Path):
+def test_what_a_file_holds_apart_stays_apart(resnet8: Network, tmp_path: Path):
     """Budgets and rates see two groups, compactors and folding two sites; scatter and internal still work."""
     save_network(
-        tmp_path / "a.hdf5", pruned(resnet20, keep_rate=keep_rate(*WIDTHS["cropped at once"])).network
+        tmp_path / "a.hdf5", pruned(resnet8, keep_rate=keep_rate(*WIDTHS["cropped at once"])).network
     )
-    network = load_network(tmp_path / "a.hdf5")
+    network = load_network(tmp_path / "a.hdf5", ARCH)
     for residual in ("coupled", "internal", "scatter"):
         outcome = pruned(network, residual, flops=0.5)
         assert outcome.difference < 1e-12
@@ -234,8 +247,8 @@ def test_what_a_file_holds_apart_stays_apart(resnet20: Network, tmp_path: Path):
     assert {STEM, STAGE1, STAGE2, STAGE3} <= groups
 
 
-def test_compactors_fold_where_a_shortcut_crops(resnet20: Network):
-    model = apart(resnet20).model
+def test_compactors_fold_where_a_shortcut_crops(resnet8: Network):
+    model = apart(resnet8).model
     sites = insert(model, targets(model, trace(model, (3, 32, 32)), residual="coupled"))
     by_name = {site.name: site for site in sites}
     with torch.no_grad():
@@ -253,9 +266,9 @@ def test_compactors_fold_where_a_shortcut_crops(resnet20: Network):
 
 
 @pytest.mark.parametrize("wrong", ["shifted", "shuffled", "uncropped"])
-def test_the_value_proof_sees_a_wrong_crop(resnet20: Network, wrong: str):
-    size = resnet20.input_size
-    model = parted(resnet20.model, size)
+def test_the_value_proof_sees_a_wrong_crop(resnet8: Network, wrong: str):
+    size = resnet8.input_size
+    model = parted(resnet8.model, size)
     traced = trace(model, size)
     removed = frozenset(traced.map.layer(STAGE1).out_ids[[1, 7, 8]].tolist())
     thin = narrow_as_planned(model, traced, size, lambda _: removed).model
@@ -275,9 +288,9 @@ def test_the_value_proof_sees_a_wrong_crop(resnet20: Network, wrong: str):
         proven_difference(masked, thin, traced, removed, size)
 
 
-def test_the_structure_proof_sees_a_crop_of_another_width(resnet20: Network):
-    size = resnet20.input_size
-    model = parted(resnet20.model, size)
+def test_the_structure_proof_sees_a_crop_of_another_width(resnet8: Network):
+    size = resnet8.input_size
+    model = parted(resnet8.model, size)
     traced = trace(model, size)
     planned, other = (
         frozenset(traced.map.layer(STAGE1).out_ids[rows].tolist()) for rows in ([1, 7], [1, 7, 8])
@@ -289,16 +302,16 @@ def test_the_structure_proof_sees_a_crop_of_another_width(resnet20: Network):
     assert "does not follow its channels" in misfit.reason
 
 
-def test_an_index_goes_where_both_sides_keep_the_same(resnet20: Network):
+def test_an_index_goes_where_both_sides_keep_the_same(resnet8: Network):
     """Unequal rates of which nothing comes, and a plan that names the same channels twice."""
-    outcome = pruned(resnet20, layer_rates=(f"{STEM}=0", "stage1.block?.conv2.conv=0.05"))
+    outcome = pruned(resnet8, layer_rates=(f"{STEM}=0", "stage1.block?.conv2.conv=0.05"))
     assert indices(outcome.network.model) == {}
-    twice = plans.Plan("resnet20", "coupled", {STEM: (0, 1, 4), STAGE1: (0, 1, 4)})
-    outcome = pruned(resnet20, plan=twice)
+    twice = plans.Plan(ARCH, "coupled", {STEM: (0, 1, 4), STAGE1: (0, 1, 4)})
+    outcome = pruned(resnet8, plan=twice)
     assert CROPS not in indices(outcome.network.model)
     assert len(outcome.kept[STEM]) == len(outcome.kept[STAGE1]) == 3
-    begins = plans.Plan("resnet20", "coupled", {STEM: (0, 1, 2, 3), STAGE1: (0, 1, 2)})
-    assert indices(pruned(resnet20, plan=begins).network.model)[CROPS] == [0, 1, 2]  # it crops
+    begins = plans.Plan(ARCH, "coupled", {STEM: (0, 1, 2, 3), STAGE1: (0, 1, 2)})
+    assert indices(pruned(resnet8, plan=begins).network.model)[CROPS] == [0, 1, 2]  # it crops
 
 
 class Joined(nn.Module):

@@ -13,7 +13,7 @@ from prune.engine.narrowing.surgery import mask, narrow
 from torch import nn
 
 NAMES = registry.names()
-SMALL = [name for name in NAMES if name in ("resnet20", "resnet32", "vgg16_bn", "resnet18")]
+SMALL = [name for name in NAMES if name in ("resnet20", "vgg16_bn", "resnet18")]
 
 
 class TwoStages(nn.Module):
@@ -120,19 +120,17 @@ def randomised(name):
 @pytest.mark.parametrize(
     "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.soak) for n in NAMES]
 )
-def test_properties_of_every_arch(name):
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
+def test_properties_of_every_arch(name, seed):
     """Random plans narrow as masked, keep-all changes nothing, permuted filters have permuted scores."""
     model, size = randomised(name)
     traced, state = trace(model, size), dict(model.state_dict())
     whole = narrow(state, traced.map, [])
     assert list(whole) == list(state)
     assert all(torch.equal(whole[key], state[key]) for key in state)
-    for seed in range(2):
-        result = narrow_proven(
-            model, traced, size, lambda channel_map, seed=seed: random_plan(channel_map, seed)
-        )
-        assert result.removed
-        assert result.difference < 1e-9
+    result = narrow_proven(model, traced, size, lambda channel_map: random_plan(channel_map, seed))
+    assert result.removed
+    assert result.difference < 1e-9
 
     scores = criteria.score("l1", model, traced)
     layer = next(layer for layer in traced.map.layers if layer.name in scores)

@@ -228,7 +228,7 @@ def make_vit():
     from torchvision.models import VisionTransformer
 
     sizes = {"image_size": 16, "patch_size": 4, "hidden_dim": 24, "mlp_dim": 32, "num_classes": 5}
-    return _seeded(VisionTransformer, num_layers=2, num_heads=4, **sizes)
+    return _seeded(VisionTransformer, num_layers=1, num_heads=4, **sizes)
 
 
 def make_swin():
@@ -240,6 +240,4 @@ def make_swin():
 def make_maxvit():
     from torchvision.models import MaxVit
 
-    return _seeded(
-        MaxVit, (16, 16), 8, 2, [8, 16], [1, 1], head_dim=4, stochastic_depth_prob=0.0, num_classes=5
-    )
+    return _seeded(MaxVit, (16, 16), 8, 2, [8], [1], head_dim=4, stochastic_depth_prob=0.0, num_classes=5)
