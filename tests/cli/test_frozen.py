@@ -28,7 +28,7 @@ def tiny(num_classes):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, num_classes))
 """
 OURS = "--arch frozen_tiny:tiny --dataset digits"
-SHORT = "--epochs 2 --batch-size 360 --precision fp32 --threads 1 --seed 3 --json --quiet"
+SHORT = "--epochs 2 --batch-size 120 --precision fp32 --threads 1 --seed 3 --json --quiet"
 RUNS = {  # kind -> words
     "train-base": f"train-base {OURS} --milestones 1 {SHORT}",
     "finetune": f"finetune tiny.hdf5 {OURS} --recalibrate 1 {SHORT}",
@@ -142,6 +142,7 @@ def test_the_list_of_commands():
     assert tuple(commands()) == COMMANDS
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_shapes_of_results(folder):
     shapes = {}
     for name, words in RESULTS.items():
@@ -168,6 +169,7 @@ def test_error_lines(folder, tmp_path: Path):
     hold("errors", found)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_settings_of_runs_and_same_numbers_from_the_same_seed(folder, tmp_path: Path):
     """Every kind of run writes down the same settings, and twice the same networks, bit by bit."""
     settings, results = {}, {}

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from prune.engine.network.network import load_network, save_network
 
+pytestmark = pytest.mark.usefixtures("resnet8")
+
 HALF = ("--criterion", "l1", "--flops", 0.5, "--threads", 1)
 
 
@@ -40,11 +42,9 @@ def test_much_of_the_accuracy_comes_back_without_training(prune, file: Path):
 
 
 def test_the_same_seed_gives_the_same_weights(prune, file: Path):
+    words = ("--compensate", "--calibration", 96, "--fit-blocks", 4)
     for name in ("one", "two"):
-        assert (
-            prune("prune", file, *HALF, "--compensate", "--calibration", 96, "--out", f"{name}.hdf5").code
-            == 0
-        )
+        assert prune("prune", file, *HALF, *words, "--out", f"{name}.hdf5").code == 0
     one, two = (load_network(f"{name}.hdf5").model.state_dict() for name in ("one", "two"))
     assert all((one[name] == two[name]).all() for name in one)
 
@@ -112,7 +112,7 @@ def test_one_command_prunes_compensates_and_finetunes(prune, file: Path):
 
 
 def test_finetune_finds_out_whom_a_compensated_network_comes_from(prune, file: Path):
-    words = ("--compensate", "--calibration", 64)
+    words = ("--compensate", "--calibration", 64, "--fit-blocks", 0)
     assert prune("prune", file, *HALF, *words, "--out", "narrow.hdf5").code == 0
     tuning = ("finetune", "narrow.hdf5", "--epochs", 1, "--dry-run")
     done = prune(*tuning)
