@@ -50,9 +50,8 @@ class Row(NamedTuple):
     @property
     def kind(self) -> frozenset[str]:
         """The commands and options that it types, and whose recipes, and images, it names."""
-        words = " ".join(self.commands)
-        said = re.findall(r"prune [a-z-]+(?= )|--recipe [a-z]+|(?<= )--[a-z-]+|cifar10|imagenet", words)
-        return frozenset(said) - {"--out", "--dataset"}
+        said = r"prune [a-z-]+(?= )|--recipe (?:hrank|[a-z]+)|(?<= )--[a-z-]+|cifar10|imagenet"
+        return frozenset(re.findall(said, " ".join(self.commands))) - {"--out", "--dataset"}
 
 
 def _cells(columns: int) -> list[list[str]]:

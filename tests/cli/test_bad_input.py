@@ -49,6 +49,13 @@ def refused(prune, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+@pytest.fixture
+def small(resnet8: None) -> Path:
+    """A network that is pruned sooner, and without images."""
+    save_network("small.hdf5", new_network("resnet8", input_size=16))
+    return Path("small.hdf5")
+
+
 def contents(folder: Path) -> dict[str, bytes | None]:
     """Every file and folder below, and what is in it."""
     return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
@@ -74,10 +81,10 @@ def test_unknown_names(words: str, line: str, refused, file: Path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ("--compress-rate [0.5]*3", "3 rates given; this network takes 19, one per convolution"),
-        ("--compress-rate [0.5]*18+[1.0]", "rate 19 of '[0.5]*18+[1.0]' is 1; a share that is removed"),
+        ("--compress-rate [0.5]*4", "4 rates given; this network takes 7, one per convolution"),
+        ("--compress-rate [0.5]*6+[1.0]", "rate 7 of '[0.5]*6+[1.0]' is 1; a share that is removed"),
         ("--compress-rate 3*[0.5]", "write '[0.5]*3'"),
-        ("--keep-rate [0.0]*19", "rate 1 of '[0.0]*19' is 0; a share that is kept"),
+        ("--keep-rate [0.0]*7", "rate 1 of '[0.0]*7' is 0; a share that is kept"),
         ("--rate 1", "the rate is 1; a share that is removed lies from 0 up to, not including, 1"),
         ("--rate 1.5", "Invalid value for '--rate'"),
         ("--rate=-0.1", "Invalid value for '--rate'"),
@@ -87,14 +94,14 @@ def test_unknown_names(words: str, line: str, refused, file: Path):
         ("--rate-dist 1", "rate-dist 1 a share removed"),
         ("--flops 0", "'0' is no budget; write a share like 0.5 or an amount like 60M"),
         ("--flops half", "'half' is no budget"),
-        ("--flops 0.001", "flops target 10,138 is out of reach: the smallest network has "),
+        ("--flops 0.001", "flops target 3,060 is out of reach: the smallest network has "),
         ("--params 0.5 --max-rate 0.1", "held by max-rate 0.1"),
         ("--skip stagee1.conv1.conv", "did you mean 'stage1.conv1.conv'?"),
         ("--skip *", "nothing may leave"),
     ],
 )
-def test_shares_that_cannot_be(words: str, line: str, refused, file: Path):
-    assert line in refused("prune", file, *words.split())
+def test_shares_that_cannot_be(words: str, line: str, refused, small: Path):
+    assert line in refused("prune", small, *words.split())
 
 
 def test_a_wrong_count_of_rates_is_found_before_the_scoring(
@@ -413,13 +420,6 @@ def test_a_name_that_no_text_can_hold(file: Path, tmp_path: Path):
     )
     assert ended.returncode == 0, ended.stderr
     assert json.loads(ended.stdout)["path"] == name
-
-
-@pytest.fixture
-def small(resnet8: None) -> Path:
-    """A network that is pruned sooner, and without images."""
-    save_network("small.hdf5", new_network("resnet8", input_size=16))
-    return Path("small.hdf5")
 
 
 def test_a_plan_or_scores_of_another_network(refused, prune, small: Path):

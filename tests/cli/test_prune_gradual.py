@@ -45,7 +45,7 @@ def test_soft_masks_end_in_a_narrow_network(prune, resnet8: None):
 
 
 def test_layers_take_turns(prune, file: Path):
-    done = prune("prune", file, *LAYERS, "--start-conv", 2, "--out", "run", "--json")
+    done = prune("prune", file, *LAYERS, "--batch-size", 120, "--start-conv", 2, "--out", "run", "--json")
     assert done.code == 0, done.err
     assert re.findall(r"^(conv .*) filters masked", done.err, re.M) == [
         "conv 2 of 3: stage3.block1.conv1.conv, 32 of 64",

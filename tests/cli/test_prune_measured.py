@@ -150,7 +150,7 @@ def test_max_drop_that_nothing_meets(prune, file: Path, monkeypatch: pytest.Monk
     answers = iter([90.0, 10.0, 10.0])
     monkeypatch.setattr("prune.engine.jobs.search.FINEST", 1 / 2)
     monkeypatch.setattr("prune.engine.jobs.search._top1", lambda *_: next(answers))
-    few = ("--limit", 1, "--calibration", 64, "--threads", 1)
+    few = ("--limit", 1, "--calibration", 64, "--fit-blocks", 0, "--threads", 1)
     done = prune("prune", file, "--max-drop", 2, *few, "--out", "narrow.hdf5")
     assert done.code == 2
     said = " ".join(done.err.split())
