@@ -296,6 +296,7 @@ def test_images_of_other_classes(command: str, refused, prune, file: Path, tmp_p
         assert prune(command, file, "--data-dir", foreign, "--classes-by-position").code == 0
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_bare_file_of_an_unsaid_image_size(prune, refused, file: Path):
     assert prune("convert", file, "bare.pth").code == 0
     line = refused("evaluate", "bare.pth", "--dataset", "digits")
