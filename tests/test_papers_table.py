@@ -49,9 +49,10 @@ class Row(NamedTuple):
 
     @property
     def kind(self) -> frozenset[str]:
-        """The commands and options that it types, and whose recipes, and images, it names."""
-        said = r"prune [a-z-]+(?= )|--recipe (?:hrank|[a-z]+)|(?<= )--[a-z-]+|cifar10|imagenet"
-        return frozenset(re.findall(said, " ".join(self.commands))) - {"--out", "--dataset"}
+        """The commands, with a file or without, and options that it types, and whose recipes and images."""
+        said = r"prune [a-z-]+ (?:\S+\.hdf5)?|--recipe (?:hrank|[a-z]+)|(?<= )--[a-z-]+|cifar10|imagenet"
+        words = re.findall(said, " ".join(self.commands))
+        return frozenset(re.sub(r"\S+\.hdf5", "FILE", word) for word in words) - {"--out", "--dataset"}
 
 
 def _cells(columns: int) -> list[list[str]]:
