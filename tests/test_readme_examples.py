@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from small_for_commands import make_known
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
@@ -24,12 +25,14 @@ def build(num_classes):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network for the digits, in the file that the examples name."""
+    """A network for the digits, in the file that the examples name; it has the layers that they name."""
     import prune
     from prune.engine.network.network import new_network
 
     path = tmp_path_factory.mktemp("readme") / "base.hdf5"
-    prune.save(path, new_network("resnet20", input_size=(3, 16, 16)))
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch)
+        prune.save(path, new_network("resnet8", input_size=(3, 16, 16)))
     return path
 
 
@@ -41,6 +44,7 @@ def folder(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         shutil.copy(base, tmp_path / name)
     (tmp_path / "mynets").mkdir()
     (tmp_path / "mynets" / "small.py").write_text(MODULE)
+    make_known(monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
@@ -52,6 +56,7 @@ def test_there_are_examples():
     assert sum("prune.plan(" in example for example in EXAMPLES) == 7
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 def test_it_runs(example: str, folder: Path):
     import torch

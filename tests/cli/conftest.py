@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from prune.weights import store
+from small_for_commands import make_known
 
 
 class Ended(NamedTuple):
@@ -66,26 +67,36 @@ def prune(
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished `train-base` run: ResNet-20 on digits, two epochs."""
+    """The folder of a finished `train-base` run: ResNet-20 on digits, one epoch."""
     from prune.cli.main import main
 
     folder = tmp_path_factory.mktemp("runs") / "base"
-    words = "train-base --arch resnet20 --epochs 2 --batch-size 64 --precision fp32 --threads 1 --quiet --out"
+    words = "train-base --arch resnet20 --epochs 1 --batch-size 64 --precision fp32 --threads 1 --quiet --out"
     assert main([*words.split(), str(folder)]) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
-def thin(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ResNet-20 with half of its channels, trained: for commands that take a quarter of the time on it."""
+def thin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ResNet-8 with half of its channels, trained: for commands that take a tenth of the time on it."""
     from prune.cli.main import main
+    from prune.engine.network.network import new_network, save_network
 
     folder = tmp_path_factory.mktemp("thin")
-    half = f"--rate 0.5 --residual coupled --threads 1 --quiet --out {folder}/half.hdf5"
-    assert main(["prune", f"{base}/best.hdf5", *half.split()]) == 0
-    words = f"--epochs 3 --batch-size 64 --precision fp32 --threads 1 --quiet --out {folder}/run"
-    assert main(["finetune", f"{folder}/half.hdf5", *words.split()]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        make_known(patch)
+        save_network(folder / "full.hdf5", new_network("resnet8", input_size=16))
+        half = f"--rate 0.5 --residual coupled --threads 1 --quiet --out {folder}/half.hdf5"
+        assert main(["prune", f"{folder}/full.hdf5", *half.split()]) == 0
+        words = f"--epochs 4 --batch-size 64 --precision fp32 --threads 1 --quiet --out {folder}/run"
+        assert main(["train-base", "--like", f"{folder}/half.hdf5", *words.split()]) == 0
     return folder / "run" / "best.hdf5"
+
+
+@pytest.fixture
+def resnet8(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands know the network of `thin` by name."""
+    make_known(monkeypatch)
 
 
 @pytest.fixture

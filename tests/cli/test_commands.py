@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from prune.weights import formats, store
 COST_KEYS = {"arch", "macs", "params", "baseline", "layers"}
 LAYER_KEYS = {"name", "in", "out", "kernel", "stride", "out_hw", "macs", "params"}
 MACS, PARAMS = 10_138_240, 269_722  # of ResNet-20 on images of 16x16
+SMALL_MACS, SMALL_PARAMS = 3_060_352, 75_290  # of ResNet-8
 INNER, STREAM = "stage2.block0.conv1.conv", "stage2.block0.conv2.conv"
 
 Facts = dict[str, Any]
@@ -35,11 +37,30 @@ def facts(prune) -> Callable[..., Facts]:
 
 
 @pytest.fixture
-def unmeasured(file: Path) -> Path:
-    """The base network in a file that names no images, so that pruning it looks at none."""
-    whole = store.read(file)
-    store.write(file, store.WeightFile(whole.tensors, {**whole.meta, "accuracy": None}), force=True)
-    return file
+def unmeasured(resnet8: None, tmp_path: Path) -> Path:
+    """A small network in a file that names no images, so that pruning it looks at none."""
+    from prune.engine.network.network import new_network, save_network
+
+    path = tmp_path / "base.hdf5"
+    save_network(path, new_network("resnet8", input_size=16).after("train-base", {}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def half(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base network with half of its multiply-accumulates."""
+    from prune.cli.main import main
+
+    path = tmp_path_factory.mktemp("half") / "narrow.hdf5"
+    words = "--criterion l1 --flops 0.5 --recalibrate 0 --threads 1 --quiet --out"
+    assert main(["prune", f"{base}/best.hdf5", *words.split(), str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def narrow(half: Path, tmp_path: Path) -> Path:
+    """A copy of it in the working folder."""
+    return Path(shutil.copy(half, tmp_path / "narrow.hdf5"))
 
 
 def check_costs(result: Mapping[str, Any]) -> None:
@@ -67,11 +88,11 @@ def test_train_base_leaves_a_run_that_explains_itself(base: Path):
     assert [step["command"] for step in meta["history"]] == ["train-base"]
 
 
-def test_train_base_on_a_terminal_of_words(prune):
-    words = "train-base --arch resnet20 --epochs 1 --batch-size 128 --precision fp32 --seed 3"
+def test_train_base_on_a_terminal_of_words(prune, resnet8: None):
+    words = "train-base --arch resnet8 --epochs 1 --batch-size 128 --precision fp32 --seed 3"
     code, out, err = prune(*words.split())
     assert code == 0
-    folder = "runs/train-base-resnet20-digits-001"
+    folder = "runs/train-base-resnet8-digits-001"
     assert err.splitlines()[0] == f"training in {folder}: 1 epochs of 12 steps on cpu, fp32" + (
         ", channels last" if "channels last" in err else ""
     )
@@ -82,22 +103,23 @@ def test_train_base_on_a_terminal_of_words(prune):
     assert final.split()[:3] == ["final", f"{folder}/final.hdf5", "1"]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_rank_an_arch_as_typed_without_a_base(prune):
-    code, out, err = prune("rank", "--arch", "resnet56")
+    code, out, err = prune("rank", "--arch", "resnet20")
     assert code == 0
     said = [line for line in err.splitlines() if not line.startswith("scoring: ")]  # where it takes its time
     assert said == [
-        "warning: no base run of resnet56 on digits in runs/: using random weights, seed 0; "
+        "warning: no base run of resnet20 on digits in runs/: using random weights, seed 0; "
         "train one with `prune train-base`, or name a file",
-        "images: digits, 1,437 to train on and 360 to test on, 3x16x16",
-        "saved runs/rank-resnet56-hrank-001/scores.hdf5 (35.8 kB)",
+        "images: digits, 240 to train on and 60 to test on, 3x16x16",
+        "saved runs/rank-resnet20-hrank-001/scores.hdf5 (17.8 kB)",
     ]
     title, heading, _, *rows = out.rstrip().splitlines()
     assert (title, heading.split()) == (
-        "hrank scores of resnet56",
+        "hrank scores of resnet20",
         ["layer", "filters", "lowest", "mean", "highest"],
     )
-    assert len(rows) == 55
+    assert len(rows) == 19
 
 
 def test_rank_an_arch_takes_the_newest_base(facts, base: Path):
@@ -131,9 +153,9 @@ WAYS = {  # options -> filters kept of the inner and of the stream convolutions 
     "--rate 0.5 --min-channels 20": (20, 32),
     "--rate 0.5 --skip stage2.*": (32, 32),
     "--layer-rate stage2.block0.*=0.25 --layer-rate stage3.*=0.7": (24, 32),
-    "--compress-rate [0.1]+[0.75]*18": (8, 32),
-    "--compress-rate [0.5]*9": (16, 32),
-    "--keep-rate [0.75]*19": (24, 32),
+    "--compress-rate [0.1]+[0.75]*6": (8, 32),
+    "--compress-rate [0.5]*3": (16, 32),
+    "--keep-rate [0.75]*7": (24, 32),
     "--rate-norm 1.0 --rate-dist 0.5": (16, 32),
     "--rate-dist 0.25 --residual coupled": (24, 24),
 }
@@ -147,7 +169,7 @@ def test_every_way_of_saying_what_leaves(words: str, facts, unmeasured: Path):
     widths = {layer["name"]: layer["out"] for layer in result["layers"] if layer["kernel"]}
     assert widths == kept
     assert result["residual"] == ("coupled" if "coupled" in words else "internal")
-    assert result["baseline"] == {"macs": MACS, "params": PARAMS}
+    assert result["baseline"] == {"macs": SMALL_MACS, "params": SMALL_PARAMS}
     tensors = store.read(result["path"]).tensors
     assert tensors[f"{INNER}.weight"].shape[0] == kept[INNER]
     parameters = [array for name, array in tensors.items() if name.endswith((".weight", ".bias"))]
@@ -162,8 +184,8 @@ def test_every_way_of_saying_what_leaves(words: str, facts, unmeasured: Path):
     [
         ("", "macs", 0.48, 0.5),
         ("--flops 0.5", "macs", 0.48, 0.5),
-        ("--flops 25%", "macs", 0.23, 0.25),
-        ("--flops 6M", "macs", 0.57, 6e6 / MACS),
+        ("--flops 40%", "macs", 0.38, 0.4),
+        ("--flops 2M", "macs", 0.63, 2e6 / SMALL_MACS),
         ("--params 0.5", "params", 0.48, 0.5),
         ("--flops 0.5 --ranking global --criterion random", "macs", 0.48, 0.5),
         ("--flops 0.5 --residual coupled --max-rate 0.6", "macs", 0.48, 0.5),
@@ -200,6 +222,7 @@ def test_what_prune_says(prune, file: Path):
     assert [line.split(" (")[0] for line in saved] == ["saved narrow.hdf5", "saved plan.json"]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_prune_json_has_its_stable_keys(facts, file: Path):
     result = facts("prune", file, "--scores", _scores(facts, file), "--residual", "coupled")
     check_costs(result)
@@ -249,10 +272,11 @@ def test_prune_again_what_was_pruned(facts, unmeasured: Path):
     assert history[2]["parent"] == store.sha256("first.hdf5")
 
 
-def test_finetune_learns_from_the_base_and_can_be_resumed(facts, prune, file: Path):
-    facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
-    words = ["--epochs", "2", "--precision", "fp32", "--recalibrate", "2", "--out", "tuned"]
-    whole = facts("finetune", "narrow.hdf5", "--distill", file, *words)
+@pytest.mark.usefixtures("resnet8")
+def test_finetune_learns_from_the_base_and_can_be_resumed(facts, prune, thin: Path):
+    facts("prune", thin, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
+    words = "--epochs 2 --precision fp32 --recalibrate 2 --out tuned"
+    whole = facts("finetune", "narrow.hdf5", "--distill", thin, *words.split())
     assert (whole["epochs"], whole["folder"]) == (2, "tuned")
     assert whole["best"]["top1"] > store.read("narrow.hdf5").meta["accuracy"]["top1"]
     history = store.read("tuned/best.hdf5").meta["history"]
@@ -348,11 +372,11 @@ def test_flops_of_a_specification(prune, facts):
     assert len(result["ignored"]) == 10
 
 
-def test_evaluate_several_files(prune, facts, file: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("file", "narrow")
+def test_evaluate_several_files(prune, monkeypatch: pytest.MonkeyPatch):
     from prune.engine.measure import comparison
 
     monkeypatch.setattr(comparison, "measure", partial(comparison.measure, repeats=5))
-    facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
     code, out, err = prune("evaluate", "base.hdf5", "narrow.hdf5", "--latency")
     assert code == 0
     assert err == ("images: digits, 360 to test on, 3x16x16\ntiming forward passes of 1 and 128 images\n")
@@ -366,8 +390,8 @@ def test_evaluate_several_files(prune, facts, file: Path, monkeypatch: pytest.Mo
     assert narrow_row.startswith("narrow.hdf5 ")
 
 
+@pytest.mark.usefixtures("narrow")
 def test_evaluate_json(facts, file: Path):
-    facts("prune", file, "--criterion", "l1", "--flops", "0.5", "--out", "narrow.hdf5")
     result = facts("evaluate", file, "narrow.hdf5")
     assert result.keys() == {"dataset", "networks"}
     assert result["dataset"] == "digits"
@@ -380,6 +404,7 @@ def test_evaluate_json(facts, file: Path):
         assert network["accuracy"]["top1"] == pytest.approx(stored["top1"])
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_evaluate_opens_the_images_once_per_normalisation(facts, file: Path, monkeypatch: pytest.MonkeyPatch):
     from prune.engine.network import sources
 

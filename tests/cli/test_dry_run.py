@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from prune.engine.network.network import new_network, save_network
 
 PRUNE = "prune base.hdf5 --dataset digits --quiet"
 RUNS = {
@@ -47,20 +48,11 @@ def test_one_object_says_it_all(words: str, prune, file: Path):
     assert (facts["macs"] < facts["baseline"]["macs"]) == bool(facts["channels"]) == narrows
 
 
+@pytest.mark.usefixtures("few_digits", "resnet8")
 @pytest.mark.parametrize("residual", ["internal", "coupled", "scatter"])
-def test_what_it_says_of_costs_is_what_comes_out(residual: str, prune, file: Path):
-    words = [
-        "prune",
-        file,
-        "--rate",
-        "0.5",
-        "--residual",
-        residual,
-        "--dataset",
-        "digits",
-        "--json",
-        "--quiet",
-    ]
+def test_what_it_says_of_costs_is_what_comes_out(residual: str, prune):
+    save_network("base.hdf5", new_network("resnet8", input_size=16))
+    words = f"{PRUNE} --rate 0.5 --residual {residual} --json".split()
     said = json.loads(prune(*words, "--dry-run").out)
     done = json.loads(prune(*words).out)
     assert (said["macs"], said["params"], said["path"]) == (done["macs"], done["params"], done["path"])

@@ -28,7 +28,7 @@ def tiny(num_classes):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, num_classes))
 """
 OURS = "--arch frozen_tiny:tiny --dataset digits"
-SHORT = "--epochs 2 --batch-size 360 --precision fp32 --threads 1 --seed 3 --json --quiet"
+SHORT = "--epochs 2 --batch-size 120 --precision fp32 --threads 1 --seed 3 --json --quiet"
 RUNS = {  # kind -> words
     "train-base": f"train-base {OURS} --milestones 1 {SHORT}",
     "finetune": f"finetune tiny.hdf5 {OURS} --recalibrate 1 {SHORT}",
@@ -41,7 +41,7 @@ RUNS = {  # kind -> words
 RESULTS = {  # command lines that answer with one object
     "rank": "rank base.hdf5 --criterion l1 --out scores.hdf5",
     "prune": "prune base.hdf5 --rate 0.5 --recalibrate 1 --out narrow.hdf5",
-    "prune sketch": "prune unmeasured.hdf5 --method sketch --keep-rate [0.6]*9 --out y.hdf5",
+    "prune sketch": "prune unmeasured.hdf5 --method sketch --keep-rate [0.6]*3 --out y.hdf5",
     "dry run": f"prune tiny.hdf5 {OURS} --rate 0.5 --dry-run",
     "dry run that trains": f"prune tiny.hdf5 {OURS} --schedule soft --rate-dist 0.4 --dry-run",
     "dry run of train-base": "train-base --arch resnet20 --dry-run",
@@ -120,11 +120,12 @@ def shape(value: Any) -> Any:
 
 
 @pytest.fixture
-def folder(prune, file: Path) -> Callable[..., Any]:
-    """Run commands in a folder with the base network, one that names no images, and a small one."""
+def folder(prune, thin: Path, resnet8: None) -> Callable[..., Any]:
+    """Run commands in a folder with a base network, one that names no images, and a small one."""
     from prune.engine.network.network import new_network, save_network
 
-    whole = store.read(file)
+    whole = store.read(thin)
+    store.write("base.hdf5", whole)
     store.write("unmeasured.hdf5", store.WeightFile(whole.tensors, {**whole.meta, "accuracy": None}))
     Path("frozen_tiny.py").write_text(TINY)
     save_network("tiny.hdf5", new_network("frozen_tiny:tiny", num_classes=10, input_size=(3, 16, 16)))
@@ -142,6 +143,7 @@ def test_the_list_of_commands():
     assert tuple(commands()) == COMMANDS
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_shapes_of_results(folder):
     shapes = {}
     for name, words in RESULTS.items():
@@ -154,20 +156,21 @@ def test_shapes_of_results(folder):
     hold("results", shapes)
 
 
-def test_error_lines(folder, tmp_path: Path):
+def test_error_lines(prune, file: Path, tmp_path: Path):
     Path("mine.hdf5").write_text("mine")
     Path("run").mkdir()
     Path("run/mine").write_text("mine")
     recorded = json.loads((FROZEN / "errors.json").read_text())
     found = {}
     for words in recorded:
-        ended = folder(*shlex.split(words))
+        ended = prune(*shlex.split(words))
         assert (ended.code, ended.out) == (2, ""), words
         found[words] = ended.err.splitlines()[-1].replace(str(tmp_path), "<here>")
     assert len(found) > 40
     hold("errors", found)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_settings_of_runs_and_same_numbers_from_the_same_seed(folder, tmp_path: Path):
     """Every kind of run writes down the same settings, and twice the same networks, bit by bit."""
     settings, results = {}, {}

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 import warm
+from lying_in_wait import TAKEN_OVER, lie_in_wait
 from prune.cli.main import main
 from prune.weights import store
 from prune.weights.store import WeightFile
+from small_for_commands import BRIEF
 
 HOSTILE = Path(__file__).parents[3] / "shared" / "hostile"
 REFUSED = [
@@ -49,7 +51,7 @@ def ended_cold(code: str, typed: list[list[str]], folder: Path) -> subprocess.Co
     return subprocess.run(
         [sys.executable, "-c", code, json.dumps(typed)],
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": SRC},
+        env=safely(folder),
         capture_output=True,
         text=True,
     )
@@ -102,6 +104,7 @@ def test_each_is_refused_before_torch_is_imported(tmp_path):
     if not HOSTILE.is_dir():
         pytest.skip("no ../shared/hostile beside the repository")
     store.write(tmp_path / "good.hdf5", WeightFile({"w": np.ones(3)}))
+    lie_in_wait(tmp_path)
     lines = [[command, "FILE", *more] for command, more in COMMANDS.items()] + NAMED_OTHERWISE
     typed = [
         [str(HOSTILE / name) if word == "FILE" else word for word in words]
@@ -114,7 +117,7 @@ def test_each_is_refused_before_torch_is_imported(tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert len(ended.stderr.splitlines()) == len(typed)
     assert all(line.startswith("error: ") for line in ended.stderr.splitlines())
-    assert [path.name for path in tmp_path.iterdir()] == ["good.hdf5"]
+    assert {path.name for path in tmp_path.iterdir()} == {"good.hdf5", *TAKEN_OVER}
 
 
 @pytest.mark.parametrize("words", [[], ["--json"], ["--verify"], ["--diff", "x.hdf5"]])
@@ -261,16 +264,6 @@ def test_a_run_folder_executes_nothing(tmp_path):
         assert not (tmp_path / "ran").exists()
 
 
-def test_the_current_folder_is_not_executed_by_several_processes(tmp_path):
-    for name in ("threading", "multiprocessing", "signal", "socket"):
-        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\nraise SystemExit('taken over')\n")
-    words = "train-base --arch resnet20 --batch-size 33 --nproc 2"  # which ends at once
-    command = [sys.executable, "-m", "prune", *words.split()]
-    ended = subprocess.run(command, cwd=tmp_path, env=safely(tmp_path), capture_output=True, text=True)
-    assert "batch size 33 cannot be shared by 2 processes" in ended.stderr
-    assert not (tmp_path / "ran").exists()
-
-
 @pytest.mark.parametrize(
     ("redirection", "message"),
     [(">&-", "error: stdout is closed"), (">/dev/full", "No space left on device")],
@@ -353,12 +346,11 @@ def test_verify_says_where_there_is_nothing_to_compare(prune, tmp_path):
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
 def test_a_training_that_is_ended_says_how_to_go_on(tmp_path, kind):
     environment = os.environ | {"PYTHONPATH": SRC, "PRUNE_CACHE": str(tmp_path / "cache")}
-    words = (
-        "train-base --arch resnet20 --dataset digits --epochs 500 --batch-size 512 --precision fp32 --out run"
-    )
+    (tmp_path / "brief.py").write_text(BRIEF)
+    words = "train-base --arch brief:net --dataset digits --epochs 500 --batch-size 512 --precision fp32"
     heeding = f"import signal; signal.signal({int(kind)}, signal.SIG_DFL)"  # these tests may run under nohup
     code = f"{heeding}; from prune.cli.main import main; exit(main())"
-    with warm.Process(["-c", code, *words.split()], tmp_path, environment) as process:
+    with warm.Process(["-c", code, *words.split(), "--out", "run"], tmp_path, environment) as process:
         for line in process.stderr:
             if line.startswith("epoch   1/500"):
                 break

@@ -11,6 +11,7 @@ from prune.cli.progress import draw
 from prune.cli.show import Out
 from prune.cli.units import count
 from prune.engine import events
+from prune.engine.network.network import new_network, save_network
 from prune.weights import store
 from rich.console import Console
 from rich.progress import Task
@@ -67,11 +68,12 @@ def test_where_only_streams_are_left_coupled_is_named(prune, tmp_path: Path, mon
     sys.modules.pop("only_streams", None)
 
 
-def test_coupled_rows_name_their_members_and_words_are_explained(prune, file: Path):
-    base = ("prune", file, "--rate", "0.5", "--recalibrate", "0", "--dataset", "digits")
+def test_coupled_rows_name_their_members_and_words_are_explained(prune, resnet8: None):
+    save_network("base.hdf5", new_network("resnet8", input_size=16))
+    base = ("prune", "base.hdf5", "--rate", "0.5", "--recalibrate", "0", "--dataset", "digits")
     coupled = prune(*base, "--residual", "coupled", "--out", "coupled.hdf5")
-    assert "stage1.conv1.conv and 3 more:" in coupled.out
-    row = next(line for line in coupled.out.splitlines() if line.startswith("  stage1.block2.conv2.conv"))
+    assert "stage1.conv1.conv and 1 more:" in coupled.out
+    row = next(line for line in coupled.out.splitlines() if line.startswith("  stage1.block0.conv2.conv"))
     assert row.split()[1:3] == ["16", "8"]
     assert "internal: " not in coupled.out
     internal = prune(*base, "--out", "internal.hdf5")

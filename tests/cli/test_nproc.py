@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import warm
+from lying_in_wait import lie_in_wait
 from PIL import Image
 from prune.cli import processes
 from prune.engine.training.checkpoint import read_checkpoint
@@ -70,13 +71,15 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(here: Path, words: Iterable[str], *, cold: bool = False) -> warm.Process:
-    """A command; the processes that it launches are forked, unless they are to be as cold as a user's."""
+def start(here: Path, words: Iterable[str], *, cold: Path | None = None) -> warm.Process:
+    """A command; the processes that it launches are forked, or as cold as a user's, in that folder."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
-    return warm.Process(["-W", "error", *words], here, environment, fork_workers=not cold)
+    if cold is None:
+        return warm.Process(["-W", "error", *words], here, environment, fork_workers=True)
+    return warm.Process(["-W", "error", *words], cold, environment | {"PYTHONSAFEPATH": "1"})
 
 
-def run(here: Path, *words: str, cold: bool = False) -> tuple[int, str, str]:
+def run(here: Path, *words: str, cold: Path | None = None) -> tuple[int, str, str]:
     process = start(here, ["-m", "prune", *words], cold=cold)
     out, err = process.communicate(timeout=120)
     assert process.returncode is not None
@@ -98,9 +101,14 @@ def in_its_second_epoch(here: Path, *python: str) -> warm.Process:
     raise AssertionError("it ended before its second epoch")
 
 
-def test_train_resume_and_rank(here: Path):
-    code, out, err = run(here, *TRAIN, "--epochs", "2", "--out", "run", "--json", cold=True)
+def test_train_and_rank(here: Path):
+    """The training by cold processes, in a folder whose modules none of them may execute."""
+    elsewhere = here / "elsewhere"
+    elsewhere.mkdir()
+    lie_in_wait(elsewhere)
+    code, out, err = run(here, *TRAIN, "--epochs", "2", "--out", "../run", "--json", cold=elsewhere)
     assert code == 0, err
+    assert not (elsewhere / "ran").exists()
     assert json.loads(out)["final"]["images"] == 360
     assert err.count("epoch 2/2") == 1
     log = [json.loads(line)["event"] for line in (here / "run" / "log.jsonl").read_text().splitlines()]
@@ -132,10 +140,18 @@ def test_a_killed_process_ends_the_job_and_leaves_a_checkpoint(here: Path, numbe
 
 
 IMPATIENT = """
-import sys
+import sys, time
 
 from prune.cli import main, processes
+from prune.engine.training.trainer import Trainer
 
+write = Trainer._write_checkpoint
+
+def slowly(self):  # or it would be busy while nothing is looked at
+    time.sleep(0.3)
+    write(self)
+
+Trainer._write_checkpoint = slowly
 processes.STANDSTILL = 2
 sys.exit(main.main(sys.argv[1:]))
 """

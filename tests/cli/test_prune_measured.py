@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from prune.engine.network.network import load_network, save_network
 
+pytestmark = pytest.mark.usefixtures("resnet8")
+
 
 @pytest.fixture
 def file(thin: Path, tmp_path: Path) -> Path:
@@ -72,7 +74,7 @@ def test_whoever_says_more_gets_what_it_says(prune, file: Path, words):
 
 def test_max_drop_finds_the_budget(prune, file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("prune.engine.jobs.search.FINEST", 1 / 4)
-    few = ("--limit", 1, "--calibration", 64, "--threads", 1)
+    few = ("--limit", 1, "--calibration", 64, "--fit-blocks", 2, "--threads", 1)
     done = prune("prune", file, "--max-drop", 2, *few, "--json", "--out", "narrow.hdf5")
     assert done.code == 0, done.err
     assert "training images held back are right before anything leaves" in done.err
@@ -118,10 +120,10 @@ def test_sensitivity_shows_what_widths_cost(prune, file: Path):
     done = prune("rank", file, *few, "--out", "scores.hdf5")
     assert done.code == 0, done.err
     title, heading, _, *rows = done.out.rstrip().splitlines()
-    assert title == "what widths of resnet20 cost"
+    assert title == "what widths of resnet8 cost"
     assert heading.split()[:5] == ["layer", "channels", "-25%", "-50%", "-75%"]
     facts = json.loads(prune("rank", file, *few, "--out", "again.hdf5", "--json").out)
-    assert len(rows) == len(facts["losses"]) == 12
+    assert len(rows) == len(facts["losses"]) == 6
     for row in rows:
         name, channels, quarter, half, most, curve = row.split()
         losses = facts["losses"][name]
@@ -138,7 +140,8 @@ def test_sensitivity_shows_what_widths_cost(prune, file: Path):
 
 def test_what_would_take_too_long_is_estimated(prune, file: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("prune.engine.jobs.measured.LONGEST", 0)
-    done = prune("prune", file, "--flops", 0.5, "--limit", 1, "--calibration", 64, "--out", "narrow.hdf5")
+    few = ("--limit", 1, "--calibration", 64, "--fit-blocks", 0)
+    done = prune("prune", file, "--flops", 0.5, *few, "--out", "narrow.hdf5")
     assert "is estimated on 128 training images" in done.err
     assert load_network("narrow.hdf5").history[-1]["options"]["criterion"] == "obs"
 
@@ -147,7 +150,7 @@ def test_max_drop_that_nothing_meets(prune, file: Path, monkeypatch: pytest.Monk
     answers = iter([90.0, 10.0, 10.0])
     monkeypatch.setattr("prune.engine.jobs.search.FINEST", 1 / 2)
     monkeypatch.setattr("prune.engine.jobs.search._top1", lambda *_: next(answers))
-    few = ("--limit", 1, "--calibration", 64, "--threads", 1)
+    few = ("--limit", 1, "--calibration", 64, "--fit-blocks", 0, "--threads", 1)
     done = prune("prune", file, "--max-drop", 2, *few, "--out", "narrow.hdf5")
     assert done.code == 2
     said = " ".join(done.err.split())

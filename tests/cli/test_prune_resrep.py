@@ -54,6 +54,7 @@ def test_a_run_says_what_it_did_and_leaves_both_networks(capsys: pytest.CaptureF
     assert len(masks) == 2 * 45 // 5
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_json_has_the_stable_keys(capsys: pytest.CaptureFixture[str]):
     assert main([*START, *SHORT, *MASKS, "--out", "run", "--json", "--quiet"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -65,6 +66,7 @@ def test_json_has_the_stable_keys(capsys: pytest.CaptureFixture[str]):
     assert facts["accuracy"]["trained"]["top1"] == facts["accuracy"]["folded"]["top1"]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_an_interrupted_run_goes_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     from prune.engine.training import trainer
 

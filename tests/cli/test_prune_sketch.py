@@ -7,9 +7,17 @@ from pathlib import Path
 import pytest
 from prune.engine.network.network import load_network, new_network, save_network
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 SKETCH = ("prune", "base.hdf5", "--method", "sketch")
 RATES = ("--keep-rate", "[0.5]*9")
 DIGITS = ("--dataset", "digits", "--recalibrate", "5")
+
+
+@pytest.fixture
+def without_images(tmp_path: Path) -> None:
+    """A base network that names no images, whose sketches are the same."""
+    save_network(tmp_path / "base.hdf5", new_network("resnet20", input_size=16))
 
 
 def test_it_says_what_it_did_and_writes_the_narrow_network(prune, file: Path):
@@ -40,11 +48,12 @@ def test_json_has_the_stable_keys(prune, file: Path):
     assert (step["method"], step["procedure"], step["weight_norm"]) == ("sketch", "released", "l2")
 
 
-def test_the_procedures_differ(prune, file: Path):
+def test_the_procedures_differ(prune, resnet8: None):
     """And the default is the one that the help names."""
+    save_network("base.hdf5", new_network("resnet8", input_size=16))
     found = {}
     for procedure in ((), ("--procedure", "paper"), ("--procedure", "released")):
-        assert prune(*SKETCH, *RATES, *DIGITS, *procedure, "--force", "--quiet").code == 0
+        assert prune(*SKETCH, "--keep-rate", "[0.5]*3", *procedure, "--force", "--quiet").code == 0
         found[procedure] = load_network("base-pruned.hdf5").model.state_dict()[
             "stage1.block0.conv2.conv.weight"
         ]
@@ -53,17 +62,16 @@ def test_the_procedures_differ(prune, file: Path):
     assert not paper.equal(released)
 
 
-def test_without_images_it_says_what_is_missing(prune, tmp_path: Path):
-    save_network("base.hdf5", new_network("resnet20", input_size=16))
+def test_without_images_it_says_what_is_missing(prune, without_images: None):
     ended = prune(*SKETCH, *RATES)
     assert ended.code == 0
     assert "not re-estimated (there are no images): finetune before use" in ended.err
     assert "BN re-estimated" not in ended.out
 
 
-def test_a_start_leaves_the_blocks_before_it_alone(prune, file: Path):
+def test_a_start_leaves_the_blocks_before_it_alone(prune, without_images: None):
     for start in ("7", "stage3.block0.conv1.conv"):
-        ended = prune(*SKETCH, "--keep-rate", "[0.5]*3", "--start-conv", start, *DIGITS, "--json", "--force")
+        ended = prune(*SKETCH, "--keep-rate", "[0.5]*3", "--start-conv", start, "--json", "--force")
         assert json.loads(ended.out)["sketched"] == [f"stage3.block{i}.conv1.conv" for i in range(3)]
 
 

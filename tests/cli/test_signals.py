@@ -1,9 +1,7 @@
 """Interrupts that meet what cannot bear them: a destructor, the garbage collector, torch.export."""
 
 import gc
-import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 from prune.cli import signals
 from prune.cli.main import main
 from prune.weights import stats
@@ -38,7 +37,7 @@ def twice_in_destructors(kind: signal.Signals) -> None:
         def __del__(self) -> None:
             until = time.monotonic() + LONGEST
             while time.monotonic() < until:
-                pass
+                time.sleep(0.001)
 
     Dying()
     Waiting()
@@ -85,7 +84,7 @@ def test_an_interrupt_that_python_loses_is_heard_all_the_same(
         meet(kind)
         until = time.monotonic() + LONGEST
         while time.monotonic() < until:
-            pass
+            time.sleep(0.001)
         raise AssertionError("the interrupt was lost")
 
     monkeypatch.setattr(stats, "describe", describe)
@@ -119,14 +118,7 @@ sys.exit(main(["inspect", "--arch", "resnet20", "--channels"]))
 @pytest.mark.parametrize(("kind", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupt_waits_for_torch_export(kind: str, code: int):
     """Raised there, it passes C++ code that aborts: the mode that Python has entered is not left again."""
-    script = EXPORTING.replace("KIND", kind)
-    ended = subprocess.run(
-        [sys.executable, "-c", script],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ended = warm.run(["-c", EXPORTING.replace("KIND", kind)], timeout=60)
     assert (ended.returncode, ended.stdout) == (code, "")
     assert ended.stderr.startswith("interrupted" if kind == "SIGINT" else "ended by SIGTERM")
 

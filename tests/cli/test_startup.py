@@ -33,11 +33,11 @@ def cpu_seconds(*args: str) -> float:
 
 
 def test_help_takes_under_0_3_seconds():
-    assert min(cpu_seconds("--help") for _ in range(5)) < 0.3
+    assert any(cpu_seconds("--help") < 0.3 for _ in range(5))
 
 
 def test_inspect_takes_under_0_6_seconds(weight_file: Path):
-    assert min(cpu_seconds("inspect", str(weight_file)) for _ in range(5)) < 0.6
+    assert any(cpu_seconds("inspect", str(weight_file)) < 0.6 for _ in range(5))
 
 
 def test_neither_imports_torch(weight_file: Path):
