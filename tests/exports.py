@@ -38,6 +38,7 @@ class Kept:
         """The program that is known by `key`, exported where there is none."""
         for known in (self._quick, self._slow):
             if key in known:
+                known[key] = known.pop(key)  # the latest again
                 return known[key]
         began = process_time()
         program = export()
