@@ -14,6 +14,7 @@ from ..devices import first_weight
 from ..errors import TraceError
 from ..graph.exporting import followed_with_ease
 from ..graph.nodes import op_name
+from ..graph.places import lines_kept
 from ..graph.untraceable import what_stopped
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Call as Given
@@ -206,7 +207,7 @@ class Program:
 
 def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
-    with eval_mode(model), followed_with_ease(model):
+    with eval_mode(model), followed_with_ease(model), lines_kept(__file__):  # which takes less time
         try:
             return functional(export(model, given.args, kwargs=dict(given.kwargs), strict=False))
         except Exception as error:  # torch.export raises whatever the network or its own passes raise
