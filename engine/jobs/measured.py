@@ -64,7 +64,7 @@ def measured(
     estimated = measuring > LONGEST
     # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
     fitting = 3 * transfer.fit_blocks * per_step(network.input_size[1:])  # forth, and back twice as long
-    passes = 30 * chosen_on + 60 * transfer.images + fitting
+    passes = 12 * chosen_on + 25 * transfer.images + fitting
     solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(cost))
     work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
     seconds = work_ahead / _macs_per_second(network, cost.macs)
