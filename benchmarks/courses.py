@@ -36,18 +36,8 @@ METHODS: dict[str, list[list[str]]] = {
     ],
     "ResRep": [
         [
-            *[
-                "prune",
-                "{base}",
-                "--method",
-                "resrep",
-                "--flops",
-                "0.5",
-                "--lr",
-                "0.01",
-                "--lasso",
-                "{lasso}",
-            ],
+            *["prune", "{base}", "--method", "resrep", "--flops", "0.5", "--lr", "0.01"],
+            *["--lasso", "{lasso}"],
             *["--mask-after", "0", "--mask-interval", "20", "--granularity", "{granularity}"],
         ]
     ],

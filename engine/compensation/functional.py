@@ -37,6 +37,7 @@ SHARING = frozenset(
     """.split()  # noqa: SIM905
 )
 VIEWS = (aten.flatten.using_ints, aten.reshape.default, aten.unflatten.int, aten.view_as.default)
+SHAPED = {**dict.fromkeys(VIEWS, aten.view.default), aten.expand_as.default: aten.expand.default}
 IN_PLACE = {
     aten.relu_.default: aten.relu.default,
     aten.relu6_.default: aten.relu6.default,
@@ -70,10 +71,8 @@ def functional(exported: ExportedProgram) -> ExportedProgram:
             changed.replace_all_uses_with(node, lambda user, after=node: after < user)
         elif node.target is aten.batch_norm.default:
             _normalise(graph, node)
-        elif node.target in VIEWS:
-            node.target, node.args = aten.view.default, (node.args[0], list(node.meta["val"].shape))
-        elif node.target is aten.expand_as.default:
-            node.target, node.args = aten.expand.default, (node.args[0], list(node.meta["val"].shape))
+        elif node.target in SHAPED:
+            node.target, node.args = SHAPED[node.target], (node.args[0], list(node.meta["val"].shape))
         elif node.target is aten.chunk.default:
             x, _, dim = (*node.args, 0)[:3]
             node.target, node.args = aten.split.Tensor, (x, node.meta["val"][0].shape[dim], dim)

@@ -19,9 +19,8 @@ from ..graph.untraceable import what_stopped
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Call as Given
 from ..modules.inputs import Inputs, given_tensors
-from .functional import functional
+from .functional import NORM, functional
 
-NORM = "_native_batch_norm_legit_no_training"
 UNCHANGED = frozenset({"clone", "alias", "detach", "dropout", "_to_copy", "contiguous"})
 
 
@@ -196,7 +195,7 @@ class Program:
     def _norm(self, node: fx.Node) -> Norm | None:
         """The normalised tensor is the first of three that the operation makes."""
         made = node.args[0] if op_name(node) == "getitem" and node.args[1] == 0 else None
-        if not isinstance(made, fx.Node) or op_name(made) != NORM:
+        if not isinstance(made, fx.Node) or made.target is not NORM:
             return None
         given = _arguments(made)
         if not self.alone([given[slot] for slot in ("weight", "bias", "running_mean", "running_var")]):
@@ -207,7 +206,7 @@ class Program:
 
 def _exported(model: nn.Module, takes: Inputs) -> ExportedProgram:
     given = takes.make(first_weight(model))
-    with eval_mode(model), followed_with_ease(model), lines_kept(__file__):  # which takes less time
+    with eval_mode(model), followed_with_ease(model), lines_kept(__file__):  # less to write down
         try:
             return functional(export(model, given.args, kwargs=dict(given.kwargs), strict=False))
         except Exception as error:  # torch.export raises whatever the network or its own passes raise

@@ -17,6 +17,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.network.network import load_network, save_network
 from prune.weights.formats import write_any
+from soaked import often
 
 sys.path.insert(0, str(Path(__file__).parent))
 theirs = importlib.import_module("authors_networks")
@@ -163,12 +164,7 @@ def converted(folder, content, **options):
     return made, load_network(made.destination)
 
 
-def often(cases):
-    """All of them, the long ones in `make soak`."""
-    return [pytest.param(case, marks=[pytest.mark.soak] if case in LONG else []) for case in cases]
-
-
-@pytest.mark.parametrize("case", often(CASES))
+@pytest.mark.parametrize("case", often(CASES, but=LONG))
 def test_a_checkpoint_is_recognised_and_keeps_its_logits(case, tmp_path, recorder):
     arch, build, logits = CASES[case]
     state = build()
@@ -250,8 +246,8 @@ MASKED = {
 
 @pytest.mark.parametrize(
     "arch",
-    [pytest.param(arch, marks=[pytest.mark.soak] if arch == "googlenet" else []) for arch in MASKED],
-)  # of its branches each is masked as VGG is
+    often(MASKED, but=["googlenet"]),  # of its branches each is masked as VGG is
+)
 def test_a_checkpoint_masked_by_hrank_narrows(arch, tmp_path):
     build, logits, pruned, followers, shapes = MASKED[arch]
     state = build()
@@ -333,7 +329,10 @@ def test_what_thop_leaves_in_a_network_is_no_weight(tmp_path):
 
 @pytest.mark.parametrize(
     "case",
-    often(case for case in CASES if CASES[case][0] in ("vgg16_bn", "vgg16", "densenet40", "googlenet")),
+    often(
+        (case for case in CASES if CASES[case][0] in ("vgg16_bn", "vgg16", "densenet40", "googlenet")),
+        but=LONG,
+    ),
 )
 def test_names_return(case, tmp_path):
     """Into ours and back into theirs, tensor by tensor."""

@@ -122,7 +122,7 @@ class Block(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("held", "most"), [([8] * 24, 50), ([8, None, None, 8, *[None] * 8], 20), ([None] * 5 + [8] * 7, 40)]
+    ("held", "most"), [([8] * 40, 60), ([8, None, None, 8, *[None] * 8], 20), ([None] * 5 + [8] * 7, 40)]
 )
 def test_groups_alike_are_tried_together(monkeypatch, held, most):
     runs = []

@@ -6,6 +6,7 @@ import pytest
 import token_networks
 import torch
 from prune.engine.errors import AllocationError, FitError
+from soaked import often
 from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded, pruned, wrapped
 from torch import nn
 
@@ -54,9 +55,7 @@ def test_files_load_by_themselves_in_a_new_process(outcomes, tmp_path):
 LIKE_OTHERS = ("as_wide", "separate", "vit", "maxvit")
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.soak] if n in LIKE_OTHERS else []) for n in DIMS]
-)
+@pytest.mark.parametrize("name", often(DIMS, but=LIKE_OTHERS))
 def test_it_trains_on_and_loses_more(name, outcomes, tmp_path):
     model = loaded(name, outcomes[name][1], tmp_path).model.train()
     model(IMAGES.float()).square().mean().backward()

@@ -10,6 +10,7 @@ from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.attention import in_plain_sight
 from prune.engine.modules.numbers import set_numbers
+from soaked import often
 from token_outcomes import IMAGES, SIZE, check_against_zeros, check_files, loaded, pruned, wrapped
 from torch import nn
 from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d, SwinTransformer3d
@@ -53,7 +54,7 @@ def test_files_load_by_themselves_in_a_new_process(outcomes, tmp_path):
 
 @pytest.mark.parametrize(
     "name",  # vit's attention is that of the encoder, maxvit's windows those of swin
-    [pytest.param(n, marks=[pytest.mark.soak] if n in ("vit", "maxvit") else []) for n in HEADS],
+    often(HEADS, but=["vit", "maxvit"]),
 )
 def test_it_trains_on_and_is_pruned_again(name, outcomes, tmp_path):
     _, outcome = outcomes[name]

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from prune.archs import registry
 from prune.engine import criteria
 from prune.engine.graph.trace import trace
+from soaked import often
 from torch import nn
 
 torch.set_num_threads(1)
@@ -86,7 +87,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=[pytest.mark.soak] if n == "resnet110" else []) for n in NETWORKS],  # as resnet56
+    often(NETWORKS, but=["resnet110"]),  # as resnet56
 )
 def test_every_convolution_is_ranked_by_its_own_map_in_one_pass(name):
     size, maps_of = NETWORKS[name]

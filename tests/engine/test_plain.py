@@ -7,6 +7,7 @@ import pytest
 import torch
 from prune.engine.errors import FitError
 from prune.engine.modules.plain import fold, plain, unwrapped
+from soaked import often
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from torch.nn.utils import prune as masks
@@ -92,7 +93,7 @@ def test_computed_weights_become_plain_in_a_copy(net):
 
 @pytest.mark.parametrize(
     "way",
-    [pytest.param(way, marks=[] if way in ONE_OF_EACH else [pytest.mark.soak]) for way in WAYS],
+    often(WAYS, but={*WAYS} - {*ONE_OF_EACH}),
     indirect=True,
 )
 def test_a_network_with_computed_weights_is_pruned_says_so_and_loads_again(net, way, tmp_path):

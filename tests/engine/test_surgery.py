@@ -10,6 +10,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import fit
 from prune.engine.narrowing.narrowing import narrow_proven
 from prune.engine.narrowing.surgery import mask, narrow
+from soaked import often
 from torch import nn
 
 NAMES = registry.names()
@@ -117,9 +118,7 @@ def randomised(name):
     return model, (channels, min(side, 32), min(side, 32))
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in SMALL else pytest.param(n, marks=pytest.mark.soak) for n in NAMES]
-)
+@pytest.mark.parametrize("name", often(NAMES, but={*NAMES} - {*SMALL}))
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.soak)])
 def test_properties_of_every_arch(name, seed):
     """Random plans narrow as masked, keep-all changes nothing, permuted filters have permuted scores."""

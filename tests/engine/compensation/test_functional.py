@@ -11,6 +11,7 @@ from prune.engine.compensation.functional import functional
 from prune.engine.compensation.program import Program
 from prune.engine.graph.exporting import followed_with_ease
 from prune.engine.modules.inputs import Inputs
+from soaked import often
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram, export
 from torch.fx.node import map_arg
@@ -20,9 +21,6 @@ SIZE = mini_networks.SIZE
 aten = torch.ops.aten
 # One for each thing that is done, or left to torch.export; the others differ in what is around it.
 KINDS = ("Plain", "InPlaceAdd", "InPlaceOnView", "EqualChunk", "ViewedGate", "Flatten7x7", "ChannelShuffle")
-CASES = [
-    name if name in KINDS else pytest.param(name, marks=pytest.mark.soak) for name in mini_networks.NAMED
-]
 
 
 def operations_of(model: nn.Module, how: Callable[[ExportedProgram], ExportedProgram]) -> list[Any]:
@@ -43,7 +41,7 @@ def operations(program: ExportedProgram) -> Iterator[tuple[str, Any]]:
             yield str(node.target), node.meta["val"].shape if node.target is aten.view.default else given
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", often(mini_networks.NAMED, but={*mini_networks.NAMED} - {*KINDS}))
 def test_it_is_what_torch_export_makes_of_it(name: str):
     model = mini_networks.build(name)
     theirs = operations_of(model, lambda exported: exported.run_decompositions({}))

@@ -10,14 +10,12 @@ import torch
 from prune.engine import recipes
 from prune.engine.allocations import norm_distance
 from prune.engine.recipes.account import Account, accounts
+from soaked import often
 from torch import Tensor
 
 NAMES = recipes.names()
 DEEPEST = ("resnet101", "resnet152")  # as ResNet-50, with more blocks: 5 rows, and two fifths of the time
-EACH = [
-    pytest.param(name, marks=[pytest.mark.soak] if recipes.get(name).arch in DEEPEST else [])
-    for name in NAMES
-]
+EACH = often(NAMES, but=[name for name in NAMES if recipes.get(name).arch in DEEPEST])
 ARCHS = {"r18": "resnet18", "r20": "resnet20", "r32": "resnet32", "r34": "resnet34", "r50": "resnet50"}
 ARCHS |= {"r56": "resnet56", "r101": "resnet101", "r110": "resnet110", "r152": "resnet152"}
 

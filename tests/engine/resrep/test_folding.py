@@ -17,6 +17,7 @@ from prune.engine.modules.guests import COMPACTORS
 from prune.engine.network.network import Network, load_network, new_network, save_network
 from prune.weights.store import read
 from recorded import arrays
+from soaked import often
 from torch import nn
 from typer.testing import CliRunner
 
@@ -52,9 +53,7 @@ def assert_same(found_NK, expected_NK):
 class TestTheAuthors:
     @pytest.mark.parametrize(
         "case",
-        [  # ResNet-56 is as ResNet-20, with more blocks
-            pytest.param(case, marks=[pytest.mark.soak] if case == "src56" else []) for case in CASES
-        ],
+        often(CASES, but=["src56"]),  # as ResNet-20, with more blocks
     )
     def test_conversion(self, case, shared_golden, tmp_path):
         folder = shared_golden / "authors"

@@ -14,6 +14,7 @@ from prune.engine.network.network import Network, new_network
 from prune.engine.sketching.targets import targets
 from prune.engine.sketching.weights import sketch_weights
 from prune.engine.transfers import sketch as transfer
+from soaked import often
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -37,9 +38,7 @@ def mini(name: str) -> Network:
     return Network(mini_networks.build(name), f"mini_networks:make_{name}", 5, mini_networks.SIZE)
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in KINDS else pytest.param(n, marks=pytest.mark.soak) for n in mini_networks.NAMED]
-)
+@pytest.mark.parametrize("name", often(mini_networks.NAMED, but={*mini_networks.NAMED} - {*KINDS}))
 def test_any_network_is_sketched_and_stored_or_refused(name: str, sketch):
     """Targets get their widths unless the code refuses them; what is no target's stays to the bit."""
     network = mini(name)
