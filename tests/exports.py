@@ -45,6 +45,7 @@ class Kept:
         kept = self._slow if process_time() - began > LONG else self._quick
         if len(kept) == ROOM:
             del kept[next(iter(kept))]
+        _lighten(program.graph)
         # Without the program's own weights: they would keep every network alive.
         lifted = program.graph_signature.inputs_to_lifted_tensor_constants.values()
         kept[key] = types.SimpleNamespace(
@@ -54,6 +55,24 @@ class Kept:
             constants={name: program.constants[name] for name in lifted},
         )
         return kept[key]
+
+
+def _lighten(graph: fx.Graph) -> None:
+    """Keep of every node what somebody reads, and of what looks the same only one.
+
+    Whoever asks the garbage collector for all objects, as `prune.prune` does for optimizers, sees these too.
+    """
+    shared: dict[Hashable, Any] = {}
+    for node in graph.nodes:
+        if isinstance(made := node.meta.get("val"), Tensor):
+            bare = torch.empty_strided(made.shape, made.stride(), dtype=made.dtype, device="meta")
+            node.meta["val"] = shared.setdefault((bare.shape, bare.stride(), bare.dtype), bare)
+        kept = {
+            kind: node.meta[kind] for kind in ("val", "stack_trace", "nn_module_stack") if kind in node.meta
+        }
+        if modules := kept.get("nn_module_stack"):
+            kept["nn_module_stack"] = shared.setdefault(tuple(modules.items()), modules)
+        node.meta = kept
 
 
 def sharing(export: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
+from torch.fx.experimental import proxy_tensor
 
 from ..modules.attention import in_plain_sight
 
@@ -20,7 +21,36 @@ def followed_with_ease(model: nn.Module) -> Iterator[None]:
     """While this lasts, `model` is exported as it is followed: by its weights alone, and without a word."""
     # Of the graph alone something is read, and torch.export would write and compile its code six times.
     unwritten = _use_lazy_graph_module(True)
-    with in_plain_sight(model), _autocast_passed_by(), _silence(), unwritten, torch.no_grad():
+    with (
+        in_plain_sight(model),
+        _autocast_passed_by(),
+        _books_kept_briefly(),
+        _silence(),
+        unwritten,
+        torch.no_grad(),
+    ):
+        yield
+
+
+@contextmanager
+def _books_kept_briefly() -> Iterator[None]:
+    """While this lasts, torch.export writes down a tensor's shape once, and not as an operation of a network.
+
+    It follows each of the some ten questions that its own books ask of every tensor as it follows what a
+    network computes; and it keeps the answers a second time, for nobody here. That is a quarter of the time
+    that an export takes. Where a version of it has other names for this, all stays as it is.
+    """
+    books, named = proxy_tensor, ("track_tensor_tree", "_extract_tensor_metadata")
+    if not all(hasattr(books, name) for name in named):
+        yield
+        return
+    track = books.track_tensor_tree
+
+    def unfollowed(*args: Any, **options: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return track(*args, **options)
+
+    with patch.multiple(books, track_tensor_tree=unfollowed, _extract_tensor_metadata=lambda *_, **__: None):
         yield
 
 
