@@ -53,13 +53,18 @@ def shared_data() -> Path:
     return _shared("data")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What earlier commands of the user found out is neither used nor added to; workers share it."""
+@pytest.fixture(scope="session")
+def shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of this test run."""
     base = tmp_path_factory.getbasetemp()
-    folder = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(shared_by_workers: Path) -> Iterator[None]:
+    """What earlier commands of the user found out is neither used nor added to; workers share it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PRUNE_CACHE", str(folder / "cache"))
+        patch.setenv("PRUNE_CACHE", str(shared_by_workers / "cache"))
         yield
 
 
@@ -106,9 +111,10 @@ def shared_exports() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_warm_process_left() -> Iterator[None]:
-    """End the process that others are forked from, if a test started it."""
-    yield
+def one_warm_process(shared_by_workers: Path) -> Iterator[None]:
+    """Let all workers fork from one process, which ends with the last of them."""
     import warm
 
+    warm.place = shared_by_workers / "warm"
+    yield
     warm.close()

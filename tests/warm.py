@@ -4,6 +4,7 @@ Each is a process of its own, with its process id, streams, folder, environment,
 tested here is that a command finds by itself all that it imports: some tests start `python` for that.
 """
 
+import fcntl
 import json
 import os
 import select
@@ -11,13 +12,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 from typing import IO
 
-_server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+place = Path(tempfile.gettempdir(), f"prune-warm-{os.getpid()}")  # where processes of one test run meet
+_connected: tuple[socket.socket, subprocess.Popen[bytes] | None] | None = None  # and what was started here
 
 
 class Process:
@@ -151,25 +155,40 @@ def run(
 
 
 def _requests() -> socket.socket:
-    """Where processes are asked for; what answers is started for the first."""
-    global _server
-    if _server is None:
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(theirs.fileno())]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        with theirs:
-            process = subprocess.Popen(
-                command, env=environment, pass_fds=[theirs.fileno()], stdout=subprocess.DEVNULL
-            )
-        _server = process, ours
-    return _server[1]
+    """Where processes are asked for; what answers is started by the first process of a test run that asks."""
+    global _connected
+    if _connected is None:
+        with lock(place):
+            server = None if place.exists() else _start()
+            requests = socket.socket(socket.AF_UNIX)
+            requests.connect(str(place))
+        _connected = requests, server
+    return _connected[0]
+
+
+@contextmanager
+def lock(place: Path) -> Iterator[None]:
+    """Be alone, of all processes of a test run, in asking who serves at `place`."""
+    with place.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _start() -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(Path(__file__).with_name("warm_server.py")), str(place)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    server.stdout.readline()  # it listens
+    return server
 
 
 def close() -> None:
-    """End what answers, if it was started."""
-    global _server
-    if _server is not None:
-        process, requests = _server
+    """Ask for no more; what answers ends with the last who might."""
+    global _connected
+    if _connected is not None:
+        requests, server = _connected
         requests.close()
-        process.wait()
-        _server = None
+        if server is not None:
+            server.communicate()
+        _connected = None

@@ -1,7 +1,8 @@
 """Runs what `python` would run, in processes forked from this one, which has imported torch: see `warm`.
 
-A request is a line of JSON with four open files: stdin, stdout and stderr of the new process, and where
-its process id is written at once, and how it ended, as `os.waitpid` says it, once it has.
+It serves all processes of a test run. A request is a line of JSON with four open files: stdin, stdout and
+stderr of the new process, and where its process id is written at once, and how it ended, as `os.waitpid`
+says it, once it has.
 """
 
 import atexit
@@ -11,6 +12,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import selectors
 import signal
 import socket
 import sys
@@ -20,31 +22,106 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stderr, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
+
+from warm import lock
 
 OWN_PATH = sys.path[1:]  # without the folder of this file
 
 
-def serve(requests: socket.socket) -> None:
-    """Answer until nobody can ask any more."""
+def serve(place: Path) -> None:
+    """Answer all who connect to a socket at `place`, until none of them is left."""
     _import_all()
-    while True:
-        message, files, _, _ = socket.recv_fds(requests, 1 << 16, 4)
-        with suppress(ChildProcessError):  # of those below, which only wait, none is left
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        if not message:
-            return
-        while not message.endswith(b"\n"):
-            message += requests.recv(1 << 16)
-        if os.fork() == 0:
-            requests.close()
-            _see_through(json.loads(message), files)
-        for file in files:
-            os.close(file)
+    children = _Children()
+    with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as waiting:
+        listening.bind(str(place))
+        listening.listen()
+        listening.setblocking(False)
+        for file in (listening, children.ended):
+            waiting.register(file, selectors.EVENT_READ)
+        print("ready", flush=True)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is listening:
+                    waiting.register(listening.accept()[0], selectors.EVENT_READ)
+                elif key.fileobj is children.ended:
+                    children.report()
+                elif request := _received(cast(socket.socket, key.fileobj)):
+                    if children.fork(*request):
+                        for open_here in [*waiting.get_map().values()]:
+                            cast(socket.socket, open_here.fileobj).close()
+                        waiting.close()
+                        _become(*request)
+                else:
+                    waiting.unregister(key.fileobj)
+                    cast(socket.socket, key.fileobj).close()
+                    if len(waiting.get_map()) == 2 and _nobody_comes(place, listening, waiting):
+                        return
+
+
+def _received(asking: socket.socket) -> tuple[dict, list[int]] | None:
+    """What is asked for, and its files; None where nobody will ask any more."""
+    asking.setblocking(True)
+    message, files, _, _ = socket.recv_fds(asking, 1 << 16, 4)
+    while message and not message.endswith(b"\n"):
+        message += asking.recv(1 << 16)
+    return (json.loads(message), files) if message else None
+
+
+def _nobody_comes(place: Path, listening: socket.socket, waiting: selectors.BaseSelector) -> bool:
+    """Has nobody connected meanwhile? Then nobody can any more."""
+    with lock(place):
+        try:
+            waiting.register(listening.accept()[0], selectors.EVENT_READ)
+        except BlockingIOError:
+            place.unlink()
+            return True
+    return False
+
+
+class _Children:
+    """The processes that were asked for, until it is reported how they ended."""
+
+    def __init__(self) -> None:
+        self._reports: dict[int, int] = {}  # by process id, where that is to be written
+        self.ended, self._woken = socket.socketpair()
+        for end in (self.ended, self._woken):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._woken.fileno())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def fork(self, request: dict, files: list[int]) -> bool:
+        """Start one; in the process itself this is true."""
+        *streams, report = files
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._woken.close()
+            for file in (report, *self._reports.values()):
+                os.close(file)
+            return True
+        for stream in streams:
+            os.close(stream)
+        os.write(report, b"%d\n" % pid)
+        self._reports[pid] = report
+        return False
+
+    def report(self) -> None:
+        """Say of all that have ended how they did."""
+        self.ended.recv(1 << 16)
+        with suppress(ChildProcessError):  # none is left
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                report = self._reports.pop(pid)
+                with suppress(BrokenPipeError):  # nobody wants to know
+                    os.write(report, b"%d\n" % status)
+                os.close(report)
 
 
 def _import_all() -> None:
@@ -53,31 +130,16 @@ def _import_all() -> None:
 
     for module in ("jobs.prepare", "jobs.run", "jobs.gentle", "conversion", "data.memory"):
         importlib.import_module(f"prune.engine.{module}")
-    with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
+    unheard = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(unheard), redirect_stderr(unheard):
         words = "rank --arch lenet5 --criterion l1 --quiet --json --out"
         assert main([*words.split(), f"{folder}/scores.hdf5"]) == 0
 
 
-def _see_through(request: dict, files: list[int]) -> NoReturn:
-    """Start the process and tell how it ends."""
-    *streams, report = files
-    pid = os.fork()
-    if pid == 0:
-        os.close(report)
-        _become(streams, **request)
-    for stream in streams:
-        os.close(stream)
-    os.write(report, b"%d\n" % pid)
-    _, status = os.waitpid(pid, 0)
-    os.write(report, b"%d\n" % status)
-    os._exit(0)
-
-
-def _become(
-    streams: list[int], words: list[str], folder: str, environment: dict[str, str], fork_workers: bool
-) -> NoReturn:
+def _become(request: dict, files: list[int]) -> NoReturn:
     """Be the process that was asked for, from its first line to its end."""
-    for number, stream in enumerate(streams):
+    words, folder, environment = request["words"], request["folder"], request["environment"]
+    for number, stream in enumerate(files[:3]):
         os.dup2(stream, number)
         os.close(stream)
     sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
@@ -93,7 +155,7 @@ def _become(
         warnings.resetwarnings()
         warnings.simplefilter(words[1])  # pyright: ignore[reportArgumentType]
         words = words[2:]
-    if fork_workers:
+    if request["fork_workers"]:
         multiprocessing.get_context = partial(_forking, multiprocessing.get_context)
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         os.register_at_fork(after_in_child=_as_if_spawned)
@@ -157,5 +219,5 @@ def _end_as_python_does(run: Callable[[], object]) -> NoReturn:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(Path(sys.argv[1]))
     os._exit(0)  # without taking apart what it never used

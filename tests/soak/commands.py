@@ -5,18 +5,17 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import warm
 
 HERE = Path(__file__).parent
+LONGEST = 300  # seconds of one command
 TINY = """
 from torch import nn
 
@@ -41,7 +40,7 @@ _LINES = {  # name -> what is typed
     "--arch tiny_arch:tiny",
     "convert": "convert base.hdf5 out.pth --arch tiny_arch:tiny",
 }
-_FEW = ("train-base", "prune, resrep", "rank")
+_FEW = ("train-base", "rank")  # one that trains, which keeps a folder, and one that makes a file
 _TIMES = re.compile(r'"(seconds|images_per_s|finished_at|folder|path)": ("[^"]*"|[-+.e\d]+)')
 
 
@@ -53,62 +52,23 @@ class Ended(NamedTuple):
     seconds: float
 
 
-class Server:
-    """A fork server; see `fork_server`."""
-
-    def __init__(self, scratch: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "fork_server.py"), str(scratch / "scores.hdf5")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        while self._line() != "ready":
-            pass
-
-    def run(
-        self,
-        words: str,
-        folder: Path,
-        *,
-        kill: signal.Signals | None = None,
-        after: float = 0.0,
-        **fault: Any,
-    ) -> Ended:
-        """Run a command line in a folder; `kill` is sent `after` so many seconds."""
-        assert self._process.stdin is not None
-        request = {"words": words.split(), "folder": str(folder), "fault": fault}
-        began = time.monotonic()
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        pid = int(self._line())
+def run(
+    words: str, folder: Path, *, kill: signal.Signals | None = None, after: float = 0.0, **fault: Any
+) -> Ended:
+    """Run a command line in a folder; `kill` is sent `after` so many seconds."""
+    environment = {
+        "PRUNE_CACHE": str(folder / "cache"),
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+    }
+    program = [HERE / "faulty.py", json.dumps(fault), *words.split()]
+    began = time.monotonic()
+    with warm.Process(program, folder, os.environ | environment) as process:
         if kill is not None:
+            process.stdout.readline()  # that it has begun
             time.sleep(after)
-            with suppress(ProcessLookupError):  # it was faster
-                os.kill(pid, kill)
-        code = os.waitstatus_to_exitcode(int(self._line()))
-        err = (folder / "err").read_text() if (folder / "err").exists() else ""
-        return Ended(code, err, time.monotonic() - began)
-
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate(timeout=60)  # it takes torch apart
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the fork server is gone"
-        return line.strip()
-
-
-@contextmanager
-def serving(scratch: Path) -> Iterator[Server]:
-    """A server for as long as it is needed."""
-    server = Server(scratch)
-    try:
-        yield server
-    finally:
-        server.close()
+            process.send_signal(kill)
+        _, err = process.communicate(LONGEST)
+    return Ended(process.wait(), err, time.monotonic() - began)
 
 
 class Whole(NamedTuple):
@@ -120,9 +80,8 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True)
 class Bench:
-    """A server, a base network to work on, a folder for what is kept, and what undisturbed commands leave."""
+    """A base network to work on, a folder for what is kept, and what undisturbed commands leave."""
 
-    server: Server
     base: bytes
     scratch: Path
     _wholes: dict[str, Whole] = field(default_factory=dict)
@@ -145,25 +104,25 @@ class Bench:
 
     def run(self, name: str, folder: Path, **more: Any) -> Ended:
         """Run one of the commands."""
-        return self.server.run(_LINES[name], folder, **more)
+        return run(_LINES[name], folder, **more)
 
     def see_through(self, name: str, folder: Path) -> None:
         """Go on with a command that was cut short, as a user would who does what the messages say."""
         if not is_done(folder):
             begun = (folder / "run" / "checkpoint.pt").exists()
             words = f"{_LINES[name].split()[0]} --resume run" if begun else _LINES[name]
-            ended = self.server.run(words, folder)
+            ended = run(words, folder)
             assert ended.code == 0, ended.err
         assert is_done(folder)
 
 
-def bench_of(server: Server, scratch: Path) -> Bench:
+def bench_of(scratch: Path) -> Bench:
     """Train the base network."""
-    bench = Bench(server, b"", scratch)
+    bench = Bench(b"", scratch)
     place = bench.place(scratch / "base")
     ended = bench.run("train-base", place)
     assert ended.code == 0, ended.err
-    return Bench(server, (place / "run" / "final.hdf5").read_bytes(), scratch)
+    return Bench((place / "run" / "final.hdf5").read_bytes(), scratch)
 
 
 def short_and_full(short: Any, full: Any) -> list[Any]:

@@ -15,11 +15,9 @@ RELIABILITY = Path(__file__).parents[2] / "RELIABILITY.md"
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[commands.Bench]:
-    """A fork server and a trained base."""
-    scratch = tmp_path_factory.mktemp("bench")
-    with commands.serving(scratch) as server:
-        yield commands.bench_of(server, scratch)
+def bench(tmp_path_factory: pytest.TempPathFactory) -> commands.Bench:
+    """A trained base."""
+    return commands.bench_of(tmp_path_factory.mktemp("bench"))
 
 
 @pytest.fixture
