@@ -264,15 +264,6 @@ def test_a_run_folder_executes_nothing(tmp_path):
         assert not (tmp_path / "ran").exists()
 
 
-def test_the_current_folder_is_not_executed_by_several_processes(tmp_path):
-    lie_in_wait(tmp_path)
-    words = "train-base --arch resnet20 --batch-size 33 --nproc 2"  # which ends at once
-    command = [sys.executable, "-m", "prune", *words.split()]
-    ended = subprocess.run(command, cwd=tmp_path, env=safely(tmp_path), capture_output=True, text=True)
-    assert "batch size 33 cannot be shared by 2 processes" in ended.stderr
-    assert not (tmp_path / "ran").exists()
-
-
 @pytest.mark.parametrize(
     ("redirection", "message"),
     [(">&-", "error: stdout is closed"), (">/dev/full", "No space left on device")],

@@ -71,16 +71,18 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(here: Path, words: Iterable[str], *, cold: Path | None = None) -> warm.Process:
-    """A command; the processes that it launches are forked, or as cold as a user's, in that folder."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
-    if cold is None:
-        return warm.Process(["-W", "error", *words], here, environment, fork_workers=True)
-    return warm.Process(["-W", "error", *words], cold, environment | {"PYTHONSAFEPATH": "1"})
+def surroundings(here: Path) -> dict[str, str]:
+    """The environment of a command, whose network lies here."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(here), *sys.path])}
 
 
-def run(here: Path, *words: str, cold: Path | None = None) -> tuple[int, str, str]:
-    process = start(here, ["-m", "prune", *words], cold=cold)
+def start(here: Path, words: Iterable[str]) -> warm.Process:
+    """A command; the processes that it launches are forked."""
+    return warm.Process(["-W", "error", *words], here, surroundings(here), fork_workers=True)
+
+
+def run(here: Path, *words: str) -> tuple[int, str, str]:
+    process = start(here, ["-m", "prune", *words])
     out, err = process.communicate(timeout=120)
     assert process.returncode is not None
     return process.returncode, out, err
@@ -102,15 +104,23 @@ def in_its_second_epoch(here: Path, *python: str) -> warm.Process:
 
 
 def test_train_and_rank(here: Path):
-    """The training by cold processes, in a folder whose modules none of them may execute."""
+    """The training by processes as cold as a user's, in a folder whose modules none of them may execute."""
     elsewhere = here / "elsewhere"
     elsewhere.mkdir()
     lie_in_wait(elsewhere)
-    code, out, err = run(here, *TRAIN, "--epochs", "2", "--out", "../run", "--json", cold=elsewhere)
-    assert code == 0, err
+    command = [sys.executable, "-W", "error", "-m", "prune", *TRAIN, "--epochs", "2", "--out", "../run"]
+    trained = subprocess.run(
+        [*command, "--json"],
+        cwd=elsewhere,
+        env=surroundings(here) | {"PYTHONSAFEPATH": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert trained.returncode == 0, trained.stderr
     assert not (elsewhere / "ran").exists()
-    assert json.loads(out)["final"]["images"] == 360
-    assert err.count("epoch 2/2") == 1
+    assert json.loads(trained.stdout)["final"]["images"] == 360
+    assert trained.stderr.count("epoch 2/2") == 1
     log = [json.loads(line)["event"] for line in (here / "run" / "log.jsonl").read_text().splitlines()]
     assert log == ["RunStarted", "EpochDone", "EpochDone", "Finished"]
     ranking = ["rank", "run/best.hdf5", "--arch", "tiny_arch:tiny", "--limit", "1", "--json", "--out"]
