@@ -29,11 +29,11 @@ FRESH = frozenset(
     """.split()  # noqa: SIM905, a list of 34 lines
 )
 # and these may share memory with what they read.
-SHARING = frozenset("split chunk expand_as einsum instance_norm rms_norm".split())  # noqa: SIM905
+SHARING = frozenset("split chunk swapaxes expand_as einsum instance_norm rms_norm".split())  # noqa: SIM905
 DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
 VIEWS = (aten.flatten.using_ints, aten.reshape.default, aten.unflatten.int, aten.view_as.default)
 SHAPED = {**dict.fromkeys(VIEWS, aten.view.default), aten.expand_as.default: aten.expand.default}
-COPYING = (aten.reshape.default, aten.contiguous.default)  # where what they read lies in another order
+COPYING = (aten.reshape.default, aten.flatten.using_ints, aten.contiguous.default)  # of another order
 IN_PLACE = {
     aten.relu_.default: aten.relu.default,
     aten.relu6_.default: aten.relu6.default,
@@ -47,6 +47,10 @@ IN_PLACE = {
     aten.clamp_.default: aten.clamp.default,
     aten.add_.Tensor: aten.add.Tensor,
     aten.mul_.Tensor: aten.mul.Tensor,
+}
+RENAMED = {
+    aten.lift_fresh_copy.default: aten.clone.default,
+    aten.swapaxes.default: aten.transpose.int,
 }
 NORM = aten._native_batch_norm_legit_no_training.default
 
@@ -74,8 +78,8 @@ def functional(exported: ExportedProgram) -> ExportedProgram:
         elif node.target is aten.chunk.default:
             x, _, dim = (*node.args, 0)[:3]
             node.target, node.args = aten.split.Tensor, (x, node.meta["val"][0].shape[dim], dim)
-        elif node.target is aten.lift_fresh_copy.default:
-            node.target = aten.clone.default
+        elif node.target in RENAMED:
+            node.target = RENAMED[node.target]
         elif op_name(node) in DROPOUTS:
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.erase_node(node)
@@ -130,7 +134,7 @@ def _is_copy(node: fx.Node) -> bool:
     x, value = node.all_input_nodes[0].meta["val"], node.meta["val"]
     if node.target is aten.contiguous.default:
         return len(node.args) == 1 and not node.kwargs and not x.is_contiguous()
-    return node.target is aten.reshape.default and not _can_be_viewed(x, value.shape)
+    return node.target in COPYING and not _can_be_viewed(x, value.shape)
 
 
 def _is_primitive(node: fx.Node) -> bool:

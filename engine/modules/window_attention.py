@@ -130,14 +130,10 @@ def _mask_of_shifts(
     like: Tensor, padded: Sequence[int], window: Sequence[int], shifts: Sequence[int]
 ) -> Tensor:
     """mask_GPP: -100 between places of one window that came together by the shift only."""
-    regions = like.new_zeros(tuple(padded))
-    bands = (_bands(side, shift) for side, shift in zip(window, shifts, strict=True))
-    for number, region in enumerate(itertools.product(*bands)):
-        regions[region] = number
+    regions = like.new_zeros(())
+    for size, side, shift in zip(padded, window, shifts, strict=True):
+        bands = enumerate((size - side, side - shift, shift))  # along this axis
+        regions = 3 * regions[..., None] + torch.cat([like.new_full((n,), band) for band, n in bands])
     regions_GP = _windows(regions[None, ..., None], window)[..., 0]
     apart_GPP = regions_GP[:, None] - regions_GP[:, :, None]
     return torch.zeros_like(apart_GPP).masked_fill(apart_GPP != 0, -100.0)
-
-
-def _bands(window: int, shift: int) -> tuple[slice, slice, slice]:
-    return slice(0, -window), slice(-window, -shift), slice(-shift, None)

@@ -21,6 +21,7 @@ SIZE = mini_networks.SIZE
 aten = torch.ops.aten
 # One for each thing that is done, or left to torch.export; the others differ in what is around it.
 KINDS = ("Plain", "InPlaceAdd", "InPlaceOnView", "EqualChunk", "ViewedGate", "Flatten7x7", "ChannelShuffle")
+KINDS += ("ShuffledGroups", "Selection", "CopiedInto", "LookedUp", "Recurrent", "Spectrum")
 
 
 def operations_of(model: nn.Module, how: Callable[[ExportedProgram], ExportedProgram]) -> list[Any]:
@@ -91,8 +92,23 @@ def two_norms(x: Tensor) -> Tensor:
     return F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), training=True)
 
 
-BY_US = (read_by_its_old_name, viewed_afterwards)
-BY_TORCH = (dropped_in_place, viewed_before, a_part_of_it, of_two_kinds, two_norms)
+def laid_out_anew(x: Tensor) -> Tensor:
+    return (
+        F.relu(x.swapaxes(1, 2).flatten(2), inplace=True) + x.transpose(1, 3).contiguous().flatten(2).mean()
+    )
+
+
+def swapped_before(x: Tensor) -> Tensor:
+    swapped = x.swapaxes(1, 2)
+    return swapped + F.relu(x, inplace=True).mean()
+
+
+def dropped_by_channel(x: Tensor) -> Tensor:
+    return F.dropout2d(x, 0.5, training=False).exp() + F.alpha_dropout(x, 0.5, training=False)
+
+
+BY_US = (read_by_its_old_name, viewed_afterwards, laid_out_anew, dropped_by_channel)
+BY_TORCH = (dropped_in_place, viewed_before, a_part_of_it, of_two_kinds, two_norms, swapped_before)
 
 
 @pytest.mark.parametrize("then", [*BY_US, *BY_TORCH])
