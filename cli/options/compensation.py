@@ -2,41 +2,31 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from .group import Group, option
+from .group import Group, option_field
 
 if TYPE_CHECKING:
     from ...engine.transfers.compensate import Compensate
 
-_stays = partial(option, "What stays (--compensate)")
+_stays = partial(option_field, "What stays (--compensate)")
 
 
 @dataclass(frozen=True)
 class Compensation(Group):
     """Whether the weights that stay make up for those that leave, and on how many images."""
 
-    compensate: Annotated[
-        bool,
-        _stays(
-            "--compensate",
-            None,
-            "Solve every layer again, on training images and without labels, to make up for what left.",
-        ),
-    ] = False
-    calibration: Annotated[
-        int | None,
-        _stays("--calibration", "IMAGES", "How many training images that looks at. Default: 512.", min=1),
-    ] = None
-    fit_blocks: Annotated[
-        int | None,
-        _stays(
-            "--fit-blocks",
-            "STEPS",
-            "Then fit every block, for so many steps, to what it did before; 150 does more. Default: 50.",
-            min=0,
-        ),
-    ] = None
+    compensate: bool = _stays(
+        None,
+        "Solve every layer again, on training images and without labels, to make up for what left.",
+        default=False,
+    )
+    calibration: int | None = _stays("IMAGES", "How many training images that looks at. Default: 512.", min=1)
+    fit_blocks: int | None = _stays(
+        "STEPS",
+        "Then fit every block, for so many steps, to what it did before; 150 does more. Default: 50.",
+        min=0,
+    )
 
     @property
     def details(self) -> dict[str, int]:

@@ -1,11 +1,13 @@
 """What an option is made of, and what a group of them can do."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
 
 import typer
 
-SHARE = {"min": 0, "max": 1}
+from ..spelling import option as spelt
+
+SHARE: dict[str, Any] = {"min": 0, "max": 1}
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,14 @@ class Group:
 
 
 class After:
-    """Beside an option in `Annotated`: its place in the help is behind the last of these in its command."""
+    """Beside an option: its place in the help is behind the last of these in its command."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
 
 
 class Weights:
-    """Beside an option or argument in `Annotated`: weight files, read before the command begins its work.
+    """Beside an option or argument: weight files, read before the command begins its work.
 
     What is damaged or hostile is so refused before torch is imported, which takes longer than the reading and
     hundreds of megabytes.
@@ -49,3 +51,20 @@ def option(panel: str | None, names: str, unit: str | None, text: str, **more: A
 def argument(name: str, text: str) -> Any:
     """A word without a name before it."""
     return typer.Argument(metavar=name, help=text, show_default=False)
+
+
+def option_field(
+    panel: str | None,
+    unit: str | None,
+    text: str,
+    *marks: object,
+    default: Any = None,
+    also: str = "",
+    **more: Any,
+) -> Any:
+    """A field that is an option called like it, and `also` by another name; `marks` stand beside it."""
+
+    def annotated(name: str, hint: Any) -> Any:
+        return Annotated[hint, option(panel, f"{spelt(name)} {also}", unit, text, **more), *marks]
+
+    return field(default=default, metadata={"annotated": annotated})

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ..recipe_option import take_recipe
-from .group import Group, Weights, argument, option
+from .group import Group, Weights, argument, option, option_field
 
 if TYPE_CHECKING:
     from ...engine.network import network
@@ -60,16 +60,13 @@ class Network(Group):
     """The network by name, and the published row that is followed."""
 
     arch: Arch = None
-    recipe: Annotated[
-        str | None,
-        _network(
-            "--recipe",
-            "NAME",
-            "Settings of a published row, such as hrank/resnet56; see prune recipes.",
-            callback=take_recipe,
-            is_eager=True,
-        ),
-    ] = None
+    recipe: str | None = option_field(
+        "Network",
+        "NAME",
+        "Settings of a published row, such as hrank/resnet56; see prune recipes.",
+        callback=take_recipe,
+        is_eager=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -77,15 +74,12 @@ class Reach(Group):
     """What of the network may be narrowed."""
 
     part: Part = None
-    through_norms: Annotated[
-        bool,
-        _network(
-            "--through-norms",
-            None,
-            "Channels may leave LayerNorms and other norms over all, which then normalise over those that "
-            "stay.",
-        ),
-    ] = False
+    through_norms: bool = option_field(
+        "Network",
+        None,
+        "Channels may leave LayerNorms and other norms over all, which then normalise over those that stay.",
+        default=False,
+    )
     head_dims: HeadDims = False
 
     def widen(self, network: "network.Network") -> "network.Network":

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 from ...engine import criteria
-from .group import After, Group, Scores, option
+from .group import After, Group, Scores, option, option_field
 
-_scores = partial(option, "Scores")
+_scores = partial(option_field, "Scores")
 Sensitivity = Annotated[
-    bool, _scores("--sensitivity", None, "Measure and show what every width of every layer costs.")
+    bool, option("Scores", "--sensitivity", None, "Measure and show what every width of every layer costs.")
 ]
 
 
@@ -18,21 +18,17 @@ Sensitivity = Annotated[
 class Scoring(Group):
     """The criterion, and how many images it looks at."""
 
-    criterion: Annotated[
-        str | None, _scores("--criterion", "NAME", f"How filters are scored: {', '.join(criteria.names())}.")
-    ] = None
-    limit: Annotated[
-        int | None, _scores("--limit", "BATCHES", "Batches of images to score on. Default: 5.", min=1)
-    ] = None
+    criterion: str | None = _scores("NAME", f"How filters are scored: {', '.join(criteria.names())}.")
+    limit: int | None = _scores("BATCHES", "Batches of images to score on. Default: 5.", min=1)
 
 
 @dataclass(frozen=True)
 class ScoringOrScores(Scoring):
     """The criterion, or scores that were saved."""
 
-    scores: Annotated[
-        Path | None,
-        _scores("--scores", "PATH", "Saved scores: a file of 'prune rank' or a folder of rank_conv*.npy."),
+    scores: Path | None = _scores(
+        "PATH",
+        "Saved scores: a file of 'prune rank' or a folder of rank_conv*.npy.",
         After("criterion"),
         Scores(),
-    ] = None
+    )
