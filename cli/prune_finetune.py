@@ -3,25 +3,23 @@
 import shlex
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..engine.events import Event, Note, Saved
+from ..engine.jobs.at_once import Between, course_of
+from ..engine.jobs.gentle import SHARE, gently
+from ..engine.jobs.job import Job
+from ..engine.jobs.prepare import Prepared, prepare
+from ..engine.jobs.run import run_training
+from ..engine.network.network import Network, load_network, save_network
 from . import options as opt
-from .prune_method import Asked
+from .prune_asked import Asked
 from .spelling import option
 from .training import begin, saying_how_to_go_on, train_and_show
 
-if TYPE_CHECKING:
-    from ..engine.events import Event
-    from ..engine.jobs.at_once import Between
-    from ..engine.jobs.job import Job
-    from ..engine.jobs.prepare import Prepared
-    from ..engine.network.network import Network
 
-
-def finetune(asked: Asked, path: Path, pruned: "Job", facts: dict[str, Any]) -> None:
+def finetune(asked: Asked, path: Path, pruned: Job, facts: dict[str, Any]) -> None:
     """Train what was just written, in a run of its own; the network it was cut from teaches it."""
-    from ..engine.network.network import load_network
-
     network = load_network(path, asked.network.arch)
     job, notes = _job(asked, path, pruned, network)
     train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
@@ -38,19 +36,13 @@ def files_of_steps(asked: Asked, path: Path) -> list[Path]:
     return [path.with_name(f"{path.stem}-step{number}{path.suffix}") for number in range(1, trained + 1)]
 
 
-def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | None":
+def between_steps(asked: Asked, path: Path, ready: Prepared) -> Between | None:
     """What is done with the network of a step before the next: it is written, and trained in its own run."""
-    from ..engine.events import Note, Saved
-    from ..engine.jobs.at_once import course_of
-    from ..engine.jobs.prepare import prepare
-    from ..engine.jobs.run import run_training
-    from ..engine.network.network import load_network, save_network
-
     files, course = files_of_steps(asked, path), course_of(ready)
     if not files or course is None:
         return None
 
-    def train(network: "Network", number: int) -> "Generator[Event, None, Network]":
+    def train(network: Network, number: int) -> Generator[Event, None, Network]:
         file = files[number - 1]
         save_network(file, network, force=asked.folder.force)
         yield Saved(file, "step")
@@ -71,7 +63,7 @@ def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | Non
     return train
 
 
-def _job(asked: Asked, path: Path, pruned: "Job", network: "Network") -> "tuple[Job, tuple[str, ...]]":
+def _job(asked: Asked, path: Path, pruned: Job, network: Network) -> tuple[Job, tuple[str, ...]]:
     """The training of a network that was just pruned, and what is to be said of it.
 
     Args:
@@ -80,9 +72,6 @@ def _job(asked: Asked, path: Path, pruned: "Job", network: "Network") -> "tuple[
         pruned: what made it; its network teaches this one.
         network: as it was written.
     """
-    from ..engine.jobs.gentle import SHARE, gently
-    from ..engine.jobs.job import Job
-
     assert asked.finetune is not None
     taught = {} if pruned.start is None else {"distill_alpha": SHARE}
     machines = asked.machines

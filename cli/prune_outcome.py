@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..engine.jobs.job import Pruning
+from ..engine.jobs.prepare import Prepared
+from ..engine.narrowing.outcome import Outcome
 from . import units
 from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, note_ignored, show_groups, units_of
 from .show import Out
-
-if TYPE_CHECKING:
-    from ..engine.jobs.job import Pruning
-    from ..engine.jobs.prepare import Prepared
-    from ..engine.narrowing.outcome import Outcome
 
 # Stage -> what a table calls it, in the order in which they come about.
 FULL_STAGES = {"live": "masked, BN live", "masked": "masked", "trained": "trained, with compactors"}
@@ -31,7 +29,7 @@ INTERNAL = (
 )
 
 
-def say_aim(show: Out, ready: "Prepared") -> None:
+def say_aim(show: Out, ready: Prepared) -> None:
     """Say what a training works towards, where that is a number."""
     schedule = ready.schedule
     if schedule is not None and schedule.aim:
@@ -42,7 +40,7 @@ def say_aim(show: Out, ready: "Prepared") -> None:
         )
 
 
-def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
+def show_outcome(show: Out, pruning: Pruning, outcome: Outcome) -> None:
     """The facts as tables."""
     method, arch = pruning.method, outcome.network.arch
     how = f"residual {outcome.residual}"
@@ -72,7 +70,7 @@ def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
         show.note(f"train it further with `prune finetune {outcome.path}`")
 
 
-def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
+def _members(outcome: Outcome) -> dict[str, dict[str, tuple[int, int]]]:
     """Per group whose channels several convolutions make, how many filters of each stay, and there were."""
     return {
         group.name: {
@@ -85,7 +83,7 @@ def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
     }
 
 
-def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[str, Any]:
+def facts_of(pruning: Pruning, outcome: Outcome, path: Path | None) -> dict[str, Any]:
     """The facts for machines."""
     sketched = {}
     if pruning.method == "sketch":
@@ -109,7 +107,7 @@ def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[
     }
 
 
-def _show_stages(show: Out, outcome: "Outcome", thin_stages: Mapping[str, str]) -> None:
+def _show_stages(show: Out, outcome: Outcome, thin_stages: Mapping[str, str]) -> None:
     """The network before and after: a line for each stage at which it was measured."""
     before, after = outcome.before, outcome.after
     tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
@@ -141,14 +139,14 @@ def _note_pinned(show: Out, method: str, pinned: Mapping[str, str]) -> None:
             show.note(f"not sketched, {reason}: {', '.join(names)}")
 
 
-def _warn_of_change(show: Out, outcome: "Outcome") -> None:
+def _warn_of_change(show: Out, outcome: Outcome) -> None:
     narrow, masked = outcome.accuracies["narrow"].top1, outcome.accuracies["masked"].top1
     if narrow != masked:
         change = units.points(narrow - masked)
         show.warning(f"the accuracy changed by {change} points: where two logits are equal but for rounding")
 
 
-def _show_folding(show: Out, outcome: "Outcome") -> None:
+def _show_folding(show: Out, outcome: Outcome) -> None:
     """What became of compactors: rows that linger, a target that was missed, what dropping rows cost."""
     from ..engine.compactors.folding import THRESHOLD
 

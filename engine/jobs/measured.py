@@ -1,7 +1,7 @@
 """What is done for a budget where nobody says which filters leave, and there are images to find out by."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -25,26 +25,9 @@ TIMED = 32  # images
 SOLVING = 6  # multiply-accumulates as of a pass that a cube of a layer's inputs takes, in float64
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A method that looks at images for all it decides.
-
-    Attributes:
-        pruning: the method.
-        images: how many it looks at, to choose and to compensate.
-        seconds: what that takes here, roughly.
-        estimated: too much to measure: losses of widths are estimated.
-    """
-
-    pruning: Pruning
-    images: tuple[int, int]
-    seconds: float
-    estimated: bool
-
-
 def measured(
     pruning: Pruning, transfer: Compensate, network: Network, traced: Trace, batch_size: int
-) -> Measured:
+) -> tuple[Pruning, int, float]:
     """Choose by what widths cost the network's answers, and compensate what stays.
 
     Args:
@@ -53,6 +36,10 @@ def measured(
         network: on the device where it is to happen.
         traced: its trace.
         batch_size: images per batch.
+
+    Returns:
+        The method, by criterion `obs` where too much would have to be measured; how many images it looks at
+        to choose; and how many seconds it takes here, roughly, to choose and to compensate.
     """
     budget = pruning.allocation
     assert isinstance(budget, Budget)
@@ -68,18 +55,13 @@ def measured(
     solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(cost))
     work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
     seconds = work_ahead / _macs_per_second(network, cost.macs)
-    criterion = "obs" if estimated else "obs-measured"
-    return Measured(
-        replace(
-            pruning,
-            allocation=replace(budget, ranking="loss"),
-            scoring=replace(pruning.scoring, criterion=criterion),
-            transfer=transfer,
-        ),
-        (chosen_on, transfer.images),
-        seconds,
-        estimated,
+    chosen = replace(
+        pruning,
+        allocation=replace(budget, ranking="loss"),
+        scoring=replace(pruning.scoring, criterion="obs" if estimated else "obs-measured"),
+        transfer=transfer,
     )
+    return chosen, chosen_on, seconds
 
 
 def _inputs_of_layers(cost: Cost) -> list[int]:
