@@ -7,7 +7,6 @@ import typer
 
 from . import options as opt
 from . import units
-from .common import find, note_images
 from .grouped import grouped
 from .widths_shown import check_criterion, show_widths, widths_of
 
@@ -56,6 +55,7 @@ def command(
     from ..engine.scores.score_file import save_scores
     from ..engine.scores.scoring import scoring_on
     from ..weights.files import check_distinct, check_output
+    from .common import find, note_images
 
     criterion = scoring.criterion or ("obs-measured" if sensitivity else "hrank")
     if sensitivity:

@@ -23,20 +23,17 @@ class Machine(Group):
     threads: int | None = _machine("N", "CPU threads. Default: one per core.", min=1)
 
     def start(self) -> "torch.device":
-        """Set the number of CPU threads and find the device, for a command that runs in one process."""
-        import torch
+        """Set the number of CPU threads and find the device, for a command that runs in one process.
 
-        from ...engine.devices import resolve_device
+        Raises:
+            EngineError: it was started in several, or there is no such device.
+        """
         from ...engine.errors import EngineError
-        from ...engine.freed import keep
         from ...engine.processes.distributed import launched
 
         if launched():
             raise EngineError("this command runs in one process; start it without torchrun")
-        keep()
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        return resolve_device(self.device)
+        return take_part(self.device, self.threads)
 
 
 @dataclass(frozen=True)
