@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..engine.data import ImageData
 from ..engine.network.sources import Images, Source, find_network
+from ..engine.network.widened import widened
 from . import units
 from .options import Reach
 from .show import Out
@@ -22,7 +23,8 @@ def find(
 ) -> Source:
     """Find the network and say which one it is."""
     source = find_network(file, arch, images, num_classes=num_classes, part=reach.part, seed=seed)
-    source = replace(source, network=reach.widen(source.network))
+    network = widened(source.network, through_norms=reach.through_norms, head_dims=reach.head_dims)
+    source = replace(source, network=network)
     if source.trained:
         out.note(f"weights: {source.weights}")
     elif not source.network.classifies:

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TypeVar
+from pathlib import Path
+from typing import Literal, TypeVar
 
 import typer
 
@@ -46,15 +47,27 @@ class Asked(opt.Group):
     file: opt.File = None
     network: opt.Network
     reach: opt.Reach
-    method: opt.Method = "select"
+    method: Literal["select", "sketch", "resrep"] = opt.option_field(
+        "What leaves",
+        None,
+        "Select filters by score, sketch them, or train with compactors until their rows are zero.",
+        default="select",
+    )
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores
     amount: opt.RankedAmount
     approach: opt.Approach
-    plan_out: opt.PlanOut = None
+    plan_out: Path | None = opt.option_field(
+        "Output", "FILE", "Write the plan, to read, edit and give to --plan."
+    )
     sketching: opt.Sketching
     compensation: opt.Compensation
-    finetune: opt.Finetune = None
+    finetune: int | None = opt.option_field(
+        "What stays (--compensate)",
+        "EPOCHS",
+        "Then train it for so long, taught by the network it was cut from. Default: 0.",
+        min=1,
+    )
     recalibrate: opt.Recalibrate = 20
     images: opt.Images
     num_classes: opt.NumClasses = None

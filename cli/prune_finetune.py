@@ -12,6 +12,7 @@ from ..engine.jobs.job import Job
 from ..engine.jobs.prepare import Prepared, prepare
 from ..engine.jobs.run import run_training
 from ..engine.network.network import Network, load_network, save_network
+from ..engine.network.widened import widened
 from . import options as opt
 from .prune_asked import Asked
 from .spelling import option
@@ -58,7 +59,8 @@ def between_steps(asked: Asked, path: Path, ready: Prepared) -> Between | None:
         with saying_how_to_go_on(run.folder, job.command, then):
             finished = yield from run_training(tuning, run)
         yield finished
-        return asked.reach.widen(load_network(run.final, asked.network.arch))
+        trained, reach = load_network(run.final, asked.network.arch), asked.reach
+        return widened(trained, through_norms=reach.through_norms, head_dims=reach.head_dims)
 
     return train
 

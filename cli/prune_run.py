@@ -35,7 +35,8 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     pruning = sketching(asked, context) if asked.method == "sketch" else selecting(asked)
     config = own(Untrained, {**asked.training.settings(), **asked.machines.settings()})
     job = _job(asked, pruning, config)  # made before anything is looked for: slips cost no time
-    path = folder.out or _beside(asked.file, asked.network.arch)
+    name = asked.file.stem if asked.file is not None else (asked.network.arch or "network").replace(":", "-")
+    path = folder.out or Path(f"{name}-pruned.hdf5")
     _check_outputs(asked, path)
     device = asked.machines.start()
     source = _found(asked)
@@ -106,7 +107,7 @@ def go_on(context: typer.Context, asked: Asked, folder: Path) -> None:
 
 
 def _see_through(asked: Asked, ready: Prepared, run: Run, *, resume: bool = False) -> None:
-    outcome = see_through(asked.show, run_pruning(ready, run, resume=resume), run, "prune")
+    outcome = see_through(asked.show, ready, run, resume=resume)
     asked.show.json(facts_of(ready.job.parts, outcome, outcome.path))
     show_outcome(asked.show, ready.job.parts, outcome)
 
@@ -125,12 +126,6 @@ def _job(asked: Asked, pruning: Pruning, config: TrainConfig | Untrained, start:
         recipe=asked.network.recipe,
         **asked.approach.settings(),
     )
-
-
-def _beside(file: Path | None, arch: str | None) -> Path:
-    """The default output: in the current folder, named after the network."""
-    name = file.stem if file is not None else (arch or "network").replace(":", "-")
-    return Path(f"{name}-pruned.hdf5")
 
 
 def _check_outputs(asked: Asked, path: Path) -> None:

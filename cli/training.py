@@ -12,7 +12,7 @@ from ..engine.errors import DataError, ProcessError, TrainingError
 from ..engine.events import Finished
 from ..engine.jobs.job import Job
 from ..engine.jobs.prepare import Prepared, prepare
-from ..engine.jobs.run import run_training
+from ..engine.jobs.run import run_pruning, run_training
 from ..engine.network.network import Network
 from ..engine.network.sources import RUNS
 from ..engine.processes.distributed import from_first, leave_word
@@ -53,8 +53,7 @@ def train_and_show(
         out.note(note)
     run = begin(out, ready, folder, job.command)
     if run is not None:
-        finished = see_through(out, run_training(ready, run), run, job.command)
-        _show(out, finished, run, facts)
+        _show(out, see_through(out, ready, run), run, facts)
 
 
 def check_folder(folder: RunFolder, *inputs: Path | None) -> None:
@@ -101,7 +100,7 @@ def begin(out: Out, ready: Prepared, folder: RunFolder, kind: str) -> Run | None
 def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
     """Go on with an interrupted run, with the settings it was begun with; others are refused."""
     run, job = open_interrupted(folder, command, context)
-    _show(out, see_through(out, run_training(prepare(job), run, resume=True), run, command), run)
+    _show(out, see_through(out, prepare(job), run, resume=True), run)
 
 
 def open_interrupted(folder: Path, command: str, context: typer.Context) -> tuple[Run, Job]:
@@ -134,10 +133,11 @@ def _go_on(command: str, folder: Path) -> str:
     return f"go on with: prune {command} --resume {shlex.quote(str(folder))}"
 
 
-def see_through(out: Out, events: Any, run: Run, command: str) -> Any:
-    """Show a run's progress and return its result; if it is cut short, say how to go on."""
-    with saying_how_to_go_on(run.folder, command):
-        return out.progress(events)
+def see_through(out: Out, ready: Prepared, run: Run, *, resume: bool = False) -> Any:
+    """Train or prune in a run's folder, and return what came of it; if it is cut short, say how to go on."""
+    work = run_training if ready.job.pruning is None else run_pruning
+    with saying_how_to_go_on(run.folder, ready.job.command):
+        return out.progress(work(ready, run, resume=resume))
 
 
 @contextmanager

@@ -1,25 +1,15 @@
-"""By which method filters leave, when, and what only some methods are told."""
+"""When filters leave, and what only some methods are told."""
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...engine import schedules
-from .group import Group, option, option_field
+from .group import Group, option_field
 
 _when = partial(option_field, "When it leaves (--schedule)")
 _sketch = partial(option_field, "Sketching (--method sketch)")
 _masks = partial(option_field, "Masks (--method resrep)")
-
-Method = Annotated[
-    Literal["select", "sketch", "resrep"],
-    option(
-        "What leaves",
-        "--method",
-        None,
-        "Select filters by score, sketch them, or train with compactors until their rows are zero.",
-    ),
-]
 
 # The usual ones first, then whatever else there is; ResRep's own goes with its method.
 _USUAL = ("one-shot", "layer-by-layer", "soft", "hard")

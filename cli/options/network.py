@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from ..recipe_option import take_recipe
 from .group import Group, Weights, argument, option, option_field
-
-if TYPE_CHECKING:
-    from ...engine.network import network
 
 _network = partial(option, "Network")
 File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()]
@@ -81,13 +78,3 @@ class Reach(Group):
         default=False,
     )
     head_dims: HeadDims = False
-
-    def widen(self, network: "network.Network") -> "network.Network":
-        """The network, of which as much may be narrowed as these options say.
-
-        Raises:
-            FitError: one that has no effect on it.
-        """
-        from ...engine.network.widened import widened
-
-        return widened(network, through_norms=self.through_norms, head_dims=self.head_dims)

@@ -13,9 +13,6 @@ from .group import Group, option, option_field
 _output = partial(option_field, "Output")
 
 OutFile = Annotated[Path | None, option("Output", "--out", "FILE", "File to write.")]
-PlanOut = Annotated[
-    Path | None, option("Output", "--plan-out", "FILE", "Write the plan, to read, edit and give to --plan.")
-]
 Force = Annotated[bool, option("Output", "--force", None, "Replace what is already there.")]
 
 

@@ -18,16 +18,6 @@ Recalibrate = Annotated[
     int,
     option("Training", "--recalibrate", "BATCHES", "Training batches to re-estimate BN on; 0: none.", min=0),
 ]
-Finetune = Annotated[
-    int | None,
-    option(
-        "What stays (--compensate)",
-        "--finetune",
-        "EPOCHS",
-        "Then train it for so long, taught by the network it was cut from. Default: 0.",
-        min=1,
-    ),
-]
 
 
 def epoch_list(text: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from ..compensation.measuring import work
 from ..compensation.moments import gram_bytes
 from ..criteria import obs_measured
 from ..devices import device_of
-from ..graph.cost import Cost, count
+from ..graph.cost import count
 from ..graph.trace import Trace
 from ..modules.eval_mode import eval_mode
 from ..narrowing.pruning import prunable
@@ -52,7 +52,8 @@ def measured(
     # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
     fitting = 3 * transfer.fit_blocks * per_step(network.input_size[1:])  # forth, and back twice as long
     passes = 12 * chosen_on + 25 * transfer.images + fitting
-    solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(cost))
+    inputs = [layer.params // layer.out for layer in cost.layers]  # that an output is made of
+    solving = SOLVING * sum(number**3 for number in inputs if gram_bytes(1, number) <= LARGEST_GRAM)
     work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
     seconds = work_ahead / _macs_per_second(network, cost.macs)
     chosen = replace(
@@ -62,12 +63,6 @@ def measured(
         transfer=transfer,
     )
     return chosen, chosen_on, seconds
-
-
-def _inputs_of_layers(cost: Cost) -> list[int]:
-    """Of every layer whose weights are solved for, how many numbers an output is made of."""
-    inputs = [layer.params // layer.out for layer in cost.layers]
-    return [number for number in inputs if gram_bytes(1, number) <= LARGEST_GRAM]
 
 
 @torch.no_grad()
