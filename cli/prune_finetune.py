@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 from ..engine.events import Event, Note, Saved
 from ..engine.jobs.at_once import Between, course_of
@@ -16,14 +15,33 @@ from ..engine.network.widened import widened
 from . import options as opt
 from .prune_asked import Asked
 from .spelling import option
-from .training import begin, saying_how_to_go_on, train_and_show
+from .training import begin, saying_how_to_go_on
 
 
-def finetune(asked: Asked, path: Path, pruned: Job, facts: dict[str, Any]) -> None:
-    """Train what was just written, in a run of its own; the network it was cut from teaches it."""
-    network = load_network(path, asked.network.arch)
-    job, notes = _job(asked, path, pruned, network)
-    train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
+def tuning_of(asked: Asked, path: Path, pruned: Job, network: Network) -> tuple[Job, tuple[str, ...]]:
+    """The training of a network that was just pruned, and what is to be said of it.
+
+    Args:
+        asked: how it trains.
+        path: of the network.
+        pruned: what made it; its network teaches this one.
+        network: as it is written there.
+    """
+    assert asked.finetune is not None
+    taught = {} if pruned.start is None else {"distill_alpha": SHARE}
+    machines = asked.machines
+    job = Job(
+        command="finetune",
+        images=pruned.images,
+        config=asked.training.config(
+            epochs=asked.finetune, lr=0.01, seed=machines.seed, device=machines.device, **taught
+        ),
+        start=path,
+        arch=asked.network.arch,
+        teacher=pruned.start,
+        recalibration=asked.recalibrate,
+    )
+    return gently(job, network, asked.training.settings())
 
 
 def files_of_steps(asked: Asked, path: Path) -> list[Path]:
@@ -47,7 +65,7 @@ def between_steps(asked: Asked, path: Path, ready: Prepared) -> Between | None:
         file = files[number - 1]
         save_network(file, network, force=asked.folder.force)
         yield Saved(file, "step")
-        job, notes = _job(asked, file, ready.job, network)
+        job, notes = tuning_of(asked, file, ready.job, network)
         for note in notes:
             yield Note(note)
         tuning = prepare(job)
@@ -63,29 +81,3 @@ def between_steps(asked: Asked, path: Path, ready: Prepared) -> Between | None:
         return widened(trained, through_norms=reach.through_norms, head_dims=reach.head_dims)
 
     return train
-
-
-def _job(asked: Asked, path: Path, pruned: Job, network: Network) -> tuple[Job, tuple[str, ...]]:
-    """The training of a network that was just pruned, and what is to be said of it.
-
-    Args:
-        asked: how it trains.
-        path: of the network.
-        pruned: what made it; its network teaches this one.
-        network: as it was written.
-    """
-    assert asked.finetune is not None
-    taught = {} if pruned.start is None else {"distill_alpha": SHARE}
-    machines = asked.machines
-    job = Job(
-        command="finetune",
-        images=pruned.images,
-        config=asked.training.config(
-            epochs=asked.finetune, lr=0.01, seed=machines.seed, device=machines.device, **taught
-        ),
-        start=path,
-        arch=asked.network.arch,
-        teacher=pruned.start,
-        recalibration=asked.recalibrate,
-    )
-    return gently(job, network, asked.training.settings())

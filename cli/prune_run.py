@@ -21,12 +21,13 @@ from ..weights.files import check_distinct, check_output
 from ..weights.formats import check_any
 from .common import find, note_images
 from .dry_run import show_dry_run
+from .options import RunFolder
 from .prune_asked import Asked, heard_by
-from .prune_finetune import between_steps, files_of_steps, finetune
+from .prune_finetune import between_steps, files_of_steps, tuning_of
 from .prune_method import emptying, measuring, selecting, sketching, training_of
 from .prune_outcome import facts_of, say_aim, show_outcome
 from .recipe_option import hold_against_recipe
-from .training import begin, check_folder, open_interrupted, see_through
+from .training import begin, check_folder, open_interrupted, see_through, train_and_show
 
 
 def prune_at_once(context: typer.Context, asked: Asked) -> None:
@@ -69,8 +70,9 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     facts = facts_of(pruning, outcome, path)
     if asked.finetune is None:
         show.json(facts)
-    else:
-        finetune(asked, path, job, facts)
+        return
+    tuning, notes = tuning_of(asked, path, job, outcome.network)
+    train_and_show(show, tuning, RunFolder(), notes=notes, facts=facts)
 
 
 def prune_in_training(context: typer.Context, asked: Asked) -> None:
