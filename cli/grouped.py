@@ -32,8 +32,8 @@ def options_of(taker: Callable[..., Any]) -> Iterator[Parameter]:
     """What a command or a group takes, option by option."""
     hints = get_type_hints(taker, include_extras=True)
     for field in fields(taker) if _is_group(taker) else ():
-        if "annotated" in field.metadata:  # see `option_field`
-            hints[field.name] = field.metadata["annotated"](field.name, hints[field.name])
+        if "annotated" in field.metadata:  # see `setting`
+            hints[field.name] = field.metadata["annotated"](taker, field.name, hints[field.name])
     for name, parameter in signature(taker).parameters.items():
         if _is_group(hints[name]):
             yield from options_of(hints[name])

@@ -47,25 +47,25 @@ class Asked(opt.Group):
     file: opt.File = None
     network: opt.Network
     reach: opt.Reach
-    method: Literal["select", "sketch", "resrep"] = opt.option_field(
-        "What leaves",
+    method: Literal["select", "sketch", "resrep"] = opt.setting(
         None,
         "Select filters by score, sketch them, or train with compactors until their rows are zero.",
         default="select",
+        panel="What leaves",
     )
     schedule: opt.Schedule
     scoring: opt.ScoringOrScores
     amount: opt.RankedAmount
     approach: opt.Approach
-    plan_out: Path | None = opt.option_field(
-        "Output", "FILE", "Write the plan, to read, edit and give to --plan."
+    plan_out: Path | None = opt.setting(
+        "FILE", "Write the plan, to read, edit and give to --plan.", panel="Output"
     )
     sketching: opt.Sketching
     compensation: opt.Compensation
-    finetune: int | None = opt.option_field(
-        "What stays (--compensate)",
+    finetune: int | None = opt.setting(
         "EPOCHS",
         "Then train it for so long, taught by the network it was cut from. Default: 0.",
+        panel="What stays (--compensate)",
         min=1,
     )
     recalibrate: opt.Recalibrate = 20

@@ -8,7 +8,7 @@ name, unit, help, and the default in words. What a group says is handed on by it
 from .amount import Amount, Approach, RankedAmount
 from .compensation import Compensation
 from .distillation import Distillation
-from .group import After, Group, Weights, option_field
+from .group import After, Group, Weights, setting
 from .images import BatchSize, EvalBatchSize, Images
 from .machine import Machine, Machines
 from .method import Masks, Schedule, Sketching

@@ -1,7 +1,6 @@
 """How many channels leave each layer."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,12 +8,10 @@ import typer
 
 from ...engine.errors import AllocationError
 from ...engine.selection import amounts
-from .group import SHARE, After, Group, option, option_field
+from .group import SHARE, After, Group, option, setting
 
 if TYPE_CHECKING:
     from ...engine.selection.allocation import Allocation
-
-_leaves = partial(option_field, "What leaves")
 
 
 def budget(text: str) -> float:
@@ -42,36 +39,36 @@ Residual = Annotated[
 
 
 @dataclass(frozen=True)
-class Amount(Group):
+class Amount(Group, panel="What leaves"):
     """What leaves, without a word on which filters do."""
 
-    compress_rate: str | None = _leaves("RATES", "Share removed of each conv, HRank's way: '[0.1]+[0.6]*35'.")
-    keep_rate: str | None = _leaves("RATES", "Share kept of each conv, FilterSketch's way: '[0.6]*27'.")
-    rate: float | None = _leaves("SHARE", "Share removed of every layer.", **SHARE)
-    layer_rate: list[str] | None = _leaves(
+    compress_rate: str | None = setting("RATES", "Share removed of each conv, HRank's way: '[0.1]+[0.6]*35'.")
+    keep_rate: str | None = setting("RATES", "Share kept of each conv, FilterSketch's way: '[0.6]*27'.")
+    rate: float | None = setting("SHARE", "Share removed of every layer.", **SHARE)
+    layer_rate: list[str] | None = setting(
         "NAME=SHARE", "Share removed of layers by name or glob: 'stage3.*=0.7'. Repeatable."
     )
-    rate_norm: float | None = _leaves("SHARE", "FPGM: share kept by norm, before distances count.", **SHARE)
-    rate_dist: float | None = _leaves("SHARE", "FPGM: share removed by distance.", **SHARE)
-    distance: Literal["l2", "l1", "cosine"] | None = _leaves(
+    rate_norm: float | None = setting("SHARE", "FPGM: share kept by norm, before distances count.", **SHARE)
+    rate_dist: float | None = setting("SHARE", "FPGM: share removed by distance.", **SHARE)
+    distance: Literal["l2", "l1", "cosine"] | None = setting(
         None, "FPGM: what --rate-dist measures between filters. Default: l2."
     )
-    flops: float | None = _leaves(
+    flops: float | None = setting(
         "BUDGET",
         "Multiply-accumulates to keep: a share (0.5, 50%) or 60M.",
         also="--flops-target",
         parser=budget,
     )
-    params: float | None = _leaves("BUDGET", "Parameters to keep: a share (0.5, 50%) or 0.4M.", parser=budget)
-    skip: list[str] | None = _leaves("GLOB", "Leave matching layers alone: 'conv1'. Repeatable.")
+    params: float | None = setting("BUDGET", "Parameters to keep: a share (0.5, 50%) or 0.4M.", parser=budget)
+    skip: list[str] | None = setting("GLOB", "Leave matching layers alone: 'conv1'. Repeatable.")
     residual: Residual = None
-    round_to: int | None = _leaves("N", "Keep multiples of N channels. Default: 1.", min=1)
-    min_channels: int | None = _leaves("N", "Keep at least N channels per layer. Default: 1.", min=1)
-    max_rate: float | None = _leaves("SHARE", "Remove at most this share of a layer. Default: 0.9.", **SHARE)
-    deps: str | None = _leaves(
+    round_to: int | None = setting("N", "Keep multiples of N channels. Default: 1.", min=1)
+    min_channels: int | None = setting("N", "Keep at least N channels per layer. Default: 1.", min=1)
+    max_rate: float | None = setting("SHARE", "Remove at most this share of a layer. Default: 0.9.", **SHARE)
+    deps: str | None = setting(
         "WIDTHS|FILE", "Width of each conv, ResRep's way: '16,10,16,...' or an .hdf5 with deps."
     )
-    plan: Path | None = _leaves("FILE", "Keep exactly the channels this plan names.")
+    plan: Path | None = setting("FILE", "Keep exactly the channels this plan names.")
 
     def settings(self) -> dict[str, Any]:
         """What was said, by the engine's names."""
@@ -93,7 +90,7 @@ class Amount(Group):
 class RankedAmount(Amount):
     """What leaves, where filters are ranked too."""
 
-    ranking: Literal["local", "global", "loss"] | None = _leaves(
+    ranking: Literal["local", "global", "loss"] | None = setting(
         None,
         "Compare scores in a layer, or over all layers; or take them for losses (obs) and keep their sum "
         "least. Default: local.",
@@ -103,17 +100,17 @@ class RankedAmount(Amount):
 
 
 @dataclass(frozen=True)
-class Approach(Group):
+class Approach(Group, panel="What leaves"):
     """How a budget is found, or come to; a field goes by the name of the job's setting."""
 
-    max_drop: float | None = _leaves(
+    max_drop: float | None = setting(
         "POINTS",
         "As many as can, so that no more points of accuracy are lost, measured on training images held back.",
         After("params"),
         min=0,
         max=100,
     )
-    steps: int = _leaves(
+    steps: int = setting(
         "N",
         "Reach the budget in N steps, each chosen anew and, where that is done, compensated and finetuned.",
         After("max_drop"),

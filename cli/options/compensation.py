@@ -1,28 +1,27 @@
 """What becomes of the weights that stay."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from .group import Group, option_field
+from .group import Group, setting
 
 if TYPE_CHECKING:
     from ...engine.transfers.compensate import Compensate
 
-_stays = partial(option_field, "What stays (--compensate)")
-
 
 @dataclass(frozen=True)
-class Compensation(Group):
+class Compensation(Group, panel="What stays (--compensate)"):
     """Whether the weights that stay make up for those that leave, and on how many images."""
 
-    compensate: bool = _stays(
+    compensate: bool = setting(
         None,
         "Solve every layer again, on training images and without labels, to make up for what left.",
         default=False,
     )
-    calibration: int | None = _stays("IMAGES", "How many training images that looks at. Default: 512.", min=1)
-    fit_blocks: int | None = _stays(
+    calibration: int | None = setting(
+        "IMAGES", "How many training images that looks at. Default: 512.", min=1
+    )
+    fit_blocks: int | None = setting(
         "STEPS",
         "Then fit every block, for so many steps, to what it did before; 150 does more. Default: 50.",
         min=0,

@@ -1,27 +1,24 @@
 """Learning from another network."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from .group import Group, Weights, option_field
-
-_teacher = partial(option_field, None)
+from .group import Group, Weights, setting
 
 
 @dataclass(frozen=True)
 class Distillation(Group):
     """The network that teaches, and how much it says."""
 
-    distill: Path | None = _teacher("FILE", "Learn the answers of this network too.", Weights())
-    teacher_arch: str | None = _teacher(
+    distill: Path | None = setting("FILE", "Learn the answers of this network too.", Weights())
+    teacher_arch: str | None = setting(
         "NAME", "Its arch, where its file does not say it. Default: that of FILE."
     )
-    distill_alpha: float | None = _teacher("SHARE", "Its share of the loss. Default: 0.5.")
-    distill_temperature: float | None = _teacher("T", "How much answers are softened. Default: 4.")
+    distill_alpha: float | None = setting("SHARE", "Its share of the loss. Default: 0.5.")
+    distill_temperature: float | None = setting("T", "How much answers are softened. Default: 4.")
 
     def settings(self) -> dict[str, Any]:
         """What the training is told of it; nothing where no network teaches.

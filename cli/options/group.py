@@ -1,7 +1,7 @@
 """What an option is made of, and what a group of them can do."""
 
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -16,7 +16,15 @@ class Group:
 
     Where a help text names the default, the field is None unless given, so that a recipe or the engine can
     fill it in.
+
+    Attributes:
+        panel: of the help, where all its settings stand that name no other.
     """
+
+    panel: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, panel: str | None = None) -> None:
+        cls.panel = panel or cls.panel
 
     def settings(self) -> dict[str, Any]:
         """What was said, by name; what is left to the engine is not in it."""
@@ -53,18 +61,19 @@ def argument(name: str, text: str) -> Any:
     return typer.Argument(metavar=name, help=text, show_default=False)
 
 
-def option_field(
-    panel: str | None,
+def setting(
     unit: str | None,
     text: str,
     *marks: object,
     default: Any = None,
+    panel: str | None = None,
     also: str = "",
     **more: Any,
 ) -> Any:
     """A field that is an option called like it, and `also` by another name; `marks` stand beside it."""
 
-    def annotated(name: str, hint: Any) -> Any:
-        return Annotated[hint, option(panel, f"{spelt(name)} {also}", unit, text, **more), *marks]
+    def annotated(group: type[Group], name: str, hint: Any) -> Any:
+        names = f"{spelt(name)} {also}"
+        return Annotated[hint, option(panel or group.panel, names, unit, text, **more), *marks]
 
     return field(default=default, metadata={"annotated": annotated})

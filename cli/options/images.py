@@ -1,17 +1,14 @@
 """Which images, and how many at a time."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from .group import After, Group, option, option_field
+from .group import After, Group, option, setting
 from .network import ImageSize
 
 if TYPE_CHECKING:
     from ...engine.network import sources
-
-_data = partial(option_field, "Data")
 
 BatchSize = Annotated[
     int | None, option("Data", "--batch-size", "IMAGES", "Images per step. Default: 128.", min=1)
@@ -23,19 +20,19 @@ EvalBatchSize = Annotated[
 
 
 @dataclass(frozen=True)
-class Images(Group):
+class Images(Group, panel="Data"):
     """The images that a command works on."""
 
-    dataset: str | None = _data("NAME", "Images to use, by name: digits, cifar10, ...")
-    data_dir: Path | None = _data("FOLDER", "Where the images lie. Default: data.")
-    download: bool = _data(None, "Fetch the images if they are not there.", default=False)
+    dataset: str | None = setting("NAME", "Images to use, by name: digits, cifar10, ...")
+    data_dir: Path | None = setting("FOLDER", "Where the images lie. Default: data.")
+    download: bool = setting(None, "Fetch the images if they are not there.", default=False)
     image_size: ImageSize = None
-    classes_by_position: bool = _data(
+    classes_by_position: bool = setting(
         None,
         "The first class is the first, even where images and file name their classes differently.",
         default=False,
     )
-    workers: int | None = _data(
+    workers: int | None = setting(
         "N",
         "Processes that load images. Default: by the data and the cores.",
         After("batch_size", "eval_batch_size"),

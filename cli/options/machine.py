@@ -1,26 +1,23 @@
 """On what a command works."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from ..processes import take_part
-from .group import Group, option_field
+from .group import Group, setting
 
 if TYPE_CHECKING:
     import torch
 
-_machine = partial(option_field, "Machine")
-
 
 @dataclass(frozen=True)
-class Machine(Group):
+class Machine(Group, panel="Machine"):
     """Device and threads of one process."""
 
-    device: str = _machine("NAME", "auto, cpu, cuda or cuda:N.", default="auto")
-    threads: int | None = _machine("N", "CPU threads. Default: one per core.", min=1)
+    device: str = setting("NAME", "auto, cpu, cuda or cuda:N.", default="auto")
+    threads: int | None = setting("N", "CPU threads. Default: one per core.", min=1)
 
     def start(self) -> "torch.device":
         """Set the number of CPU threads and find the device, for a command that runs in one process.
@@ -40,8 +37,8 @@ class Machine(Group):
 class Machines(Machine):
     """Device and threads of every process that shares the work, and what all of them draw numbers from."""
 
-    nproc: int | None = _machine("N", "Processes that share every batch, one per GPU. Default: 1.", min=1)
-    seed: int = _machine("N", "Same seed, same numbers.", default=0, min=0)
+    nproc: int | None = setting("N", "Processes that share every batch, one per GPU. Default: 1.", min=1)
+    seed: int = setting("N", "Same seed, same numbers.", default=0, min=0)
 
     def start_together(self, context: typer.Context) -> "torch.device":
         """As `start`, for a command that several processes can share; --nproc sees those through and leaves.

@@ -1,15 +1,10 @@
 """When filters leave, and what only some methods are told."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from ...engine import schedules
-from .group import Group, option_field
-
-_when = partial(option_field, "When it leaves (--schedule)")
-_sketch = partial(option_field, "Sketching (--method sketch)")
-_masks = partial(option_field, "Masks (--method resrep)")
+from .group import Group, setting
 
 # The usual ones first, then whatever else there is; ResRep's own goes with its method.
 _USUAL = ("one-shot", "layer-by-layer", "soft", "hard")
@@ -21,39 +16,39 @@ else:
 
 
 @dataclass(frozen=True)
-class Schedule(Group):
+class Schedule(Group, panel="When it leaves (--schedule)"):
     """When filters leave, and what the network is by then."""
 
-    schedule: ScheduleName = _when(
+    schedule: ScheduleName = setting(
         None, "At once; one layer after another; or masked again and again in training.", default="one-shot"
     )
-    start_conv: str | None = _when(
+    start_conv: str | None = setting(
         "NAME|N",
         "Where to begin: the convolution (layer by layer), or the block (sketch; default: 1, past the stem).",
     )
-    prune_every: int | None = _when("EPOCHS", "Soft and hard: epochs from mask to mask. Default: 1.", min=1)
-    scratch: bool = _when(
+    prune_every: int | None = setting("EPOCHS", "Soft and hard: epochs from mask to mask. Default: 1.", min=1)
+    scratch: bool = setting(
         None, "Start from random weights, not from the newest base of --arch.", default=False
     )
 
 
 @dataclass(frozen=True)
-class Sketching(Group):
+class Sketching(Group, panel="Sketching (--method sketch)"):
     """What sketched weights are made of."""
 
-    procedure: Literal["released", "paper"] | None = _sketch(
+    procedure: Literal["released", "paper"] | None = setting(
         None, "As the authors' code does it, or as their paper says. Default: paper."
     )
-    weight_norm: Literal["none", "l2"] | None = _sketch(
+    weight_norm: Literal["none", "l2"] | None = setting(
         None, "Divide each sketched weight by its norm. Default: none."
     )
 
 
 @dataclass(frozen=True)
-class Masks(Group):
+class Masks(Group, panel="Masks (--method resrep)"):
     """How rows of compactors are driven to zero."""
 
-    lasso: float | None = _masks("STRENGTH", "How hard all rows are pulled to zero. Default: 0.0001.")
-    mask_after: int | None = _masks("EPOCHS", "Epochs before the first masks. Default: 5.")
-    mask_interval: int | None = _masks("STEPS", "Steps from one set of masks to the next. Default: 200.")
-    granularity: int | None = _masks("CHANNELS", "At most so many masked in addition each time. Default: 4.")
+    lasso: float | None = setting("STRENGTH", "How hard all rows are pulled to zero. Default: 0.0001.")
+    mask_after: int | None = setting("EPOCHS", "Epochs before the first masks. Default: 5.")
+    mask_interval: int | None = setting("STEPS", "Steps from one set of masks to the next. Default: 200.")
+    granularity: int | None = setting("CHANNELS", "At most so many masked in addition each time. Default: 4.")

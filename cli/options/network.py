@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..recipe_option import take_recipe
-from .group import Group, Weights, argument, option, option_field
+from .group import Group, Weights, argument, option, setting
 
 _network = partial(option, "Network")
 File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()]
@@ -53,12 +53,11 @@ NumClasses = Annotated[
 
 
 @dataclass(frozen=True)
-class Network(Group):
+class Network(Group, panel="Network"):
     """The network by name, and the published row that is followed."""
 
     arch: Arch = None
-    recipe: str | None = option_field(
-        "Network",
+    recipe: str | None = setting(
         "NAME",
         "Settings of a published row, such as hrank/resnet56; see prune recipes.",
         callback=take_recipe,
@@ -67,12 +66,11 @@ class Network(Group):
 
 
 @dataclass(frozen=True)
-class Reach(Group):
+class Reach(Group, panel="Network"):
     """What of the network may be narrowed."""
 
     part: Part = None
-    through_norms: bool = option_field(
-        "Network",
+    through_norms: bool = setting(
         None,
         "Channels may leave LayerNorms and other norms over all, which then normalise over those that stay.",
         default=False,

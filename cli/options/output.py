@@ -1,26 +1,23 @@
 """What comes out."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..show import Out
-from .group import Group, option, option_field
-
-_output = partial(option_field, "Output")
+from .group import Group, option, setting
 
 OutFile = Annotated[Path | None, option("Output", "--out", "FILE", "File to write.")]
 Force = Annotated[bool, option("Output", "--force", None, "Replace what is already there.")]
 
 
 @dataclass(frozen=True)
-class Results(Group):
+class Results(Group, panel="Output"):
     """How a command that answers at once shows its results."""
 
-    json: bool = _output(None, "One JSON object on stdout, and nothing else.", default=False)
+    json: bool = setting(None, "One JSON object on stdout, and nothing else.", default=False)
 
     def show(self) -> Out:
         """Where the command prints."""
@@ -31,7 +28,7 @@ class Results(Group):
 class Work(Results):
     """How a command that works for a while shows that and its results."""
 
-    quiet: bool = _output(None, "No notes, no progress.", default=False)
+    quiet: bool = setting(None, "No notes, no progress.", default=False)
 
     def show(self) -> Out:
         """Where the command prints."""
@@ -39,15 +36,15 @@ class Work(Results):
 
 
 @dataclass(frozen=True)
-class RunFolder(Group):
+class RunFolder(Group, panel="Output"):
     """The folder of a run."""
 
-    out: Path | None = _output("FOLDER", "Folder of this run.")
-    resume: Path | None = _output("FOLDER", "Go on with this interrupted run.")
-    anyway: bool = _output(
+    out: Path | None = setting("FOLDER", "Folder of this run.")
+    resume: Path | None = setting("FOLDER", "Go on with this interrupted run.")
+    anyway: bool = setting(
         None, "Go on with --resume though files it was begun with have changed.", default=False
     )
-    dry_run: bool = _output(None, "Check everything, say what would be done, do nothing.", default=False)
+    dry_run: bool = setting(None, "Check everything, say what would be done, do nothing.", default=False)
     force: Force = False
 
     def __post_init__(self) -> None:
@@ -60,4 +57,4 @@ class RunFolder(Group):
 class FileOrRunFolder(RunFolder):
     """One file, or the folder of a run where there is one."""
 
-    out: Path | None = _output("PATH", "File to write; where it trains, folder of the run.")
+    out: Path | None = setting("PATH", "File to write; where it trains, folder of the run.")

@@ -1,32 +1,30 @@
 """How filters are scored."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from ...engine import criteria
-from .group import After, Group, Scores, option, option_field
+from .group import After, Group, Scores, option, setting
 
-_scores = partial(option_field, "Scores")
 Sensitivity = Annotated[
     bool, option("Scores", "--sensitivity", None, "Measure and show what every width of every layer costs.")
 ]
 
 
 @dataclass(frozen=True)
-class Scoring(Group):
+class Scoring(Group, panel="Scores"):
     """The criterion, and how many images it looks at."""
 
-    criterion: str | None = _scores("NAME", f"How filters are scored: {', '.join(criteria.names())}.")
-    limit: int | None = _scores("BATCHES", "Batches of images to score on. Default: 5.", min=1)
+    criterion: str | None = setting("NAME", f"How filters are scored: {', '.join(criteria.names())}.")
+    limit: int | None = setting("BATCHES", "Batches of images to score on. Default: 5.", min=1)
 
 
 @dataclass(frozen=True)
 class ScoringOrScores(Scoring):
     """The criterion, or scores that were saved."""
 
-    scores: Path | None = _scores(
+    scores: Path | None = setting(
         "PATH",
         "Saved scores: a file of 'prune rank' or a folder of rank_conv*.npy.",
         After("criterion"),

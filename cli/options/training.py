@@ -1,18 +1,15 @@
 """How to train."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .group import SHARE, Group, option, option_field
+from .group import SHARE, Group, option, setting
 from .images import BatchSize, EvalBatchSize
 
 if TYPE_CHECKING:
     from ...engine.training.config import TrainConfig
-
-_training = partial(option_field, "Training")
 
 Recalibrate = Annotated[
     int,
@@ -33,34 +30,34 @@ def epoch_list(text: str) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Training(Group):
+class Training(Group, panel="Training"):
     """What a training can be told; a field goes by the name of the engine's setting."""
 
-    epochs: int | None = _training("N", "Passes over the training images.", min=1)
-    lr: float | None = _training("RATE", "Learning rate at the start.", min=0)
+    epochs: int | None = setting("N", "Passes over the training images.", min=1)
+    lr: float | None = setting("RATE", "Learning rate at the start.", min=0)
     batch_size: BatchSize = None
     eval_batch_size: EvalBatchSize = None
-    momentum: float | None = _training("SHARE", "Of SGD. Default: 0.9.", **SHARE)
-    weight_decay: float | None = _training("RATE", "L2 penalty. Default: 0.0005.", min=0)
-    decay_rule: Literal["all", "resrep"] | None = _training(
+    momentum: float | None = setting("SHARE", "Of SGD. Default: 0.9.", **SHARE)
+    weight_decay: float | None = setting("RATE", "L2 penalty. Default: 0.0005.", min=0)
+    decay_rule: Literal["all", "resrep"] | None = setting(
         None, "Decay all, or ResRep's way: no biases, no BN. Default: all."
     )
-    nesterov: bool | None = _training(None, "Use Nesterov's momentum.")
-    lr_schedule: Literal["cosine", "multistep"] | None = _training(
+    nesterov: bool | None = setting(None, "Use Nesterov's momentum.")
+    lr_schedule: Literal["cosine", "multistep"] | None = setting(
         None, "How the learning rate falls. Default: cosine."
     )
-    milestones: Any = _training("EPOCHS", "Where multistep lowers the rate: 80,120.", parser=epoch_list)
-    gamma: float | None = _training("FACTOR", "Multistep multiplies by it. Default: 0.1.", **SHARE)
-    warmup_epochs: int | None = _training("N", "Epochs of linear rise first. Default: 0.", min=0)
-    label_smoothing: float | None = _training("SHARE", "Taken from the true label. Default: 0.", **SHARE)
-    no_augment: bool | None = _training(None, "Train on the images as they are.")
-    precision: Literal["auto", "fp32", "bf16"] | None = _training(
+    milestones: Any = setting("EPOCHS", "Where multistep lowers the rate: 80,120.", parser=epoch_list)
+    gamma: float | None = setting("FACTOR", "Multistep multiplies by it. Default: 0.1.", **SHARE)
+    warmup_epochs: int | None = setting("N", "Epochs of linear rise first. Default: 0.", min=0)
+    label_smoothing: float | None = setting("SHARE", "Taken from the true label. Default: 0.", **SHARE)
+    no_augment: bool | None = setting(None, "Train on the images as they are.")
+    precision: Literal["auto", "fp32", "bf16"] | None = setting(
         None, "Number format; auto: bf16 where it is native. Default: auto."
     )
-    layout: Literal["auto", "plain", "channels-last"] | None = _training(
+    layout: Literal["auto", "plain", "channels-last"] | None = setting(
         None, "Of images in memory; auto goes with the precision. Default: auto."
     )
-    sync_bn: bool | None = _training(None, "Batch norms see the batches of all processes as one.")
+    sync_bn: bool | None = setting(None, "Batch norms see the batches of all processes as one.")
 
     def settings(self) -> dict[str, Any]:
         """What was said, by the engine's names; milestones are those of `multistep`."""
