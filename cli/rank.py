@@ -8,6 +8,7 @@ import typer
 from . import options as opt
 from . import units
 from .grouped import grouped
+from .options.group import option
 from .widths_shown import check_criterion, show_widths, widths_of
 
 COLUMNS = {
@@ -27,7 +28,11 @@ def command(
     *,
     reach: opt.Reach,
     scoring: opt.Scoring,
-    sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
+    sensitivity: Annotated[
+        bool,
+        option("Scores", "--sensitivity", None, "Measure and show what every width of every layer costs."),
+        opt.After("criterion"),
+    ] = False,
     images: opt.Images,
     num_classes: opt.NumClasses = None,
     batch_size: opt.BatchSize = None,

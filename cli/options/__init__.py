@@ -12,18 +12,7 @@ from .group import After, Group, Weights, setting
 from .images import BatchSize, EvalBatchSize, Images
 from .machine import Machine, Machines
 from .method import Masks, Schedule, Sketching
-from .network import (
-    Arch,
-    CountedRecipe,
-    File,
-    Files,
-    HeadDims,
-    ImageSize,
-    Network,
-    NumClasses,
-    Part,
-    Reach,
-)
+from .network import Arch, File, Files, HeadDims, ImageSize, Network, NumClasses, Part, Reach
 from .output import FileOrRunFolder, Force, OutFile, Results, RunFolder, Work
-from .scoring import Scoring, ScoringOrScores, Sensitivity
+from .scoring import Scoring, ScoringOrScores
 from .training import Recalibrate, Training

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ...engine.allocations import allocation_of
 from ...engine.errors import AllocationError
 from ...engine.selection import amounts
 from .group import SHARE, After, Group, option, setting
@@ -81,8 +82,6 @@ class Amount(Group, panel="What leaves"):
         Raises:
             AllocationError: options that exclude each other or have no effect, or that cannot be read.
         """
-        from ...engine.allocations import allocation_of
-
         return allocation_of(self.settings())
 
 

@@ -39,10 +39,6 @@ HeadDims = Annotated[
         "Attention heads lose dimensions, the same of every head, instead of leaving as whole heads.",
     ),
 ]
-CountedRecipe = Annotated[
-    str | None,
-    _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),
-]
 ImageSize = Annotated[
     int | None,
     _network("--image-size", "PIXELS", "Height and width of an image. Default: the data's.", min=1),

@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from ...engine import criteria
-from .group import After, Group, Scores, option, setting
-
-Sensitivity = Annotated[
-    bool, option("Scores", "--sensitivity", None, "Measure and show what every width of every layer costs.")
-]
+from .group import After, Group, Scores, setting
 
 
 @dataclass(frozen=True)
