@@ -26,7 +26,7 @@ from ..network.network import Network, load_network
 from ..network.sources import load_for, random_network
 from ..schedules import Ready
 from ..training.config import TrainConfig
-from .job import Job, Pruning
+from .job import Job
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,16 +114,12 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
         EngineError, ArchError, WeightsError: the first thing that is missing or does not fit.
         AllocationError: what is to leave cannot, or is nothing.
     """
-    trains = isinstance(job.config, TrainConfig)
+    config = job.config if isinstance(job.config, TrainConfig) else None
     network, data, skipped = _start(job, network)
-    teacher = None
-    if job.teacher is not None:
-        teacher = _teacher(job, job.teacher, network)
-        assert data is not None
-        teacher = answering(teacher, data, by_position=job.images.classes_by_position)
-    for loaded in filter(None, (network, teacher)) if trains else ():
+    teacher = None if data is None or job.teacher is None else _teacher(job, job.teacher, network, data)
+    for loaded in filter(None, (network, teacher)) if config else ():
         _require_finite(loaded)
-    if (trains or job.max_drop is not None) and not network.classifies:
+    if (config or job.max_drop is not None) and not network.classifies:
         raise TrainingError(
             f"'{network.origin}' returns no row of logits per image; only classifiers are trained and "
             "measured here: train others with your own loop, measure them by `prune.evaluate` with a `metric`"
@@ -131,28 +127,19 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
     network.model.to(resolve_device(job.config.device))
-    chooser = _chooser(job, job.pruning, network, data, traced)
-    config = job.config if isinstance(job.config, TrainConfig) else None
-    schedule = job.pruning.schedule.ready(chooser, config, data)
-    return Prepared(job, chooser.network, data, teacher, schedule, skipped)
-
-
-def _chooser(
-    job: Job, pruning: Pruning, network: Network, data: ImageData | None, traced: Trace | None
-) -> Chooser:
-    """What chooses, of the network with its streams apart where they are to get unequal widths."""
     chooser = Chooser(
         network=network,
-        allocation=pruning.allocation,
-        scoring=pruning.scoring,
+        allocation=job.pruning.allocation,
+        scoring=job.pruning.scoring,
         data=data,
         batch_size=job.config.batch_size,
         seed=job.config.seed,
         known=traced,
     )
-    if not wants_apart(network, chooser.wanted, chooser.traced):
-        return chooser
-    return replace(chooser, network=apart(network), known=None)
+    if wants_apart(network, chooser.wanted, chooser.traced):
+        chooser = replace(chooser, network=apart(network), known=None)
+    schedule = job.pruning.schedule.ready(chooser, config, data)
+    return Prepared(job, chooser.network, data, teacher, schedule, skipped)
 
 
 def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None, str]:
@@ -181,12 +168,13 @@ def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None
         return network, None, str(error)
 
 
-def _teacher(job: Job, path: Path, network: Network) -> Network:
+def _teacher(job: Job, path: Path, network: Network, data: ImageData) -> Network:
     """The network that teaches this one."""
     try:
-        return load_network(path, job.teacher_arch, input_size=job.images.image_size, beside=network)
+        teacher = load_network(path, job.teacher_arch, input_size=job.images.image_size, beside=network)
     except ArchError as error:  # `arch` is the pupil's
         raise ArchError(str(error).replace("`arch`", "`teacher_arch`")) from error
+    return answering(teacher, data, by_position=job.images.classes_by_position)
 
 
 def _needs_images(job: Job, network: Network) -> bool:
