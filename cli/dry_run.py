@@ -17,13 +17,7 @@ from .show import Format, Out
 
 
 def show_dry_run(show: Out, ready: Prepared, path: Path) -> None:
-    """Say what a command would do; the last thing that it does with --dry-run.
-
-    Args:
-        show: where to.
-        ready: what it would do.
-        path: the file or the folder that would be written.
-    """
+    """Say what a command would do, and that it would write `path`; the last thing it does with --dry-run."""
     schedule, network = ready.schedule, ready.network
     if schedule is None:
         config, after, counts = ready.job.training, None, {}

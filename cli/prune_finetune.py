@@ -23,9 +23,9 @@ def tuning_of(asked: Asked, path: Path, pruned: Job, network: Network) -> tuple[
 
     Args:
         asked: how it trains.
-        path: of the network.
-        pruned: what made it; its network teaches this one.
-        network: as it is written there.
+        path: where the network is written.
+        pruned: what made it; the network that this began with teaches.
+        network: the same, in memory.
     """
     assert asked.finetune is not None
     taught = {} if pruned.start is None else {"distill_alpha": SHARE}
@@ -45,12 +45,7 @@ def tuning_of(asked: Asked, path: Path, pruned: Job, network: Network) -> tuple[
 
 
 def files_of_steps(asked: Asked, path: Path) -> list[Path]:
-    """Where the networks of all steps but the last are kept, which trainings start from.
-
-    Args:
-        asked: whether there are any such trainings.
-        path: of the last step's network.
-    """
+    """Where the networks of all steps but the last, which lies at `path`, are kept if they are trained."""
     trained = asked.approach.steps - 1 if asked.finetune is not None else 0
     return [path.with_name(f"{path.stem}-step{number}{path.suffix}") for number in range(1, trained + 1)]
 

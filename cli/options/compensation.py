@@ -36,7 +36,5 @@ class Compensation(Group, panel="What stays (--compensate)"):
         """The transfer that does it."""
         from ...engine.transfers.compensate import Compensate
 
-        return Compensate(**{_ENGINES.get(name, name): value for name, value in self.details.items()})
-
-
-_ENGINES = {"calibration": "images"}  # the engine's name, where it is another
+        said = {"images" if name == "calibration" else name: value for name, value in self.details.items()}
+        return Compensate(**said)

@@ -68,13 +68,7 @@ def course_of(ready: Prepared) -> Course | None:
 def prune_at_once(
     ready: Prepared, before: Mapping[str, Accuracy], said: Mapping[str, Any] = {}
 ) -> Generator[Event, None, Outcome]:
-    """Score, cut and prove; re-estimate batch norms, or compensate.
-
-    Args:
-        ready: a job that prunes at once.
-        before: accuracies that were measured of its network.
-        said: what the history says of it besides.
-    """
+    """Score, cut and prove; re-estimate batch norms, or compensate; the history says `said` besides."""
     job, data, model = ready.job, ready.data, ready.network.model
     chooser, transfer = ready.chooser, job.parts.transfer
     scores = yield from chooser.score(model)
