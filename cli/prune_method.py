@@ -8,7 +8,7 @@ from ..engine import schedules
 from ..engine.allocations import required
 from ..engine.allocations.budget import Budget
 from ..engine.graph.trace import Trace, trace
-from ..engine.jobs.job import Pruning, Untrained
+from ..engine.jobs.job import Job, Pruning
 from ..engine.jobs.stored import own
 from ..engine.network.sources import Source
 from ..engine.scores.scoring import Scoring
@@ -101,39 +101,38 @@ def training_of(asked: Asked) -> TrainConfig:
     )
 
 
-def measuring(asked: Asked, pruning: Pruning, source: Source) -> tuple[Pruning, Trace | None, str]:
+def measuring(asked: Asked, job: Job, source: Source) -> tuple[Job, Trace | None, str]:
     """Where a budget is all that was said, and there are images: the network itself says what leaves it.
 
     Returns:
-        The method for this network; its trace, where that was needed; and what is to be said of it once it is
+        The job for this network; its trace, where that was needed; and what is to be said of it once it is
         clear that it can be done.
 
     Raises:
         typer.BadParameter: images for a compensation that nobody will do.
     """
-    if not _is_open(asked, pruning.allocation):
-        return pruning, None, ""
-    if not source.trained or not asked.images.images().at_hand(source.network):
+    if not _is_open(asked, job.parts.allocation):
+        return job, None, ""
+    if not source.trained or not job.images.at_hand(source.network):
         _refuse_unused(asked.compensation, "without images; say which with --data-dir")
         note = (
             "filters leave by l1, which looks at weights alone; a trained network and images (--data-dir or "
             "--dataset) keep much more of the accuracy"
         )
-        return pruning, None, note
+        return job, None, note
     from ..engine.jobs.measured import measured
 
-    traced, steps = trace(source.network.model, source.network.takes), asked.approach.steps
-    batch_size = asked.training.batch_size or Untrained.batch_size
-    transfer = asked.compensation.transfer()
-    pruning, images, seconds = measured(pruning, transfer, source.network, traced, batch_size)
-    how = "estimated" if pruning.scoring.criterion == "obs" else "measured"
-    again = f", in each of {steps} steps" if steps > 1 else ""
+    network, transfer = source.network, asked.compensation.transfer()
+    traced = trace(network.model, network.takes)
+    job, images, seconds = measured(job, transfer, network, traced)
+    how = "estimated" if job.parts.scoring.criterion == "obs" else "measured"
+    again = f", in each of {job.steps} steps" if job.steps > 1 else ""
     note = (
         f"no --criterion: what every width costs is {how} on {images} training images, and what stays is "
-        f"compensated on {transfer.images}{again}: about {units.duration(steps * seconds)}; --criterion l1 "
-        "leaves that out"
+        f"compensated on {transfer.images}{again}: about {units.duration(job.steps * seconds)}; "
+        "--criterion l1 leaves that out"
     )
-    return pruning, traced, note
+    return job, traced, note
 
 
 def _is_open(asked: Asked, allocation: Allocation) -> bool:

@@ -43,8 +43,8 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
     source = _found(asked)
     check_words(path, source.network)
     source.network.model.to(device)
-    pruning, traced, note = measuring(asked, pruning, source)
-    job = replace(job, start=Path(source.network.origin) if source.trained else None, pruning=pruning)
+    start = Path(source.network.origin) if source.trained else None
+    job, traced, note = measuring(asked, replace(job, start=start), source)
     ready = prepare(job, source.network, traced)
     if note:
         show.note(note)
@@ -57,17 +57,17 @@ def prune_at_once(context: typer.Context, asked: Asked) -> None:
         return
     outcome = show.progress(run_pruning(ready, between=between_steps(asked, path, ready)))
     amount = asked.heard(asked.amount).settings()
-    recorded = required(amount) if asked.method == "sketch" else pruning.allocation
+    recorded = required(amount) if asked.method == "sketch" else job.parts.allocation
     hold_against_recipe(context, show, outcome.network, recorded, outcome.after)
 
     save_network(path, outcome.network, force=folder.force)
     if asked.plan_out is not None:
         plans.write(asked.plan_out, outcome.plan, force=folder.force)
-    show_outcome(show, pruning, outcome)
+    show_outcome(show, job.parts, outcome)
     show.saved(path)
     if asked.plan_out is not None:
         show.saved(asked.plan_out)
-    facts = facts_of(pruning, outcome, path)
+    facts = facts_of(job.parts, outcome, path)
     if asked.finetune is None:
         show.json(facts)
         return

@@ -18,34 +18,32 @@ from ..modules.eval_mode import eval_mode
 from ..narrowing.pruning import prunable
 from ..network.network import Network
 from ..transfers.compensate import Compensate
-from .job import Pruning
+from .job import Job
 
 LONGEST = 5e12  # multiply-accumulates that are measured unasked, some minutes of a processor core
 TIMED = 32  # images
 SOLVING = 6  # multiply-accumulates as of a pass that a cube of a layer's inputs takes, in float64
 
 
-def measured(
-    pruning: Pruning, transfer: Compensate, network: Network, traced: Trace, batch_size: int
-) -> tuple[Pruning, int, float]:
+def measured(job: Job, transfer: Compensate, network: Network, traced: Trace) -> tuple[Job, int, float]:
     """Choose by what widths cost the network's answers, and compensate what stays.
 
     Args:
-        pruning: by a budget.
+        job: prunes at once, by a budget.
         transfer: how what stays is compensated.
         network: on the device where it is to happen.
         traced: its trace.
-        batch_size: images per batch.
 
     Returns:
-        The method, by criterion `obs` where too much would have to be measured; how many images it looks at
-        to choose; and how many seconds it takes here, roughly, to choose and to compensate.
+        The job, by criterion `obs` where too much would have to be measured; how many images it looks at to
+        choose; and how many seconds it takes here, roughly, to choose and to compensate.
     """
-    budget = pruning.allocation
+    budget, scoring = job.parts.allocation, job.parts.scoring
     assert isinstance(budget, Budget)
     groups = budget.groups(prunable(network, traced.map))
-    limit = pruning.scoring.limit
-    chosen_on = obs_measured.images_wanted(traced.map, groups) if limit is None else limit * batch_size
+    chosen_on = obs_measured.images_wanted(traced.map, groups)
+    if scoring.limit is not None:
+        chosen_on = scoring.limit * job.config.batch_size
     cost = count(traced.map)
     measuring = work(traced.map, groups, chosen_on)
     estimated = measuring > LONGEST
@@ -56,13 +54,10 @@ def measured(
     solving = SOLVING * sum(number**3 for number in inputs if gram_bytes(1, number) <= LARGEST_GRAM)
     work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
     seconds = work_ahead / _macs_per_second(network, cost.macs)
-    chosen = replace(
-        pruning,
-        allocation=replace(budget, ranking="loss"),
-        scoring=replace(pruning.scoring, criterion="obs" if estimated else "obs-measured"),
-        transfer=transfer,
-    )
-    return chosen, chosen_on, seconds
+    scoring = replace(scoring, criterion="obs" if estimated else "obs-measured")
+    budget = replace(budget, ranking="loss")
+    pruning = replace(job.parts, allocation=budget, scoring=scoring, transfer=transfer)
+    return replace(job, pruning=pruning), chosen_on, seconds
 
 
 @torch.no_grad()
