@@ -144,28 +144,28 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
 
 def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None, str]:
     """The network, and the images that go with it, or why there are none."""
-    seed, size = job.config.seed, job.images.image_size
-    if network is None and job.start is None and job.like is None:
-        return *random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed), ""
+    images, seed = job.images, job.config.seed
     if job.like is not None:
-        network = load_network(job.like, job.arch, input_size=size)
+        network = load_network(job.like, job.arch, input_size=images.image_size)
         if job.num_classes not in (None, network.num_classes):
             raise DataError(
                 f"`num_classes` {job.num_classes}, but '{job.like}' tells {network.num_classes} apart; "
                 "leave that out"
             )
         network = fresh_like(network, seed)
+    elif network is None and job.start is not None:
+        network = load_for(images, job.start, job.arch)
     if network is None:
-        assert job.start is not None
-        network = load_for(job.images, job.start, job.arch)
-    if _needs_images(job, network) or job.images.named:
-        return network, job.images.open(network), ""
-    if not job.images.named_for(network):
+        return *random_network(job.arch, images, num_classes=job.num_classes, seed=seed), ""
+    needed = _needs_images(job, network) or images.named
+    if not needed and not images.named_for(network):
         return network, None, ""
     try:
-        return network, job.images.open(network), ""
-    except DataError as error:  # where it was measured once is a hint, and nothing that is needed
-        return network, None, str(error)
+        return network, images.open(network), ""
+    except DataError as error:
+        if needed:
+            raise
+        return network, None, str(error)  # where it was measured once is a hint
 
 
 def _teacher(job: Job, path: Path, network: Network, data: ImageData) -> Network:
