@@ -2,32 +2,29 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..engine.data import ImageData
+from ..engine.network.sources import Images, Source, find_network
+from ..engine.network.widened import widened
 from . import units
 from .options import Reach
 from .show import Out
-
-if TYPE_CHECKING:
-    from ..engine.data import ImageData
-    from ..engine.network.sources import Images, Source
 
 
 def find(
     out: Out,
     file: Path | None,
     arch: str | None,
-    images: "Images",
+    images: Images,
     *,
     num_classes: int | None,
     reach: Reach,
     seed: int,
-) -> "Source":
+) -> Source:
     """Find the network and say which one it is."""
-    from ..engine.network.sources import find_network
-
     source = find_network(file, arch, images, num_classes=num_classes, part=reach.part, seed=seed)
-    source = replace(source, network=reach.widen(source.network))
+    network = widened(source.network, through_norms=reach.through_norms, head_dims=reach.head_dims)
+    source = replace(source, network=network)
     if source.trained:
         out.note(f"weights: {source.weights}")
     elif not source.network.classifies:
@@ -40,7 +37,7 @@ def find(
     return source
 
 
-def note_images(out: Out, data: "ImageData") -> None:
+def note_images(out: Out, data: ImageData) -> None:
     """Say which images are worked on."""
     size = units.shape(data.info.input_size)
     out.note(
@@ -50,7 +47,7 @@ def note_images(out: Out, data: "ImageData") -> None:
     note_order(out, data)
 
 
-def note_order(out: Out, *data: "ImageData") -> None:
+def note_order(out: Out, *data: ImageData) -> None:
     """Say where labels were renumbered: a file and its images have their classes in another order."""
     if any(images.renumbered for images in data):
         out.note("classes are matched by name: images and file have them in another order")

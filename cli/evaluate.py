@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from . import options as opt
 from . import units
-from .common import note_order
 from .costs import cost_facts
 from .grouped import grouped
 from .options.group import option
@@ -55,6 +54,7 @@ def command(
     from ..engine.errors import DataError
     from ..engine.measure.comparison import measure_networks
     from ..engine.network.sources import load_for
+    from .common import note_order
 
     wanted = images.images()
     where = machine.start()

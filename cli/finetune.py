@@ -8,7 +8,6 @@ from . import options as opt
 from .grouped import grouped
 from .recipe_option import check_recipe
 from .spelling import typed
-from .training import check_folder, resume_and_show, train_and_show
 
 
 @grouped
@@ -39,6 +38,7 @@ def command(
     from ..engine.jobs.gentle import gently
     from ..engine.jobs.job import Job
     from ..engine.network.network import load_network
+    from .training import check_folder, resume_and_show, train_and_show
 
     machines.start_together(context)
     if folder.resume is not None:

@@ -32,7 +32,12 @@ def command(
     file: opt.File = None,
     arch: opt.Arch = None,
     part: opt.Part = None,
-    recipe: opt.CountedRecipe = None,
+    recipe: Annotated[
+        str | None,
+        option(
+            "Network", "--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."
+        ),
+    ] = None,
     archs: Annotated[
         bool, option("Network", "--list", None, "List the built-in networks, which --arch takes.")
     ] = False,

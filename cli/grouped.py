@@ -1,8 +1,9 @@
 """Between a command, which takes groups of options, and Typer, which wants every option as a parameter."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from inspect import Parameter, Signature, signature
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeGuard, get_args, get_type_hints
 
 from .first_look import look_at_files
 from .options.group import After, Group
@@ -15,7 +16,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     what they would see if the command had been written so. Groups may be made of groups. The order is that of
     the command and of the fields, but for options that are marked with `After`.
     """
-    parameters = list(_options_of(command))
+    parameters = list(options_of(command))
 
     def flat(**values: Any) -> None:
         look_at_files(parameters, values)
@@ -27,12 +28,15 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return flat
 
 
-def _options_of(taker: Callable[..., Any]) -> Iterator[Parameter]:
+def options_of(taker: Callable[..., Any]) -> Iterator[Parameter]:
     """What a command or a group takes, option by option."""
     hints = get_type_hints(taker, include_extras=True)
+    for field in fields(taker) if _is_group(taker) else ():
+        if "annotated" in field.metadata:  # see `setting`
+            hints[field.name] = field.metadata["annotated"](taker, field.name, hints[field.name])
     for name, parameter in signature(taker).parameters.items():
         if _is_group(hints[name]):
-            yield from _options_of(hints[name])
+            yield from options_of(hints[name])
         else:
             yield parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name])
 
@@ -46,7 +50,7 @@ def _in_groups(taker: Callable[..., Any], values: Mapping[str, Any]) -> dict[str
     }
 
 
-def _is_group(hint: Any) -> bool:
+def _is_group(hint: Any) -> TypeGuard[type[Group]]:
     return isinstance(hint, type) and issubclass(hint, Group)
 
 

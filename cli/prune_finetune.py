@@ -3,86 +3,30 @@
 import shlex
 from collections.abc import Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+from ..engine.events import Event, Note, Saved
+from ..engine.jobs.at_once import Between, course_of
+from ..engine.jobs.gentle import SHARE, gently
+from ..engine.jobs.job import Job
+from ..engine.jobs.prepare import Prepared, prepare
+from ..engine.jobs.run import run_training
+from ..engine.network.network import Network, load_network, save_network
+from ..engine.network.widened import widened
 from . import options as opt
-from .prune_method import Asked
+from .prune_asked import Asked
 from .spelling import option
-from .training import begin, saying_how_to_go_on, train_and_show
-
-if TYPE_CHECKING:
-    from ..engine.events import Event
-    from ..engine.jobs.at_once import Between
-    from ..engine.jobs.job import Job
-    from ..engine.jobs.prepare import Prepared
-    from ..engine.network.network import Network
+from .training import begin, saying_how_to_go_on
 
 
-def finetune(asked: Asked, path: Path, pruned: "Job", facts: dict[str, Any]) -> None:
-    """Train what was just written, in a run of its own; the network it was cut from teaches it."""
-    from ..engine.network.network import load_network
-
-    network = load_network(path, asked.network.arch)
-    job, notes = _job(asked, path, pruned, network)
-    train_and_show(asked.show, job, opt.RunFolder(), network, notes=notes, facts=facts)
-
-
-def files_of_steps(asked: Asked, path: Path) -> list[Path]:
-    """Where the networks of all steps but the last are kept, which trainings start from.
-
-    Args:
-        asked: whether there are any such trainings.
-        path: of the last step's network.
-    """
-    trained = asked.approach.steps - 1 if asked.finetune is not None else 0
-    return [path.with_name(f"{path.stem}-step{number}{path.suffix}") for number in range(1, trained + 1)]
-
-
-def between_steps(asked: Asked, path: Path, ready: "Prepared") -> "Between | None":
-    """What is done with the network of a step before the next: it is written, and trained in its own run."""
-    from ..engine.events import Note, Saved
-    from ..engine.jobs.at_once import course_of
-    from ..engine.jobs.prepare import prepare
-    from ..engine.jobs.run import run_training
-    from ..engine.network.network import load_network, save_network
-
-    files, course = files_of_steps(asked, path), course_of(ready)
-    if not files or course is None:
-        return None
-
-    def train(network: "Network", number: int) -> "Generator[Event, None, Network]":
-        file = files[number - 1]
-        save_network(file, network, force=asked.folder.force)
-        yield Saved(file, "step")
-        job, notes = _job(asked, file, ready.job, network)
-        for note in notes:
-            yield Note(note)
-        tuning = prepare(job)
-        run = begin(asked.show, tuning, opt.RunFolder(), job.command)
-        assert run is not None
-        left = {**course.still_to_do(number), "finetune": asked.finetune}
-        words = " ".join(f"{option(name)} {value}" for name, value in left.items())
-        then = f"then: prune prune {shlex.quote(str(run.final))} {words} ..."
-        with saying_how_to_go_on(run.folder, job.command, then):
-            finished = yield from run_training(tuning, run)
-        yield finished
-        return asked.reach.widen(load_network(run.final, asked.network.arch))
-
-    return train
-
-
-def _job(asked: Asked, path: Path, pruned: "Job", network: "Network") -> "tuple[Job, tuple[str, ...]]":
+def tuning_of(asked: Asked, path: Path, pruned: Job, network: Network) -> tuple[Job, tuple[str, ...]]:
     """The training of a network that was just pruned, and what is to be said of it.
 
     Args:
         asked: how it trains.
-        path: of the network.
-        pruned: what made it; its network teaches this one.
-        network: as it was written.
+        path: where the network is written.
+        pruned: what made it; the network that this began with teaches.
+        network: the same, in memory.
     """
-    from ..engine.jobs.gentle import SHARE, gently
-    from ..engine.jobs.job import Job
-
     assert asked.finetune is not None
     taught = {} if pruned.start is None else {"distill_alpha": SHARE}
     machines = asked.machines
@@ -98,3 +42,37 @@ def _job(asked: Asked, path: Path, pruned: "Job", network: "Network") -> "tuple[
         recalibration=asked.recalibrate,
     )
     return gently(job, network, asked.training.settings())
+
+
+def files_of_steps(asked: Asked, path: Path) -> list[Path]:
+    """Where the networks of all steps but the last, which lies at `path`, are kept if they are trained."""
+    trained = asked.approach.steps - 1 if asked.finetune is not None else 0
+    return [path.with_name(f"{path.stem}-step{number}{path.suffix}") for number in range(1, trained + 1)]
+
+
+def between_steps(asked: Asked, path: Path, ready: Prepared) -> Between | None:
+    """What is done with the network of a step before the next: it is written, and trained in its own run."""
+    files, course = files_of_steps(asked, path), course_of(ready)
+    if not files or course is None:
+        return None
+
+    def train(network: Network, number: int) -> Generator[Event, None, Network]:
+        file = files[number - 1]
+        save_network(file, network, force=asked.folder.force)
+        yield Saved(file, "step")
+        job, notes = tuning_of(asked, file, ready.job, network)
+        for note in notes:
+            yield Note(note)
+        tuning = prepare(job)
+        run = begin(asked.show, tuning, opt.RunFolder(), job.command)
+        assert run is not None
+        left = {**course.still_to_do(number), "finetune": asked.finetune}
+        words = " ".join(f"{option(name)} {value}" for name, value in left.items())
+        then = f"then: prune prune {shlex.quote(str(run.final))} {words} ..."
+        with saying_how_to_go_on(run.folder, job.command, then):
+            finished = yield from run_training(tuning, run)
+        yield finished
+        trained, reach = load_network(run.final, asked.network.arch), asked.reach
+        return widened(trained, through_norms=reach.through_norms, head_dims=reach.head_dims)
+
+    return train

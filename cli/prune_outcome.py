@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..engine.jobs.job import Pruning
+from ..engine.jobs.prepare import Prepared
+from ..engine.narrowing.outcome import Outcome
 from . import units
 from .costs import SUMMARY_COLUMNS, cost_cells, cost_facts, note_ignored, show_groups, units_of
 from .show import Out
-
-if TYPE_CHECKING:
-    from ..engine.jobs.job import Pruning
-    from ..engine.jobs.prepare import Prepared
-    from ..engine.narrowing.outcome import Outcome
 
 # Stage -> what a table calls it, in the order in which they come about.
 FULL_STAGES = {"live": "masked, BN live", "masked": "masked", "trained": "trained, with compactors"}
@@ -25,13 +23,7 @@ THIN_STAGES = {
 }
 
 
-INTERNAL = (
-    "internal: channels that are added into a residual stream, which later layers read from, all stay; "
-    "`residual` coupled or scatter takes some of them too"
-)
-
-
-def say_aim(show: Out, ready: "Prepared") -> None:
+def say_aim(show: Out, ready: Prepared) -> None:
     """Say what a training works towards, where that is a number."""
     schedule = ready.schedule
     if schedule is not None and schedule.aim:
@@ -42,37 +34,48 @@ def say_aim(show: Out, ready: "Prepared") -> None:
         )
 
 
-def show_outcome(show: Out, pruning: "Pruning", outcome: "Outcome") -> None:
+def show_outcome(show: Out, pruning: Pruning, outcome: Outcome) -> None:
     """The facts as tables."""
-    method, arch = pruning.method, outcome.network.arch
-    how = f"residual {outcome.residual}"
+    method, difference = pruning.method, f"{outcome.difference:.1e} (relative, float64)"
+    how, stages = f"residual {outcome.residual}", THIN_STAGES
     if method == "sketch":
-        how = f"sketched as {asdict(pruning.transfer)['procedure']}"
+        how, stages = f"sketched as {asdict(pruning.transfer)['procedure']}", {**stages, "pruned": "sketched"}
     if outcome.counts:
-        show_groups(show, f"{arch}, {how}", outcome.counts, units_of(outcome.map), _members(outcome))
+        title = f"{outcome.network.arch}, {how}"
+        show_groups(show, title, outcome.counts, units_of(outcome.map), _members(outcome))
     for line in outcome.shortfalls:
         show.warning(line)
     note_ignored(show, outcome.ignored)
     _note_pinned(show, method, outcome.pinned)
-    words = {"pruned": "sketched"} if method == "sketch" else {}
-    _show_stages(show, outcome, {**THIN_STAGES, **words})
+    _show_stages(show, outcome, stages)
     if method == "select" and outcome.residual == "internal" and any(g.stream for g in outcome.map.groups):
-        show.footnote(INTERNAL)
+        show.footnote(
+            "internal: channels that are added into a residual stream, which later layers read from, all "
+            "stay; `residual` coupled or scatter takes some of them too"
+        )
     if method == "resrep":
         _show_folding(show, outcome)
     elif method == "sketch":
-        show.note(
-            f"proven: read back from a file, it differs by {outcome.difference:.1e} (relative, float64)"
-        )
+        show.note(f"proven: read back from a file, it differs by {difference}")
     else:
         when = ", before its weights were compensated" if "compensated" in outcome.accuracies else ""
-        show.note(f"proven: narrow equals masked within {outcome.difference:.1e} (relative, float64){when}")
-    if pruning.schedule.trains and method == "select":
-        _warn_of_change(show, outcome)
+        show.note(f"proven: narrow equals masked within {difference}{when}")
+    if method == "select" and pruning.schedule.trains:
+        change = _change(outcome, "masked", "narrow")
+        if change:
+            show.warning(
+                f"the accuracy changed by {units.points(change)} points: where two logits are equal but for "
+                "rounding"
+            )
         show.note(f"train it further with `prune finetune {outcome.path}`")
 
 
-def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
+def _change(outcome: Outcome, before: str, after: str) -> float:
+    """By how many points the accuracy changed from one stage to another."""
+    return outcome.accuracies[after].top1 - outcome.accuracies[before].top1
+
+
+def _members(outcome: Outcome) -> dict[str, dict[str, tuple[int, int]]]:
     """Per group whose channels several convolutions make, how many filters of each stay, and there were."""
     return {
         group.name: {
@@ -85,7 +88,7 @@ def _members(outcome: "Outcome") -> dict[str, dict[str, tuple[int, int]]]:
     }
 
 
-def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[str, Any]:
+def facts_of(pruning: Pruning, outcome: Outcome, path: Path | None) -> dict[str, Any]:
     """The facts for machines."""
     sketched = {}
     if pruning.method == "sketch":
@@ -109,7 +112,7 @@ def facts_of(pruning: "Pruning", outcome: "Outcome", path: Path | None) -> dict[
     }
 
 
-def _show_stages(show: Out, outcome: "Outcome", thin_stages: Mapping[str, str]) -> None:
+def _show_stages(show: Out, outcome: Outcome, thin_stages: Mapping[str, str]) -> None:
     """The network before and after: a line for each stage at which it was measured."""
     before, after = outcome.before, outcome.after
     tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
@@ -141,19 +144,11 @@ def _note_pinned(show: Out, method: str, pinned: Mapping[str, str]) -> None:
             show.note(f"not sketched, {reason}: {', '.join(names)}")
 
 
-def _warn_of_change(show: Out, outcome: "Outcome") -> None:
-    narrow, masked = outcome.accuracies["narrow"].top1, outcome.accuracies["masked"].top1
-    if narrow != masked:
-        change = units.points(narrow - masked)
-        show.warning(f"the accuracy changed by {change} points: where two logits are equal but for rounding")
-
-
-def _show_folding(show: Out, outcome: "Outcome") -> None:
+def _show_folding(show: Out, outcome: Outcome) -> None:
     """What became of compactors: rows that linger, a target that was missed, what dropping rows cost."""
     from ..engine.compactors.folding import THRESHOLD
 
-    facts, after = outcome.facts, outcome.after
-    tops = {stage: accuracy.top1 for stage, accuracy in outcome.accuracies.items()}
+    facts, after, change = outcome.facts, outcome.after, _change(outcome, "trained", "folded")
     for line in outcome.notes:
         show.note(line)
     if facts["lingering_rows"]:
@@ -167,10 +162,10 @@ def _show_folding(show: Out, outcome: "Outcome") -> None:
             f"the target of {units.large(facts['target'])} MACs is missed: the folded network has "
             f"{units.large(after.macs)}"
         )
-    if tops["folded"] != tops["trained"]:
+    if change:
         show.warning(
-            f"folding changed the accuracy by {units.points(tops['folded'] - tops['trained'])} points: rows "
-            f"were dropped that are short but not zero (logits move by {facts['cost_of_dropping']:.1e})"
+            f"folding changed the accuracy by {units.points(change)} points: rows were dropped that are "
+            f"short but not zero (logits move by {facts['cost_of_dropping']:.1e})"
         )
     show.note(
         f"proven: folded equals trained within {outcome.difference:.1e} (relative); that dropped rows were "

@@ -7,8 +7,8 @@ import typer
 
 from . import options as opt
 from . import units
-from .common import find, note_images
 from .grouped import grouped
+from .options.group import option
 from .widths_shown import check_criterion, show_widths, widths_of
 
 COLUMNS = {
@@ -28,7 +28,11 @@ def command(
     *,
     reach: opt.Reach,
     scoring: opt.Scoring,
-    sensitivity: Annotated[opt.Sensitivity, opt.After("criterion")] = False,
+    sensitivity: Annotated[
+        bool,
+        option("Scores", "--sensitivity", None, "Measure and show what every width of every layer costs."),
+        opt.After("criterion"),
+    ] = False,
     images: opt.Images,
     num_classes: opt.NumClasses = None,
     batch_size: opt.BatchSize = None,
@@ -56,6 +60,7 @@ def command(
     from ..engine.scores.score_file import save_scores
     from ..engine.scores.scoring import scoring_on
     from ..weights.files import check_distinct, check_output
+    from .common import find, note_images
 
     criterion = scoring.criterion or ("obs-measured" if sensitivity else "hrank")
     if sensitivity:

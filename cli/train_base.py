@@ -9,7 +9,6 @@ from . import options as opt
 from .grouped import grouped
 from .options.group import option
 from .recipe_option import check_recipe
-from .training import resume_and_show, train_and_show
 
 
 @grouped
@@ -43,6 +42,7 @@ def command(
     """
     show = output.show()
     from ..engine.jobs.job import Job
+    from .training import resume_and_show, train_and_show
 
     machines.start_together(context)
     if folder.resume is not None:

@@ -4,10 +4,22 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from ..engine.errors import DataError, ProcessError, TrainingError
+from ..engine.events import Finished
+from ..engine.jobs.job import Job
+from ..engine.jobs.prepare import Prepared, prepare
+from ..engine.jobs.run import run_pruning, run_training
+from ..engine.network.network import Network
+from ..engine.network.sources import RUNS
+from ..engine.processes.distributed import from_first, leave_word
+from ..engine.runs import own_code
+from ..engine.runs.runs import Run, check_runs, next_run_folder
+from ..weights.errors import UnwritableOutput
+from ..weights.files import check_distinct
 from . import units
 from .common import note_order
 from .dry_run import show_dry_run
@@ -15,21 +27,14 @@ from .options import RunFolder
 from .show import Out
 from .spelling import option, typed
 
-if TYPE_CHECKING:
-    from ..engine.events import Finished
-    from ..engine.jobs.job import Job
-    from ..engine.jobs.prepare import Prepared
-    from ..engine.network.network import Network
-    from ..engine.runs.runs import Run
-
 ALLOWED_WITH_RESUME = ("resume", "anyway", "arch", "threads", "nproc", "json", "quiet")
 
 
 def train_and_show(
     out: Out,
-    job: "Job",
+    job: Job,
     folder: RunFolder,
-    network: "Network | None" = None,
+    network: Network | None = None,
     *,
     notes: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
@@ -41,9 +46,6 @@ def train_and_show(
         notes: what is to be said once it is clear that the run can begin.
         facts: of the pruning that it follows, for machines.
     """
-    from ..engine.jobs.prepare import prepare
-    from ..engine.jobs.run import run_training
-
     check_folder(folder, job.start, job.like, job.teacher)
     ready = prepare(job, network)
     note_order(out, ready.images)
@@ -51,8 +53,7 @@ def train_and_show(
         out.note(note)
     run = begin(out, ready, folder, job.command)
     if run is not None:
-        finished = see_through(out, run_training(ready, run), run, job.command)
-        _show(out, finished, run, None if facts is None else {**facts, "finetuned": finished})
+        _show(out, see_through(out, ready, run), run, facts)
 
 
 def check_folder(folder: RunFolder, *inputs: Path | None) -> None:
@@ -62,17 +63,13 @@ def check_folder(folder: RunFolder, *inputs: Path | None) -> None:
         WeightsError: it is an input too.
         TrainingError: it is in use, or is a file.
     """
-    from ..engine.processes.distributed import from_first
-    from ..engine.runs.runs import Run
-    from ..weights.files import check_distinct
-
     named = folder.out
     if named is not None:
         check_distinct([named], inputs)
         from_first(lambda: Run.check_free(named, folder.force))
 
 
-def begin(out: Out, ready: "Prepared", folder: RunFolder, kind: str) -> "Run | None":
+def begin(out: Out, ready: Prepared, folder: RunFolder, kind: str) -> Run | None:
     """Write down what a new run is to do, in the folder that was named or the next in runs/.
 
     Args:
@@ -84,11 +81,6 @@ def begin(out: Out, ready: "Prepared", folder: RunFolder, kind: str) -> "Run | N
     Raises:
         TrainingError: no folder can be made in runs/.
     """
-    from ..engine.network.sources import RUNS
-    from ..engine.processes.distributed import from_first
-    from ..engine.runs.own_code import remember
-    from ..engine.runs.runs import Run, check_runs, next_run_folder
-
     arch, data = ready.network.arch, ready.images
     name = f"{kind}-{arch.replace(':', '-')}-{data.info.name}"
     if folder.dry_run:
@@ -99,7 +91,7 @@ def begin(out: Out, ready: "Prepared", folder: RunFolder, kind: str) -> "Run | N
     settings = ready.job.settings(ready.network, data)
 
     def create() -> Run:
-        remember(arch)
+        own_code.remember(arch)
         return Run.create(folder.out or next_run_folder(RUNS, name), settings, folder.force)
 
     return from_first(create)
@@ -107,25 +99,17 @@ def begin(out: Out, ready: "Prepared", folder: RunFolder, kind: str) -> "Run | N
 
 def resume_and_show(out: Out, folder: Path, command: str, context: typer.Context) -> None:
     """Go on with an interrupted run, with the settings it was begun with; others are refused."""
-    from ..engine.jobs.prepare import prepare
-    from ..engine.jobs.run import run_training
-
     run, job = open_interrupted(folder, command, context)
-    _show(out, see_through(out, run_training(prepare(job), run, resume=True), run, command), run)
+    _show(out, see_through(out, prepare(job), run, resume=True), run)
 
 
-def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tuple[Run, Job]":
+def open_interrupted(folder: Path, command: str, context: typer.Context) -> tuple[Run, Job]:
     """An interrupted run and what it is to do.
 
     Raises:
         typer.BadParameter: options that would change it.
         TrainingError: it is another command's, or finished, or describes nothing.
     """
-    from ..engine.errors import TrainingError
-    from ..engine.jobs.job import Job
-    from ..engine.runs.own_code import require_named
-    from ..engine.runs.runs import Run
-
     for name in typed(context):
         if name not in ALLOWED_WITH_RESUME:
             raise typer.BadParameter(
@@ -137,7 +121,7 @@ def open_interrupted(folder: Path, command: str, context: typer.Context) -> "tup
         raise TrainingError(f"{folder} is a run of {begun_by}; {_go_on(begun_by, folder)}")
     job = Job.of_run(run)
     run.anyway = bool(context.params.get("anyway"))
-    require_named(job.arch, context.params.get("arch"), folder)
+    own_code.require_named(job.arch, context.params.get("arch"), folder)
     if run.report.exists():
         narrow = next((path for path in (run.narrow, run.deploy) if path.exists()), None)
         first, last = (run.best, run.final) if narrow is None else (run.final, narrow)
@@ -149,19 +133,16 @@ def _go_on(command: str, folder: Path) -> str:
     return f"go on with: prune {command} --resume {shlex.quote(str(folder))}"
 
 
-def see_through(out: Out, events: Any, run: "Run", command: str) -> Any:
-    """Show a run's progress and return its result; if it is cut short, say how to go on."""
-    with saying_how_to_go_on(run.folder, command):
-        return out.progress(events)
+def see_through(out: Out, ready: Prepared, run: Run, *, resume: bool = False) -> Any:
+    """Train or prune in a run's folder, and return what came of it; if it is cut short, say how to go on."""
+    work = run_training if ready.job.pruning is None else run_pruning
+    with saying_how_to_go_on(run.folder, ready.job.command):
+        return out.progress(work(ready, run, resume=resume))
 
 
 @contextmanager
 def saying_how_to_go_on(folder: Path, command: str, then: str = "") -> Iterator[None]:
     """If a run is cut short, say how to go on with it, and what is left to do `then`."""
-    from ..engine.errors import DataError, ProcessError
-    from ..engine.processes.distributed import leave_word
-    from ..weights.errors import UnwritableOutput
-
     leave_word(_go_on(command, folder))
     try:
         yield
@@ -171,8 +152,8 @@ def saying_how_to_go_on(folder: Path, command: str, then: str = "") -> Iterator[
         raise
 
 
-def _show(out: Out, finished: "Finished", run: "Run", facts: Mapping[str, Any] | None = None) -> None:
-    out.json(facts or finished)
+def _show(out: Out, finished: Finished, run: Run, facts: Mapping[str, Any] | None = None) -> None:
+    out.json(finished if facts is None else {**facts, "finetuned": finished})
     columns = {
         **{"": str, "file": str, "epoch": units.count},
         **{"top-1": units.accuracy, "top-5": units.accuracy, "loss": units.real},

@@ -8,22 +8,11 @@ name, unit, help, and the default in words. What a group says is handed on by it
 from .amount import Amount, Approach, RankedAmount
 from .compensation import Compensation
 from .distillation import Distillation
-from .group import After, Group, Weights
+from .group import After, Group, Weights, setting
 from .images import BatchSize, EvalBatchSize, Images
 from .machine import Machine, Machines
-from .method import Masks, Method, Schedule, Sketching
-from .network import (
-    Arch,
-    CountedRecipe,
-    File,
-    Files,
-    HeadDims,
-    ImageSize,
-    Network,
-    NumClasses,
-    Part,
-    Reach,
-)
-from .output import FileOrRunFolder, Force, OutFile, PlanOut, Results, RunFolder, Work
-from .scoring import Scoring, ScoringOrScores, Sensitivity
-from .training import Finetune, Recalibrate, Training
+from .method import Masks, Schedule, Sketching
+from .network import Arch, File, Files, HeadDims, ImageSize, Network, NumClasses, Part, Reach
+from .output import FileOrRunFolder, Force, OutFile, Results, RunFolder, Work
+from .scoring import Scoring, ScoringOrScores
+from .training import Recalibrate, Training

@@ -1,36 +1,24 @@
 """Learning from another network."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from .group import Group, Weights, option
-
-_teacher = partial(option, None)
+from .group import Group, Weights, setting
 
 
 @dataclass(frozen=True)
 class Distillation(Group):
     """The network that teaches, and how much it says."""
 
-    distill: Annotated[
-        Path | None, _teacher("--distill", "FILE", "Learn the answers of this network too."), Weights()
-    ] = None
-    teacher_arch: Annotated[
-        str | None,
-        _teacher(
-            "--teacher-arch", "NAME", "Its arch, where its file does not say it. Default: that of FILE."
-        ),
-    ] = None
-    distill_alpha: Annotated[
-        float | None, _teacher("--distill-alpha", "SHARE", "Its share of the loss. Default: 0.5.")
-    ] = None
-    distill_temperature: Annotated[
-        float | None, _teacher("--distill-temperature", "T", "How much answers are softened. Default: 4.")
-    ] = None
+    distill: Path | None = setting("FILE", "Learn the answers of this network too.", Weights())
+    teacher_arch: str | None = setting(
+        "NAME", "Its arch, where its file does not say it. Default: that of FILE."
+    )
+    distill_alpha: float | None = setting("SHARE", "Its share of the loss. Default: 0.5.")
+    distill_temperature: float | None = setting("T", "How much answers are softened. Default: 4.")
 
     def settings(self) -> dict[str, Any]:
         """What the training is told of it; nothing where no network teaches.

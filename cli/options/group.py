@@ -1,11 +1,13 @@
 """What an option is made of, and what a group of them can do."""
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-SHARE = {"min": 0, "max": 1}
+from ..spelling import option as spelt
+
+SHARE: dict[str, Any] = {"min": 0, "max": 1}
 
 
 @dataclass(frozen=True)
@@ -14,7 +16,15 @@ class Group:
 
     Where a help text names the default, the field is None unless given, so that a recipe or the engine can
     fill it in.
+
+    Attributes:
+        panel: of the help, where all its settings stand that name no other.
     """
+
+    panel: ClassVar[str | None] = None
+
+    def __init_subclass__(cls, panel: str | None = None) -> None:
+        cls.panel = panel or cls.panel
 
     def settings(self) -> dict[str, Any]:
         """What was said, by name; what is left to the engine is not in it."""
@@ -23,14 +33,14 @@ class Group:
 
 
 class After:
-    """Beside an option in `Annotated`: its place in the help is behind the last of these in its command."""
+    """Beside an option: its place in the help is behind the last of these in its command."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
 
 
 class Weights:
-    """Beside an option or argument in `Annotated`: weight files, read before the command begins its work.
+    """Beside an option or argument: weight files, read before the command begins its work.
 
     What is damaged or hostile is so refused before torch is imported, which takes longer than the reading and
     hundreds of megabytes.
@@ -49,3 +59,21 @@ def option(panel: str | None, names: str, unit: str | None, text: str, **more: A
 def argument(name: str, text: str) -> Any:
     """A word without a name before it."""
     return typer.Argument(metavar=name, help=text, show_default=False)
+
+
+def setting(
+    unit: str | None,
+    text: str,
+    *marks: object,
+    default: Any = None,
+    panel: str | None = None,
+    also: str = "",
+    **more: Any,
+) -> Any:
+    """A field that is an option called like it, and `also` by another name; `marks` stand beside it."""
+
+    def annotated(group: type[Group], name: str, hint: Any) -> Any:
+        names = f"{spelt(name)} {also}"
+        return Annotated[hint, option(panel or group.panel, names, unit, text, **more), *marks]
+
+    return field(default=default, metadata={"annotated": annotated})

@@ -1,55 +1,44 @@
 """On what a command works."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from ..processes import take_part
-from .group import Group, option
+from .group import Group, setting
 
 if TYPE_CHECKING:
     import torch
 
-_machine = partial(option, "Machine")
-
 
 @dataclass(frozen=True)
-class Machine(Group):
+class Machine(Group, panel="Machine"):
     """Device and threads of one process."""
 
-    device: Annotated[str, _machine("--device", "NAME", "auto, cpu, cuda or cuda:N.")] = "auto"
-    threads: Annotated[
-        int | None, _machine("--threads", "N", "CPU threads. Default: one per core.", min=1)
-    ] = None
+    device: str = setting("NAME", "auto, cpu, cuda or cuda:N.", default="auto")
+    threads: int | None = setting("N", "CPU threads. Default: one per core.", min=1)
 
     def start(self) -> "torch.device":
-        """Set the number of CPU threads and find the device, for a command that runs in one process."""
-        import torch
+        """Set the number of CPU threads and find the device, for a command that runs in one process.
 
-        from ...engine.devices import resolve_device
+        Raises:
+            EngineError: it was started in several, or there is no such device.
+        """
         from ...engine.errors import EngineError
-        from ...engine.freed import keep
         from ...engine.processes.distributed import launched
 
         if launched():
             raise EngineError("this command runs in one process; start it without torchrun")
-        keep()
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        return resolve_device(self.device)
+        return take_part(self.device, self.threads)
 
 
 @dataclass(frozen=True)
 class Machines(Machine):
     """Device and threads of every process that shares the work, and what all of them draw numbers from."""
 
-    nproc: Annotated[
-        int | None,
-        _machine("--nproc", "N", "Processes that share every batch, one per GPU. Default: 1.", min=1),
-    ] = None
-    seed: Annotated[int, _machine("--seed", "N", "Same seed, same numbers.", min=0)] = 0
+    nproc: int | None = setting("N", "Processes that share every batch, one per GPU. Default: 1.", min=1)
+    seed: int = setting("N", "Same seed, same numbers.", default=0, min=0)
 
     def start_together(self, context: typer.Context) -> "torch.device":
         """As `start`, for a command that several processes can share; --nproc sees those through and leaves.

@@ -1,25 +1,10 @@
-"""By which method filters leave, when, and what only some methods are told."""
+"""When filters leave, and what only some methods are told."""
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ...engine import schedules
-from .group import Group, option
-
-_when = partial(option, "When it leaves (--schedule)")
-_sketch = partial(option, "Sketching (--method sketch)")
-_masks = partial(option, "Masks (--method resrep)")
-
-Method = Annotated[
-    Literal["select", "sketch", "resrep"],
-    option(
-        "What leaves",
-        "--method",
-        None,
-        "Select filters by score, sketch them, or train with compactors until their rows are zero.",
-    ),
-]
+from .group import Group, setting
 
 # The usual ones first, then whatever else there is; ResRep's own goes with its method.
 _USUAL = ("one-shot", "layer-by-layer", "soft", "hard")
@@ -31,60 +16,39 @@ else:
 
 
 @dataclass(frozen=True)
-class Schedule(Group):
+class Schedule(Group, panel="When it leaves (--schedule)"):
     """When filters leave, and what the network is by then."""
 
-    schedule: Annotated[
-        ScheduleName,
-        _when("--schedule", None, "At once; one layer after another; or masked again and again in training."),
-    ] = "one-shot"
-    start_conv: Annotated[
-        str | None,
-        _when(
-            "--start-conv",
-            "NAME|N",
-            "Where to begin: the convolution (layer by layer), or the block (sketch; default: 1, past the "
-            "stem).",
-        ),
-    ] = None
-    prune_every: Annotated[
-        int | None,
-        _when("--prune-every", "EPOCHS", "Soft and hard: epochs from mask to mask. Default: 1.", min=1),
-    ] = None
-    scratch: Annotated[
-        bool, _when("--scratch", None, "Start from random weights, not from the newest base of --arch.")
-    ] = False
+    schedule: ScheduleName = setting(
+        None, "At once; one layer after another; or masked again and again in training.", default="one-shot"
+    )
+    start_conv: str | None = setting(
+        "NAME|N",
+        "Where to begin: the convolution (layer by layer), or the block (sketch; default: 1, past the stem).",
+    )
+    prune_every: int | None = setting("EPOCHS", "Soft and hard: epochs from mask to mask. Default: 1.", min=1)
+    scratch: bool = setting(
+        None, "Start from random weights, not from the newest base of --arch.", default=False
+    )
 
 
 @dataclass(frozen=True)
-class Sketching(Group):
+class Sketching(Group, panel="Sketching (--method sketch)"):
     """What sketched weights are made of."""
 
-    procedure: Annotated[
-        Literal["released", "paper"] | None,
-        _sketch("--procedure", None, "As the authors' code does it, or as their paper says. Default: paper."),
-    ] = None
-    weight_norm: Annotated[
-        Literal["none", "l2"] | None,
-        _sketch("--weight-norm", None, "Divide each sketched weight by its norm. Default: none."),
-    ] = None
+    procedure: Literal["released", "paper"] | None = setting(
+        None, "As the authors' code does it, or as their paper says. Default: paper."
+    )
+    weight_norm: Literal["none", "l2"] | None = setting(
+        None, "Divide each sketched weight by its norm. Default: none."
+    )
 
 
 @dataclass(frozen=True)
-class Masks(Group):
+class Masks(Group, panel="Masks (--method resrep)"):
     """How rows of compactors are driven to zero."""
 
-    lasso: Annotated[
-        float | None, _masks("--lasso", "STRENGTH", "How hard all rows are pulled to zero. Default: 0.0001.")
-    ] = None
-    mask_after: Annotated[
-        int | None, _masks("--mask-after", "EPOCHS", "Epochs before the first masks. Default: 5.")
-    ] = None
-    mask_interval: Annotated[
-        int | None,
-        _masks("--mask-interval", "STEPS", "Steps from one set of masks to the next. Default: 200."),
-    ] = None
-    granularity: Annotated[
-        int | None,
-        _masks("--granularity", "CHANNELS", "At most so many masked in addition each time. Default: 4."),
-    ] = None
+    lasso: float | None = setting("STRENGTH", "How hard all rows are pulled to zero. Default: 0.0001.")
+    mask_after: int | None = setting("EPOCHS", "Epochs before the first masks. Default: 5.")
+    mask_interval: int | None = setting("STEPS", "Steps from one set of masks to the next. Default: 200.")
+    granularity: int | None = setting("CHANNELS", "At most so many masked in addition each time. Default: 4.")

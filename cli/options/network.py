@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from ..recipe_option import take_recipe
-from .group import Group, Weights, argument, option
-
-if TYPE_CHECKING:
-    from ...engine.network import network
+from .group import Group, Weights, argument, option, setting
 
 _network = partial(option, "Network")
 File = Annotated[Path | None, argument("FILE", "Weight file: .hdf5, .pth or .safetensors."), Weights()]
@@ -42,10 +39,6 @@ HeadDims = Annotated[
         "Attention heads lose dimensions, the same of every head, instead of leaving as whole heads.",
     ),
 ]
-CountedRecipe = Annotated[
-    str | None,
-    _network("--recipe", "NAME|all", "A published row, such as hrank/resnet56; see prune recipes."),
-]
 ImageSize = Annotated[
     int | None,
     _network("--image-size", "PIXELS", "Height and width of an image. Default: the data's.", min=1),
@@ -56,44 +49,26 @@ NumClasses = Annotated[
 
 
 @dataclass(frozen=True)
-class Network(Group):
+class Network(Group, panel="Network"):
     """The network by name, and the published row that is followed."""
 
     arch: Arch = None
-    recipe: Annotated[
-        str | None,
-        _network(
-            "--recipe",
-            "NAME",
-            "Settings of a published row, such as hrank/resnet56; see prune recipes.",
-            callback=take_recipe,
-            is_eager=True,
-        ),
-    ] = None
+    recipe: str | None = setting(
+        "NAME",
+        "Settings of a published row, such as hrank/resnet56; see prune recipes.",
+        callback=take_recipe,
+        is_eager=True,
+    )
 
 
 @dataclass(frozen=True)
-class Reach(Group):
+class Reach(Group, panel="Network"):
     """What of the network may be narrowed."""
 
     part: Part = None
-    through_norms: Annotated[
-        bool,
-        _network(
-            "--through-norms",
-            None,
-            "Channels may leave LayerNorms and other norms over all, which then normalise over those that "
-            "stay.",
-        ),
-    ] = False
+    through_norms: bool = setting(
+        None,
+        "Channels may leave LayerNorms and other norms over all, which then normalise over those that stay.",
+        default=False,
+    )
     head_dims: HeadDims = False
-
-    def widen(self, network: "network.Network") -> "network.Network":
-        """The network, of which as much may be narrowed as these options say.
-
-        Raises:
-            FitError: one that has no effect on it.
-        """
-        from ...engine.network.widened import widened
-
-        return widened(network, through_norms=self.through_norms, head_dims=self.head_dims)

@@ -1,29 +1,23 @@
 """What comes out."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..show import Out
-from .group import Group, option
+from .group import Group, option, setting
 
-_output = partial(option, "Output")
-
-OutFile = Annotated[Path | None, _output("--out", "FILE", "File to write.")]
-PlanOut = Annotated[
-    Path | None, _output("--plan-out", "FILE", "Write the plan, to read, edit and give to --plan.")
-]
-Force = Annotated[bool, _output("--force", None, "Replace what is already there.")]
+OutFile = Annotated[Path | None, option("Output", "--out", "FILE", "File to write.")]
+Force = Annotated[bool, option("Output", "--force", None, "Replace what is already there.")]
 
 
 @dataclass(frozen=True)
-class Results(Group):
+class Results(Group, panel="Output"):
     """How a command that answers at once shows its results."""
 
-    json: Annotated[bool, _output("--json", None, "One JSON object on stdout, and nothing else.")] = False
+    json: bool = setting(None, "One JSON object on stdout, and nothing else.", default=False)
 
     def show(self) -> Out:
         """Where the command prints."""
@@ -34,7 +28,7 @@ class Results(Group):
 class Work(Results):
     """How a command that works for a while shows that and its results."""
 
-    quiet: Annotated[bool, _output("--quiet", None, "No notes, no progress.")] = False
+    quiet: bool = setting(None, "No notes, no progress.", default=False)
 
     def show(self) -> Out:
         """Where the command prints."""
@@ -42,17 +36,15 @@ class Work(Results):
 
 
 @dataclass(frozen=True)
-class RunFolder(Group):
+class RunFolder(Group, panel="Output"):
     """The folder of a run."""
 
-    out: Annotated[Path | None, _output("--out", "FOLDER", "Folder of this run.")] = None
-    resume: Annotated[Path | None, _output("--resume", "FOLDER", "Go on with this interrupted run.")] = None
-    anyway: Annotated[
-        bool, _output("--anyway", None, "Go on with --resume though files it was begun with have changed.")
-    ] = False
-    dry_run: Annotated[
-        bool, _output("--dry-run", None, "Check everything, say what would be done, do nothing.")
-    ] = False
+    out: Path | None = setting("FOLDER", "Folder of this run.")
+    resume: Path | None = setting("FOLDER", "Go on with this interrupted run.")
+    anyway: bool = setting(
+        None, "Go on with --resume though files it was begun with have changed.", default=False
+    )
+    dry_run: bool = setting(None, "Check everything, say what would be done, do nothing.", default=False)
     force: Force = False
 
     def __post_init__(self) -> None:
@@ -65,6 +57,4 @@ class RunFolder(Group):
 class FileOrRunFolder(RunFolder):
     """One file, or the folder of a run where there is one."""
 
-    out: Annotated[
-        Path | None, _output("--out", "PATH", "File to write; where it trains, folder of the run.")
-    ] = None
+    out: Path | None = setting("PATH", "File to write; where it trains, folder of the run.")

@@ -68,13 +68,7 @@ def course_of(ready: Prepared) -> Course | None:
 def prune_at_once(
     ready: Prepared, before: Mapping[str, Accuracy], said: Mapping[str, Any] = {}
 ) -> Generator[Event, None, Outcome]:
-    """Score, cut and prove; re-estimate batch norms, or compensate.
-
-    Args:
-        ready: a job that prunes at once.
-        before: accuracies that were measured of its network.
-        said: what the history says of it besides.
-    """
+    """Score, cut and prove; re-estimate batch norms, or compensate; the history says `said` besides."""
     job, data, model = ready.job, ready.data, ready.network.model
     chooser, transfer = ready.chooser, job.parts.transfer
     scores = yield from chooser.score(model)
@@ -91,7 +85,7 @@ def prune_at_once(
         notes += (f"batch norms behind sketched filters are not re-estimated ({why}): finetune before use",)
     for note in notes:
         yield Note(note)
-    network, accuracies = marked.holding(thin.model), dict(before)
+    accuracies = dict(before)
     if ready.measures:
         accuracies["pruned"] = yield from ready.test(thin.model)
     found = len(thin.notes)
@@ -100,8 +94,9 @@ def prune_at_once(
         yield Note(note)
     if ready.measures and mended is not None:
         accuracies[mended] = yield from ready.test(thin.model)
-    if data is not None and ready.measures:
-        network = measured(network, accuracies[mended or "pruned"], data.info)
+    network = marked.holding(thin.model)
+    if ready.measures:
+        network = measured(network, accuracies[mended or "pruned"], ready.images.info)
     residual = chooser.wanted.residual
     outcome = outcome_of(network, thin, choice.selection, residual, chooser.before, notes)
     return replace(outcome, accuracies=accuracies)

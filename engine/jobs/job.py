@@ -228,13 +228,9 @@ class Job:
         if self.max_drop is not None:
             pruning["max_drop"] = self.max_drop
         if isinstance(self.config, TrainConfig):
-            return {**recipe, **pruning, **_without_defaults(self.config)}
+            usual = plain(TrainConfig(epochs=1, lr=1.0))
+            trained = plain(self.config)
+            told = {name: v for name, v in trained.items() if name in ("epochs", "lr") or v != usual[name]}
+            return {**recipe, **pruning, **told}
         drawn = {"seed": self.config.seed} if "criterion" in pruning else {}
         return {**recipe, **pruning, **drawn, "recalibration": self.recalibration}
-
-
-def _without_defaults(config: TrainConfig) -> dict[str, Any]:
-    """The settings of a training that say something."""
-    usual = plain(TrainConfig(epochs=1, lr=1.0))
-    said = plain(config)
-    return {name: v for name, v in said.items() if name in ("epochs", "lr") or v != usual[name]}

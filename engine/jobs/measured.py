@@ -1,7 +1,7 @@
 """What is done for a budget where nobody says which filters leave, and there are images to find out by."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 
@@ -12,80 +12,52 @@ from ..compensation.measuring import work
 from ..compensation.moments import gram_bytes
 from ..criteria import obs_measured
 from ..devices import device_of
-from ..graph.cost import Cost, count
+from ..graph.cost import count
 from ..graph.trace import Trace
 from ..modules.eval_mode import eval_mode
 from ..narrowing.pruning import prunable
 from ..network.network import Network
 from ..transfers.compensate import Compensate
-from .job import Pruning
+from .job import Job
 
 LONGEST = 5e12  # multiply-accumulates that are measured unasked, some minutes of a processor core
 TIMED = 32  # images
 SOLVING = 6  # multiply-accumulates as of a pass that a cube of a layer's inputs takes, in float64
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A method that looks at images for all it decides.
-
-    Attributes:
-        pruning: the method.
-        images: how many it looks at, to choose and to compensate.
-        seconds: what that takes here, roughly.
-        estimated: too much to measure: losses of widths are estimated.
-    """
-
-    pruning: Pruning
-    images: tuple[int, int]
-    seconds: float
-    estimated: bool
-
-
-def measured(
-    pruning: Pruning, transfer: Compensate, network: Network, traced: Trace, batch_size: int
-) -> Measured:
+def measured(job: Job, transfer: Compensate, network: Network, traced: Trace) -> tuple[Job, int, float]:
     """Choose by what widths cost the network's answers, and compensate what stays.
 
     Args:
-        pruning: by a budget.
+        job: prunes at once, by a budget.
         transfer: how what stays is compensated.
         network: on the device where it is to happen.
         traced: its trace.
-        batch_size: images per batch.
+
+    Returns:
+        The job, by criterion `obs` where too much would have to be measured; how many images it looks at to
+        choose; and how many seconds it takes here, roughly, to choose and to compensate.
     """
-    budget = pruning.allocation
+    budget, scoring = job.parts.allocation, job.parts.scoring
     assert isinstance(budget, Budget)
     groups = budget.groups(prunable(network, traced.map))
-    limit = pruning.scoring.limit
-    chosen_on = obs_measured.images_wanted(traced.map, groups) if limit is None else limit * batch_size
+    chosen_on = obs_measured.images_wanted(traced.map, groups)
+    if scoring.limit is not None:
+        chosen_on = scoring.limit * job.config.batch_size
     cost = count(traced.map)
     measuring = work(traced.map, groups, chosen_on)
     estimated = measuring > LONGEST
     # Statistics and solutions take about as long as so many passes, and as measuring's own overhead.
     fitting = 3 * transfer.fit_blocks * per_step(network.input_size[1:])  # forth, and back twice as long
     passes = 12 * chosen_on + 25 * transfer.images + fitting
-    solving = SOLVING * sum(inputs**3 for inputs in _inputs_of_layers(cost))
+    inputs = [layer.params // layer.out for layer in cost.layers]  # that an output is made of
+    solving = SOLVING * sum(number**3 for number in inputs if gram_bytes(1, number) <= LARGEST_GRAM)
     work_ahead = (0 if estimated else measuring) + passes * cost.macs + solving
     seconds = work_ahead / _macs_per_second(network, cost.macs)
-    criterion = "obs" if estimated else "obs-measured"
-    return Measured(
-        replace(
-            pruning,
-            allocation=replace(budget, ranking="loss"),
-            scoring=replace(pruning.scoring, criterion=criterion),
-            transfer=transfer,
-        ),
-        (chosen_on, transfer.images),
-        seconds,
-        estimated,
-    )
-
-
-def _inputs_of_layers(cost: Cost) -> list[int]:
-    """Of every layer whose weights are solved for, how many numbers an output is made of."""
-    inputs = [layer.params // layer.out for layer in cost.layers]
-    return [number for number in inputs if gram_bytes(1, number) <= LARGEST_GRAM]
+    scoring = replace(scoring, criterion="obs" if estimated else "obs-measured")
+    budget = replace(budget, ranking="loss")
+    pruning = replace(job.parts, allocation=budget, scoring=scoring, transfer=transfer)
+    return replace(job, pruning=pruning), chosen_on, seconds
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from ..network.network import Network, load_network
 from ..network.sources import load_for, random_network
 from ..schedules import Ready
 from ..training.config import TrainConfig
-from .job import Job, Pruning
+from .job import Job
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,16 +114,12 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
         EngineError, ArchError, WeightsError: the first thing that is missing or does not fit.
         AllocationError: what is to leave cannot, or is nothing.
     """
-    trains = isinstance(job.config, TrainConfig)
+    config = job.config if isinstance(job.config, TrainConfig) else None
     network, data, skipped = _start(job, network)
-    teacher = None
-    if job.teacher is not None:
-        teacher = _teacher(job, job.teacher, network)
-        assert data is not None
-        teacher = answering(teacher, data, by_position=job.images.classes_by_position)
-    for loaded in filter(None, (network, teacher)) if trains else ():
+    teacher = None if data is None or job.teacher is None else _teacher(job, job.teacher, network, data)
+    for loaded in filter(None, (network, teacher)) if config else ():
         _require_finite(loaded)
-    if (trains or job.max_drop is not None) and not network.classifies:
+    if (config or job.max_drop is not None) and not network.classifies:
         raise TrainingError(
             f"'{network.origin}' returns no row of logits per image; only classifiers are trained and "
             "measured here: train others with your own loop, measure them by `prune.evaluate` with a `metric`"
@@ -131,62 +127,54 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
     if job.pruning is None:
         return Prepared(job, network, data, teacher)
     network.model.to(resolve_device(job.config.device))
-    chooser = _chooser(job, job.pruning, network, data, traced)
-    config = job.config if isinstance(job.config, TrainConfig) else None
-    schedule = job.pruning.schedule.ready(chooser, config, data)
-    return Prepared(job, chooser.network, data, teacher, schedule, skipped)
-
-
-def _chooser(
-    job: Job, pruning: Pruning, network: Network, data: ImageData | None, traced: Trace | None
-) -> Chooser:
-    """What chooses, of the network with its streams apart where they are to get unequal widths."""
     chooser = Chooser(
         network=network,
-        allocation=pruning.allocation,
-        scoring=pruning.scoring,
+        allocation=job.pruning.allocation,
+        scoring=job.pruning.scoring,
         data=data,
         batch_size=job.config.batch_size,
         seed=job.config.seed,
         known=traced,
     )
-    if not wants_apart(network, chooser.wanted, chooser.traced):
-        return chooser
-    return replace(chooser, network=apart(network), known=None)
+    if wants_apart(network, chooser.wanted, chooser.traced):
+        chooser = replace(chooser, network=apart(network), known=None)
+    schedule = job.pruning.schedule.ready(chooser, config, data)
+    return Prepared(job, chooser.network, data, teacher, schedule, skipped)
 
 
 def _start(job: Job, network: Network | None) -> tuple[Network, ImageData | None, str]:
     """The network, and the images that go with it, or why there are none."""
-    seed, size = job.config.seed, job.images.image_size
-    if network is None and job.start is None and job.like is None:
-        return *random_network(job.arch, job.images, num_classes=job.num_classes, seed=seed), ""
+    images, seed = job.images, job.config.seed
     if job.like is not None:
-        network = load_network(job.like, job.arch, input_size=size)
+        network = load_network(job.like, job.arch, input_size=images.image_size)
         if job.num_classes not in (None, network.num_classes):
             raise DataError(
                 f"`num_classes` {job.num_classes}, but '{job.like}' tells {network.num_classes} apart; "
                 "leave that out"
             )
         network = fresh_like(network, seed)
+    elif network is None and job.start is not None:
+        network = load_for(images, job.start, job.arch)
     if network is None:
-        assert job.start is not None
-        network = load_for(job.images, job.start, job.arch)
-    if _needs_images(job, network) or job.images.named:
-        return network, job.images.open(network), ""
-    if not job.images.named_for(network):
+        return *random_network(job.arch, images, num_classes=job.num_classes, seed=seed), ""
+    needed = _needs_images(job, network) or images.named
+    if not needed and not images.named_for(network):
         return network, None, ""
     try:
-        return network, job.images.open(network), ""
-    except DataError as error:  # where it was measured once is a hint, and nothing that is needed
-        return network, None, str(error)
+        return network, images.open(network), ""
+    except DataError as error:
+        if needed:
+            raise
+        return network, None, str(error)  # where it was measured once is a hint
 
 
-def _teacher(job: Job, path: Path, network: Network) -> Network:
+def _teacher(job: Job, path: Path, network: Network, data: ImageData) -> Network:
     """The network that teaches this one."""
     try:
-        return load_network(path, job.teacher_arch, input_size=job.images.image_size, beside=network)
+        teacher = load_network(path, job.teacher_arch, input_size=job.images.image_size, beside=network)
     except ArchError as error:  # `arch` is the pupil's
         raise ArchError(str(error).replace("`arch`", "`teacher_arch`")) from error
+    return answering(teacher, data, by_position=job.images.classes_by_position)
 
 
 def _needs_images(job: Job, network: Network) -> bool:

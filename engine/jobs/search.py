@@ -1,6 +1,6 @@
 """As narrow as the accuracy allows: the least budget at which no more than so many points are lost."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from itertools import islice
 
@@ -46,7 +46,8 @@ def narrowest(ready: Prepared, scores: Scores, max_drop: float) -> Generator[Eve
     budget = chooser.allocation
     assert isinstance(budget, Budget)
     used = transfer.calibration or ready.job.recalibration * chooser.batch_size
-    held = list(_held_back(ready, used))
+    first, count = -(-used // chooser.batch_size), -(-HELD_BACK // chooser.batch_size)  # in batches
+    held = list(islice(ready.training_batches(first + count), first, None))
     if not held:
         raise DataError(
             "`max_drop` measures on training images that nothing else looks at, and of "
@@ -74,13 +75,6 @@ def narrowest(ready: Prepared, scores: Scores, max_drop: float) -> Generator[Eve
             "give `max_drop` more"
         )
     return replace(chooser, allocation=replace(budget, flops=found), known=chooser.traced)
-
-
-def _held_back(ready: Prepared, used: int) -> Iterator[Batch]:
-    """Training images behind those that are used."""
-    size = ready.chooser.batch_size
-    first, count = -(-used // size), -(-HELD_BACK // size)
-    return islice(ready.training_batches(first + count), first, None)
 
 
 def _top1(network: Network, model: nn.Module, batches: Iterable[Batch]) -> float:

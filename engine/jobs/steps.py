@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..allocations.budget import Budget, absolute
@@ -61,9 +61,8 @@ class Course:
             params: likewise.
             left: how many steps there are still, this one included.
         """
-        settings = {f.name: getattr(self.budget, f.name) for f in fields(self.budget)}
-        pairs = {"flops": (macs, self.before.macs), "params": (params, self.before.params)}
-        for name, (now, first) in pairs.items():
+        settings = asdict(self.budget)
+        for name, now, first in (("flops", macs, self.before.macs), ("params", params, self.before.params)):
             if settings[name] is not None:
                 settings[name] = _next(now, math.floor(absolute(settings[name], first)), left)
         return StepBudget(**settings, whole=self.whole)

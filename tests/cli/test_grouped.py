@@ -12,7 +12,7 @@ import typer
 from prune.cli.commands import COMMANDS, load
 from prune.cli.grouped import grouped
 from prune.cli.options import After, Group
-from prune.cli.options.group import option
+from prune.cli.options.group import option, setting
 from prune.cli.spelling import typed
 from typer.testing import CliRunner
 
@@ -115,6 +115,30 @@ def test_an_option_whose_neighbours_are_not_there_stays_in_its_group():
     def other(*, paint: Paint, last: bool = False) -> None: ...
 
     assert list(signature(other).parameters) == ["colour", "gloss", "coats", "last"]
+
+
+def test_a_setting_is_called_like_its_field_and_stands_in_the_panel_of_its_group():
+    @dataclass(frozen=True)
+    class Varnish(Group, panel="Varnish"):
+        dry_for: int = setting("HOURS", "How long.", default=1, also="--drying", min=1)
+        matt: bool = setting(None, "It does not shine.", After("gloss"), default=False, panel="Paint")
+
+    class OldVarnish(Varnish): ...
+
+    @grouped
+    def command(*, varnish: OldVarnish, paint: Paint) -> None:
+        print(varnish)
+
+    app = typer.Typer(add_completion=False)
+    app.command()(command)
+    assert list(signature(command).parameters) == ["dry_for", "colour", "gloss", "matt", "coats"]
+    for words in (["--dry-for", "2"], ["--drying", "2", "--matt"]):
+        called = CliRunner().invoke(app, words)
+        assert called.stdout.endswith(f"OldVarnish(dry_for=2, matt={len(words) > 2})\n")
+    assert CliRunner().invoke(app, ["--dry-for", "0"]).exit_code == 2
+    text = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    assert re.findall(r"─ (\w+) ─", text) == ["Options", "Varnish", "Paint"]
+    assert text.index("--dry-for") < text.index("─ Paint ─") < text.index("--matt") < text.index("--coats")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

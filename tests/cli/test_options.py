@@ -3,11 +3,12 @@
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import pytest
 import typer
 from prune.cli import options
+from prune.cli.grouped import options_of
 from prune.cli.options.amount import budget
 from prune.cli.options.training import epoch_list
 from prune.engine import schedules
@@ -18,7 +19,7 @@ from prune.engine.training.optimizer import DECAY_RULES, LR_SCHEDULES
 from prune.engine.training.precision import PRECISIONS
 
 ENGINE_DEFAULTS = TrainConfig(epochs=2, lr=0.1)
-TRAINING = get_type_hints(options.Training, include_extras=True)
+TRAINING = {option.name: option.annotation for option in options_of(options.Training)}
 
 
 def help_of(option: str) -> str:
@@ -89,7 +90,7 @@ def test_every_setting_of_a_training_is_the_engines():
 
 
 def test_every_schedule_there_is_can_be_asked_for():
-    hints = get_type_hints(options.Schedule, include_extras=True)
+    hints = {option.name: option.annotation for option in options_of(options.Schedule)}
     choices = get_args(get_args(hints["schedule"])[0])
     assert {*choices, "gradient-resetting"} == set(schedules.names())
 

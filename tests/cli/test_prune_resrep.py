@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune.cli import prune, prune_method
+from prune.cli import prune, prune_asked
 from prune.cli.main import main
 from prune.engine import recipes
 from prune.engine.network.network import load_network, new_network, save_network
@@ -136,8 +136,8 @@ def test_the_help_names_the_published_masks(capsys: pytest.CaptureFixture[str]):
 def test_every_option_is_heard_everywhere_or_by_some_way():
     """A new option of `prune prune` must say which ways listen to it."""
     known = set(inspect.signature(prune.command).parameters) - {"context"}
-    by_way = {name for names in prune_method.HEARD.values() for name in names}
-    assert known == {*prune_method.EVERYWHERE, *by_way}
+    by_way = {name for names in prune_asked.HEARD.values() for name in names}
+    assert known == {*prune_asked.EVERYWHERE, *by_way}
 
 
 def test_what_a_recipe_for_another_method_says_is_not_heard(capsys: pytest.CaptureFixture[str]):
