@@ -4,14 +4,14 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch import nn
 from torch.fx._lazy_graph_module import _use_lazy_graph_module
-from torch.fx.experimental import proxy_tensor
+from torch.fx.experimental import proxy_tensor, symbolic_shapes
 
 from ..modules.attention import in_plain_sight
 
@@ -37,20 +37,28 @@ def _books_kept_briefly() -> Iterator[None]:
     """While this lasts, torch.export writes down a tensor's shape once, and not as an operation of a network.
 
     It follows each of the some ten questions that its own books ask of every tensor as it follows what a
-    network computes; and it keeps the answers a second time, for nobody here. That is a quarter of the time
-    that an export takes. Where a version of it has other names for this, all stays as it is.
+    network computes; it keeps the answers a second time, for nobody here; and it looks everywhere for
+    numbers that are only known once a network runs, where there are none. That is a third of the time that
+    an export takes. Where a version of it has other names for this, all stays as it is.
     """
-    books, named = proxy_tensor, ("track_tensor_tree", "_extract_tensor_metadata")
-    if not all(hasattr(books, name) for name in named):
+    shapes, places = "_extract_tensor_metadata", "_free_unbacked_symbols_with_path"
+    if not (hasattr(proxy_tensor, "track_tensor_tree") and hasattr(proxy_tensor, shapes)):
         yield
         return
-    track = books.track_tensor_tree
+    track, search = proxy_tensor.track_tensor_tree, getattr(symbolic_shapes, places, dict)
 
     def unfollowed(*args: Any, **options: Any) -> Any:
         with torch._C.DisableTorchFunction():
             return track(*args, **options)
 
-    with patch.multiple(books, track_tensor_tree=unfollowed, _extract_tensor_metadata=lambda *_, **__: None):
+    def searched(*args: Any, **options: Any) -> Any:
+        return {} if options.get("pending") == set() else search(*args, **options)
+
+    with ExitStack() as changed:
+        changed.enter_context(patch.object(proxy_tensor, "track_tensor_tree", unfollowed))
+        changed.enter_context(patch.object(proxy_tensor, shapes, lambda *_, **__: None))
+        if search is not dict:
+            changed.enter_context(patch.object(symbolic_shapes, places, searched))
         yield
 
 
