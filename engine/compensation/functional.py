@@ -30,7 +30,7 @@ FRESH = frozenset(
 )
 # and these may share memory with what they read.
 SHARING = frozenset("split chunk swapaxes expand_as einsum instance_norm rms_norm".split())  # noqa: SIM905
-DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+DROPOUTS = ("dropout", "feature_dropout")
 VIEWS = (aten.flatten.using_ints, aten.reshape.default, aten.unflatten.int, aten.view_as.default)
 SHAPED = {**dict.fromkeys(VIEWS, aten.view.default), aten.expand_as.default: aten.expand.default}
 COPYING = (aten.reshape.default, aten.flatten.using_ints, aten.contiguous.default)  # of another order
