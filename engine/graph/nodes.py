@@ -12,9 +12,19 @@ from .places import Place, source_line
 
 UNKNOWN = SimpleNamespace(arguments=(), returns=())  # the schema of what is no op
 
-# Pointwise ops that carry no tag of it.
+# Pointwise ops that carry no tag of it; of leaky_relu, before torch 2.15.
 UNTAGGED = frozenset(
-    {"hardswish", "hardsigmoid", "hardtanh", "relu6", "rrelu", "gelu", "softsign", "log_sigmoid"}
+    {
+        "hardswish",
+        "hardsigmoid",
+        "hardtanh",
+        "relu6",
+        "rrelu",
+        "gelu",
+        "softsign",
+        "log_sigmoid",
+        "leaky_relu",
+    }
 )
 
 
