@@ -12,7 +12,7 @@ from .places import Place, source_line
 
 UNKNOWN = SimpleNamespace(arguments=(), returns=())  # the schema of what is no op
 
-# Pointwise ops that carry no tag of it; of leaky_relu, before torch 2.15.
+# Pointwise ops that carry no tag of it; leaky_relu does not with torch 2.11.
 UNTAGGED = frozenset(
     {
         "hardswish",
