@@ -4,7 +4,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
 from unittest.mock import patch
 
@@ -14,6 +14,8 @@ from torch.fx._lazy_graph_module import _use_lazy_graph_module
 from torch.fx.experimental import proxy_tensor, symbolic_shapes
 
 from ..modules.attention import in_plain_sight
+
+SHAPES, UNKNOWN_NUMBERS = "_extract_tensor_metadata", "_free_unbacked_symbols_with_path"  # torch's names
 
 
 @contextmanager
@@ -41,11 +43,11 @@ def _books_kept_briefly() -> Iterator[None]:
     numbers that are only known once a network runs, where there are none. That is a third of the time that
     an export takes. Where a version of it has other names for this, all stays as it is.
     """
-    shapes, places = "_extract_tensor_metadata", "_free_unbacked_symbols_with_path"
-    if not (hasattr(proxy_tensor, "track_tensor_tree") and hasattr(proxy_tensor, shapes)):
+    books = ((proxy_tensor, "track_tensor_tree"), (proxy_tensor, SHAPES), (symbolic_shapes, UNKNOWN_NUMBERS))
+    if not all(hasattr(module, name) for module, name in books):
         yield
         return
-    track, search = proxy_tensor.track_tensor_tree, getattr(symbolic_shapes, places, dict)
+    track, search = proxy_tensor.track_tensor_tree, getattr(symbolic_shapes, UNKNOWN_NUMBERS)
 
     def unfollowed(*args: Any, **options: Any) -> Any:
         with torch._C.DisableTorchFunction():
@@ -54,11 +56,11 @@ def _books_kept_briefly() -> Iterator[None]:
     def searched(*args: Any, **options: Any) -> Any:
         return {} if options.get("pending") == set() else search(*args, **options)
 
-    with ExitStack() as changed:
-        changed.enter_context(patch.object(proxy_tensor, "track_tensor_tree", unfollowed))
-        changed.enter_context(patch.object(proxy_tensor, shapes, lambda *_, **__: None))
-        if search is not dict:
-            changed.enter_context(patch.object(symbolic_shapes, places, searched))
+    with (
+        patch.object(proxy_tensor, "track_tensor_tree", unfollowed),
+        patch.object(proxy_tensor, SHAPES, lambda *_, **__: None),
+        patch.object(symbolic_shapes, UNKNOWN_NUMBERS, searched),
+    ):
         yield
 
 
