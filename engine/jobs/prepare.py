@@ -116,7 +116,10 @@ def prepare(job: Job, network: Network | None = None, traced: Trace | None = Non
     """
     config = job.config if isinstance(job.config, TrainConfig) else None
     network, data, skipped = _start(job, network)
-    teacher = None if data is None or job.teacher is None else _teacher(job, job.teacher, network, data)
+    teacher = None
+    if job.teacher is not None:
+        assert data is not None  # who trains has images
+        teacher = _teacher(job, job.teacher, network, data)
     for loaded in filter(None, (network, teacher)) if config else ():
         _require_finite(loaded)
     if (config or job.max_drop is not None) and not network.classifies:

@@ -1,11 +1,11 @@
 """Every job from settings to a result: train, prune at once, or prune while training."""
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -25,6 +25,9 @@ from ..schedules import Steering
 from .at_once import Between, prune_in_steps
 from .inputs import require_same
 from .prepare import Prepared
+
+if TYPE_CHECKING:
+    from ..training.trainer import Save
 
 
 def run_training(ready: Prepared, run: Run, *, resume: bool = False) -> Generator[Event, None, Finished]:
@@ -153,7 +156,7 @@ def _at_work(ready: Prepared, run: Run, resume: bool) -> Iterator[bool]:
         run.unlock()
 
 
-def _saving(trained: Network, info: DataInfo) -> Callable[[Path, nn.Module, Accuracy], None]:
+def _saving(trained: Network, info: DataInfo) -> "Save":
     """How `train` writes a network down: as `trained` is, with its weights and accuracy of that moment."""
 
     def save(path: Path, model: nn.Module, accuracy: Accuracy) -> None:
