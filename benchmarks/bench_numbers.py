@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from prune.engine.data import open_data
 from prune.engine.events import EpochDone
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.processes import distributed
 from prune.engine.runs.runs import Run
 from prune.engine.training.config import TrainConfig

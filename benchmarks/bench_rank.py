@@ -15,7 +15,8 @@ from pathlib import Path
 
 import torch
 from prune.engine.algebra.matrix_rank import feature_map_ranks
-from prune.engine.network.network import load_network, new_network
+from prune.engine.network.files import load_network
+from prune.engine.network.fresh import new_network
 from prune.engine.network.sources import Images
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -17,7 +17,7 @@ from prune.archs.units import Merge
 from prune.engine.allocations.rate import Rate
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.selection.selection import equal_scores
 from torch import Tensor
 

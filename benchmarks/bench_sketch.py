@@ -15,7 +15,9 @@ from collections.abc import Callable
 import torch
 from prune.engine.algebra.frequent_directions import frequent_directions
 from prune.engine.graph.trace import trace
-from prune.engine.network.network import Network, load_network, new_network
+from prune.engine.network.files import load_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.sketching.targets import targets
 from torch import Tensor
 

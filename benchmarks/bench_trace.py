@@ -10,7 +10,7 @@ import torch
 from prune.engine.allocations.budget import Budget
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.narrowing import narrow_proven
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import equal_scores
 

@@ -37,7 +37,7 @@ def command(
     show = output.show()
     from ..engine.jobs.gentle import gently
     from ..engine.jobs.job import Job
-    from ..engine.network.network import load_network
+    from ..engine.network.files import load_network
     from .training import check_folder, resume_and_show, train_and_show
 
     machines.start_together(context)

@@ -69,7 +69,8 @@ def command(
     from ..engine.graph.cost import count
     from ..engine.graph.trace import trace
     from ..engine.narrowing.pruning import forecast
-    from ..engine.network.network import load_network, new_network
+    from ..engine.network.files import load_network
+    from ..engine.network.fresh import new_network
 
     if file is not None:
         network = load_network(file, arch, input_size=image_size, part=part)

@@ -127,7 +127,8 @@ def _network(
     file: Path | None, arch: str | None, num_classes: int | None, image_size: int | None, part: str | None
 ) -> "Network":
     from ..engine.errors import EngineError
-    from ..engine.network.network import load_network, new_network
+    from ..engine.network.files import load_network
+    from ..engine.network.fresh import new_network
 
     if file is not None:
         _refuse(("--num-classes", num_classes), why="with a file, which says it")

@@ -10,7 +10,8 @@ from ..engine.jobs.gentle import SHARE, gently
 from ..engine.jobs.job import Job
 from ..engine.jobs.prepare import Prepared, prepare
 from ..engine.jobs.run import run_training
-from ..engine.network.network import Network, load_network, save_network
+from ..engine.network.files import load_network, save_network
+from ..engine.network.network import Network
 from ..engine.network.widened import widened
 from . import options as opt
 from .prune_asked import Asked

@@ -11,7 +11,7 @@ from ..engine.jobs.job import Job, Pruning, Untrained
 from ..engine.jobs.prepare import Prepared, prepare
 from ..engine.jobs.run import run_pruning
 from ..engine.jobs.stored import own
-from ..engine.network.network import save_network
+from ..engine.network.files import save_network
 from ..engine.network.plain_weights import check_words
 from ..engine.network.sources import Source
 from ..engine.runs.runs import Run

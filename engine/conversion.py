@@ -21,7 +21,8 @@ from .modules.guests import COMPACTORS
 from .narrowing.frozen import as_seen
 from .narrowing.narrowing import narrow_proven
 from .narrowing.surgery import ZERO_CHANNEL
-from .network.network import Network, load_network, to_weight_file
+from .network.files import load_network, to_weight_file
+from .network.network import Network
 from .network.official import PREFIX, official_weights
 from .network.plain_weights import check_words
 from .selection.selection import Residual

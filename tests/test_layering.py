@@ -68,29 +68,11 @@ def at_import(body: list[ast.stmt]) -> Iterator[Import]:
                     yield from at_import(getattr(node, part, []))
 
 
-def for_type_checkers(path: Path) -> set[Import]:
-    """The imports that never run."""
-    blocks = [
-        node
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    ]
-    return {
-        node for block in blocks for part in block.body for node in ast.walk(part) if isinstance(node, Import)
-    }
-
-
 @cache
 def arrows() -> dict[Path, set[Path]]:
-    """From each file to those it imports, at once or in a function."""
+    """From each file to those it imports, at once or in a function, or to name their types."""
     return {
-        path: {
-            file
-            for node in imports(path)
-            if node not in for_type_checkers(path)
-            for file in inside(path, node)
-            if file.parts[0] in MAY_IMPORT
-        }
+        path: {file for node in imports(path) for file in inside(path, node) if file.parts[0] in MAY_IMPORT}
         for path in SOURCES
     }
 

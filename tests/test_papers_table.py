@@ -82,7 +82,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     @functools.cache
     def of(arch: str) -> Path:
-        from prune.engine.network.network import new_network, save_network
+        from prune.engine.network.files import save_network
+        from prune.engine.network.fresh import new_network
 
         path = folder / f"{arch.replace(':', '-')}.hdf5"
         save_network(path, new_network(arch))

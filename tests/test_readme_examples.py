@@ -27,7 +27,7 @@ def build(num_classes):
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network for the digits, in the file that the examples name; it has the layers that they name."""
     import prune
-    from prune.engine.network.network import new_network
+    from prune.engine.network.fresh import new_network
 
     path = tmp_path_factory.mktemp("readme") / "base.hdf5"
     with pytest.MonkeyPatch.context() as patch:

@@ -21,9 +21,11 @@ from ..narrowing.frozen import in_question, try_without
 from ..narrowing.outcome import Outcome
 from ..narrowing.reach import Reach, reaching
 from ..network import sources
-from ..network.network import IN_MEMORY, Network, load_network, parted, save_network, tried
+from ..network.files import load_network, save_network
+from ..network.network import IN_MEMORY, Network
+from ..network.part import part_of
 from ..network.plain_weights import plainly
-from ..network.trying import in_pairs
+from ..network.trying import in_pairs, tried
 from ..network.widened import widened
 from ..scores import score_file
 from ..selection import plan as plans
@@ -107,7 +109,7 @@ def wrap(
     """
     if (input_size is None) == (inputs is None):
         raise FitError("give either `input_size`, of its images, or `inputs`, an example of what it takes")
-    network = parted(Network(unwrapped(model), arch, 0, (), origin=IN_MEMORY), part)
+    network = part_of(Network(unwrapped(model), arch, 0, (), origin=IN_MEMORY), part)
     if isinstance(input_size, int):
         input_size = (_channels(network.model), input_size, input_size)
     if input_size is not None:

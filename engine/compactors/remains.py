@@ -10,8 +10,8 @@ from torch import nn
 from ..graph.channels import NO_ID, Ids
 from ..graph.filters import scored_convolutions
 from ..graph.normalisation import batch_norms, followers, layer_calls
+from ..graph.records import NodeRecord
 from ..graph.trace import Trace
-from ..graph.walk import NodeRecord
 
 Levels = NDArray[np.int8]  # per id, one of the four below
 

@@ -8,8 +8,6 @@ rectangular only if all of them lose the same places: what was viewed so is tied
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import fx
@@ -17,29 +15,13 @@ from torch import fx
 from ..modules.through import loses_head_dims
 from .channels import NO_ID, Ids
 from .ids import Value
-
-if TYPE_CHECKING:
-    from .walk import Walk
+from .records import Split
+from .walk import Walk
 
 HEADS, HEAD_DIMS = "heads", "head dimensions"
 
 
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A view that takes one axis of channels apart.
-
-    Attributes:
-        ids: (everything before, the last axis).
-        module: whose code it is.
-        written: does the code say how long the last axis is?
-    """
-
-    ids: Ids
-    module: str
-    written: bool
-
-
-def note_split(walk: "Walk", x: Value, made: tuple[int, ...], asked: Sequence[int], module: str) -> None:
+def note_split(walk: Walk, x: Value, made: tuple[int, ...], asked: Sequence[int], module: str) -> None:
     """Remember a view that takes the axis apart along which channels vary.
 
     Args:
@@ -61,14 +43,14 @@ def note_split(walk: "Walk", x: Value, made: tuple[int, ...], asked: Sequence[in
         walk.splits.append(Split(x.ids.reshape(-1, made[last]), module, written))
 
 
-def by_dimension(walk: "Walk", value: Value, over: Sequence[int]) -> Value:
+def by_dimension(walk: Walk, value: Value, over: Sequence[int]) -> Value:
     """Queries, keys or values in a product: the heads, which lie along the axes `over`, get the same ids."""
     ids = walk.tied_along(value.ids, over)
     walk.bundles.update(dict.fromkeys(ids.ravel().tolist(), HEAD_DIMS))
     return Value(value.shape, ids, value.reads_zero, value.computed)
 
 
-def tie_views(walk: "Walk") -> None:
+def tie_views(walk: Walk) -> None:
     """Tie what was viewed together, wherever head dimensions are in it."""
     marked = np.array(sorted(i for i, what in walk.bundles.items() if what == HEAD_DIMS), dtype=np.int64)
 
@@ -83,7 +65,7 @@ def tie_views(walk: "Walk") -> None:
             _tie(walk, first.ids[0], second.ids[0])  # one number says it of both
 
 
-def _tie(walk: "Walk", first: Ids, second: Ids) -> None:
+def _tie(walk: Walk, first: Ids, second: Ids) -> None:
     first, second = np.broadcast_arrays(first, second)
     known = (first != NO_ID) & (second != NO_ID)
     walk.pool.unite(first[known], second[known])

@@ -7,8 +7,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from .records import NodeRecord
 from .trace import Trace
-from .walk import NodeRecord
 
 
 def layer_calls(model: nn.Module, traced: Trace) -> dict[str, str]:

@@ -19,9 +19,10 @@ from ...archs.units import Expand, Merge, PadShortcut
 from ..devices import device_of, first_weight
 from ..modules.guests import EXPANSIONS
 from ..modules.inputs import Takes, answer, inputs_of
+from .records import NodeRecord
 from .rules_elementwise import RESIDUAL_OPS
 from .trace import Trace, trace
-from .walk import OUTPUT, NodeRecord
+from .walk import OUTPUT
 
 COPIES = "each branch narrowed by scatter is copied once to the full width of its stream before it is added"
 HELD = "what scatter narrows before something that needs the full width is copied to that width once"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .channels import ChannelMap, Ids
-from .walk import NodeRecord
+from .records import NodeRecord
 
 ACTIVATIONS = frozenset(
     {"relu", "relu6", "hardtanh", "silu", "hardswish", "gelu", "leaky_relu", "elu", "celu", "selu", "mish"}

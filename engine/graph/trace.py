@@ -20,10 +20,11 @@ from .head_dims import tie_views
 from .ids import IdPool
 from .opaque import MOST, cut_around, module_to_cut
 from .places import lines_kept, raised_at
+from .records import NodeRecord
 from .rules import rule_for
 from .taps import Tap, find_taps
 from .untraceable import what_stopped
-from .walk import OUTPUT, NodeRecord, Walk
+from .walk import OUTPUT, Walk
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -12,7 +12,6 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_arg
 
 from .channels import NO_ID, Axis, Ids, IndexTensor, Layer, Role
-from .head_dims import Split
 from .ids import IdPool, Value, along, no_ids, several_classes
 from .nodes import (
     UNKNOWN,
@@ -24,37 +23,14 @@ from .nodes import (
     single_numbers,
     written_by,
 )
-from .places import Place, Reason
+from .places import Reason
+from .records import NodeRecord, Split
 
 Arguments = dict[str, Any]
 # From the walk, a node and its arguments by schema name to the value, or values, that the node makes.
 Rule = Callable[["Walk", fx.Node, Arguments], Any]
 
 OUTPUT = "network output"  # the reason why what a network answers stays
-
-
-@dataclass(frozen=True, eq=False)
-class NodeRecord:
-    """One tensor of the graph: the op that made it, the module it was made in, its ids and its inputs.
-
-    `numbers` are the constants of a pointwise op, those that the code has made tensors of, and what rules say
-    is fixed: no width may be among them.
-    `line` is that of the code.
-    """
-
-    name: str
-    op: str
-    module: str
-    value: Value
-    inputs: tuple[str, ...]
-    numbers: tuple[float, ...] = ()
-    line: str = ""
-    pointwise: bool = False
-
-    @property
-    def place(self) -> Place:
-        """Where it is, for messages."""
-        return Place(self.op, self.module, self.line)
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ from ...weights import schema
 from .. import allocations, criteria, schedules, transfers
 from ..allocations.budget import Budget
 from ..data import ImageData
-from ..errors import CriterionError, TrainingError
+from ..errors import AllocationError, CriterionError, TrainingError
 from ..network.network import Network
 from ..network.sources import Images
 from ..parts import name_of
@@ -22,7 +22,6 @@ from ..training.config import TrainConfig
 from ..transfers import Transfer
 from ..transfers.slice import Slice
 from .inputs import fingerprints
-from .steps import check as check_steps
 from .stored import in_todays_form, own, plain, restored
 
 # Settings that `config.json` has under their own names, in this order; what `Job` leaves unsaid is filled in.
@@ -163,7 +162,7 @@ class Job:
             parts = self.pruning
             trained = self.start is not None
             parts.schedule.check(parts.allocation, parts.scoring, self.config, trained=trained)
-            check_steps(self.steps, parts, self.max_drop, self.recipe)
+            _check_steps(self.steps, parts, self.max_drop, self.recipe)
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise TrainingError(f"`max_drop` is {self.max_drop:g} points; it must be from 0 to 100")
 
@@ -234,3 +233,36 @@ class Job:
             return {**recipe, **pruning, **told}
         drawn = {"seed": self.config.seed} if "criterion" in pruning else {}
         return {**recipe, **pruning, **drawn, "recalibration": self.recalibration}
+
+
+def _check_steps(steps: int, pruning: Pruning, max_drop: float | None, recipe: str | None) -> None:
+    """Refuse what several steps do not go with.
+
+    Raises:
+        EngineError: names the first such setting.
+    """
+    allocation, schedule = pruning.allocation, pruning.schedule
+    if steps < 1:
+        raise TrainingError(f"`steps` is {steps}; it must be at least 1")
+    if steps == 1:
+        return
+    if recipe is not None:
+        raise AllocationError(f"recipe '{recipe}' is done at once, as published; leave out `steps`")
+    if schedule.trains:
+        way = name_of(schedule)
+        raise TrainingError(f"schedule '{way}' says itself when filters leave; leave out `steps`")
+    if max_drop is not None:
+        raise AllocationError(
+            "`max_drop` finds a budget by trying, `steps` go towards one; give `flops` or `params`, or leave "
+            "out `steps`"
+        )
+    if not isinstance(allocation, Budget):
+        raise AllocationError(
+            f"`steps` go towards a budget, and {allocation.way} is none; give `flops` or `params`, or leave "
+            "out `steps`"
+        )
+    if pruning.scoring.scores is not None:
+        raise CriterionError(
+            "`scores` are those of the full network, and every step scores what is there by then; give "
+            "`criterion`, or leave out `steps`"
+        )

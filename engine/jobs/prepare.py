@@ -20,9 +20,10 @@ from ..measure.recalibrate import recalibrate
 from ..narrowing.chooser import Chooser
 from ..narrowing.pruning import apart, wants_apart
 from ..narrowing.thin import Thin
+from ..network.files import load_network
 from ..network.fresh import fresh_like
 from ..network.matching import answering
-from ..network.network import Network, load_network
+from ..network.network import Network
 from ..network.sources import load_for, random_network
 from ..schedules import Ready
 from ..training.config import TrainConfig

@@ -18,7 +18,8 @@ from ..measure.facts import measured
 from ..measure.recalibrate import recalibrate
 from ..narrowing.frozen import as_seen
 from ..narrowing.outcome import Outcome, outcome_of, pinned_layers
-from ..network.network import Network, save_network
+from ..network.files import save_network
+from ..network.network import Network
 from ..processes import distributed
 from ..runs.runs import Run
 from ..schedules import Steering

@@ -1,18 +1,13 @@
-"""A budget in several steps: how far each of them goes, and what they do not go with."""
+"""A budget in several steps: how far each of them goes."""
 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..allocations.budget import Budget, absolute
-from ..errors import AllocationError, CriterionError, TrainingError
 from ..graph.cost import Cost
-from ..parts import name_of
 from ..selection.removal_order import Limits
-
-if TYPE_CHECKING:
-    from .job import Pruning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,39 +82,6 @@ class Course:
         pairs = {"MACs": (step.flops, self.before.macs), "params": (step.params, self.before.params)}
         shares = [f"{may / first:.1%} of the {what}" for what, (may, first) in pairs.items() if may]
         return f"step {number} of {self.steps}: to {' and '.join(shares)}"
-
-
-def check(steps: int, pruning: "Pruning", max_drop: float | None, recipe: str | None) -> None:
-    """Refuse what several steps do not go with; see `Job` for what it all is.
-
-    Raises:
-        EngineError: names the first such setting.
-    """
-    allocation, schedule = pruning.allocation, pruning.schedule
-    if steps < 1:
-        raise TrainingError(f"`steps` is {steps}; it must be at least 1")
-    if steps == 1:
-        return
-    if recipe is not None:
-        raise AllocationError(f"recipe '{recipe}' is done at once, as published; leave out `steps`")
-    if schedule.trains:
-        way = name_of(schedule)
-        raise TrainingError(f"schedule '{way}' says itself when filters leave; leave out `steps`")
-    if max_drop is not None:
-        raise AllocationError(
-            "`max_drop` finds a budget by trying, `steps` go towards one; give `flops` or `params`, or leave "
-            "out `steps`"
-        )
-    if not isinstance(allocation, Budget):
-        raise AllocationError(
-            f"`steps` go towards a budget, and {allocation.way} is none; give `flops` or `params`, or leave "
-            "out `steps`"
-        )
-    if pruning.scoring.scores is not None:
-        raise CriterionError(
-            "`scores` are those of the full network, and every step scores what is there by then; give "
-            "`criterion`, or leave out `steps`"
-        )
 
 
 def _next(now: int, target: int, left: int) -> int:

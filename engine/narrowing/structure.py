@@ -9,8 +9,8 @@ import numpy as np
 from ..graph.channels import NO_ID, Ids
 from ..graph.ids import Value
 from ..graph.places import Reason
+from ..graph.records import NodeRecord
 from ..graph.trace import Trace
-from ..graph.walk import NodeRecord
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Fresh random weights for a network of any widths, drawn as its arch draws them."""
+"""Fresh random weights: of a new network, or of one of any widths, drawn as its arch draws them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,44 @@ import torch
 from torch import Tensor, nn
 
 from ...archs import registry
+from ...archs.registry import ArchError
 from ..errors import EngineError
 from ..modules.blank import Fill, intercepted_initialisation
 from .network import Network
+from .part import part_of
+from .plain_weights import plainly
+from .reading import several, size_for
+from .trying import tried
+
+
+def new_network(
+    arch_name: str,
+    *,
+    num_classes: int | None = None,
+    input_size: tuple[int, ...] | int | None = None,
+    part: str = "",
+    seed: int = 0,
+) -> Network:
+    """A network with seeded random weights.
+
+    Args:
+        input_size: (C, H, W), or the side of its square images; needed for archs that do not say it.
+        part: the path of the module that is to be pruned, where that is not the whole network.
+    Raises:
+        FitError: it has no such part, or does not run.
+        ArchError: unknown arch, or it does not say its number of classes or image size and neither is given.
+    """
+    arch = registry.get(arch_name)
+    num_classes = num_classes or arch.num_classes
+    if num_classes is None:
+        raise ArchError(f"arch '{arch_name}' does not say its number of classes; give `num_classes`")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = arch.build(num_classes)
+    size = size_for(arch, input_size)
+    origin = f"random weights, seed {seed}"
+    network = plainly(Network(model, arch.name, num_classes, size, several(arch, size), origin=origin))
+    return network if arch.classifies and not part else tried(part_of(network, part))
 
 
 def fresh_like(network: Network, seed: int) -> Network:

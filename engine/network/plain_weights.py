@@ -2,19 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...weights import formats
 from ..errors import FitError
 from ..modules.own_weights import known_by_word_alone, made_plain
 from ..modules.plain import plain, unwrapped
+from .network import Network
 from .trying import answers_alike
 
-if TYPE_CHECKING:
-    from .network import Network
 
-
-def plainly(network: "Network") -> "Network":
+def plainly(network: Network) -> Network:
     """The network without wrappers; where it has computed weights, a copy in which they are plain ones.
 
     Raises:
@@ -31,7 +28,7 @@ def plainly(network: "Network") -> "Network":
     return replace(network, model=whole.get_submodule(network.part), whole=whole, made_plain=found)
 
 
-def check_words(path: str | Path, network: "Network") -> None:
+def check_words(path: str | Path, network: Network) -> None:
     """Make sure that a file of this name would be read as what it is.
 
     Raises:

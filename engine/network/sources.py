@@ -9,8 +9,10 @@ from ..data import ImageData, open_data
 from ..errors import DataError, EngineError
 from ..processes.distributed import first_of_machine_goes_first
 from ..runs.runs import newest_base
+from .files import load_network
+from .fresh import new_network
 from .matching import matched
-from .network import Network, load_network, new_network
+from .network import Network
 from .reading import UnsaidSize
 
 DEFAULT_DATASET = "digits"

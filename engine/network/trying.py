@@ -1,5 +1,6 @@
 """A network called once, to see whether it runs and what it answers."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from ..devices import first_weight
 from ..errors import FitError
 from ..modules.eval_mode import eval_mode
 from ..modules.inputs import Inputs, Takes, answer, inputs_of, leaves_of, tensors_of
+from .network import Network
 
 ALIKE = 1e-4  # relative, in whatever type the network computes in
 
@@ -38,6 +40,16 @@ def answer_of(model: nn.Module, takes: Takes) -> Any:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def tried(network: Network) -> Network:
+    """The network, and what it answers when it is called once.
+
+    Raises:
+        FitError: it does not run.
+    """
+    classes = logits_width(answer_of(network.model, network.takes))
+    return replace(network, num_classes=classes or network.num_classes, classifies=classes is not None)
 
 
 def logits_width(returned: Any) -> int | None:

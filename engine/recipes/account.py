@@ -18,7 +18,8 @@ from ..graph.residual import view
 from ..graph.trace import Trace, trace
 from ..modules.blank import without_initialisation
 from ..narrowing.pruning import apart, wants_apart
-from ..network.network import Network, new_network
+from ..network.fresh import new_network
+from ..network.network import Network
 from ..selection.allocation import Allocation, Prunable
 from ..selection.selection import Selection, equal_scores
 from .counts import COUNTS, Count, Narrowed, full

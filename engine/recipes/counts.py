@@ -15,8 +15,8 @@ import numpy as np
 
 from ..graph.channels import Layer
 from ..graph.cost import count
+from ..graph.records import NodeRecord
 from ..graph.trace import Trace
-from ..graph.walk import NodeRecord
 from ..selection.selection import Selection
 
 

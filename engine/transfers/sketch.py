@@ -9,7 +9,8 @@ from ..graph.residual import View
 from ..graph.trace import trace
 from ..narrowing.narrowing import proven_difference
 from ..narrowing.thin import Choose, Thin, cut_proven
-from ..network.network import Network, load_network, save_network
+from ..network.files import load_network, save_network
+from ..network.network import Network
 from ..selection.selection import check_choice
 from ..sketching.targets import targets
 from ..sketching.weights import WeightNorm, fill, sketch_weights

@@ -12,7 +12,7 @@ from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.modules.blank import without_initialisation
 from prune.engine.narrowing.pruning import forecast
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 
 torch.set_num_threads(1)
 

@@ -13,13 +13,9 @@ from prune.engine.modules.blank import without_initialisation
 from prune.engine.narrowing.pruning import prune_network
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network import recognition
-from prune.engine.network.network import (
-    Network,
-    load_network,
-    new_network,
-    save_network,
-    to_weight_file,
-)
+from prune.engine.network.files import load_network, save_network, to_weight_file
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.network.recognition import recognise
 from prune.engine.selection.selection import equal_scores
 from prune.weights import store

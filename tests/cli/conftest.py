@@ -80,7 +80,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def thin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ResNet-8 with half of its channels, trained: for commands that take a tenth of the time on it."""
     from prune.cli.main import main
-    from prune.engine.network.network import new_network, save_network
+    from prune.engine.network.files import save_network
+    from prune.engine.network.fresh import new_network
 
     folder = tmp_path_factory.mktemp("thin")
     with pytest.MonkeyPatch.context() as patch:

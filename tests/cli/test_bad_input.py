@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import warm
 from PIL import Image
-from prune.engine.network.network import new_network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.fresh import new_network
 from prune.weights import store
 from small_for_commands import BRIEF
 
@@ -331,7 +332,7 @@ def test_what_exists_is_refused_before_any_work(
     Path("mine.hdf5").write_text("mine")
     Path("run").mkdir()
     Path("run/best.hdf5").write_text("mine")
-    for work in ("prune.engine.network.network.load_network", "prune.engine.network.sources.load_network"):
+    for work in ("prune.engine.network.files.load_network", "prune.engine.network.sources.load_network"):
         monkeypatch.setattr(work, None)  # whoever loads a network now fails otherwise
     assert re.search("exists; name another|is not empty; resume it", refused(*words.split()))
 

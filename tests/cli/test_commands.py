@@ -39,7 +39,8 @@ def facts(prune) -> Callable[..., Facts]:
 @pytest.fixture
 def unmeasured(resnet8: None, tmp_path: Path) -> Path:
     """A small network in a file that names no images, so that pruning it looks at none."""
-    from prune.engine.network.network import new_network, save_network
+    from prune.engine.network.files import save_network
+    from prune.engine.network.fresh import new_network
 
     path = tmp_path / "base.hdf5"
     save_network(path, new_network("resnet8", input_size=16).after("train-base", {}))

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from prune.engine.network.network import new_network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.fresh import new_network
 
 PRUNE = "prune base.hdf5 --dataset digits --quiet"
 RUNS = {

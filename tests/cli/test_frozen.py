@@ -122,7 +122,8 @@ def shape(value: Any) -> Any:
 @pytest.fixture
 def folder(prune, thin: Path, resnet8: None) -> Callable[..., Any]:
     """Run commands in a folder with a base network, one that names no images, and a small one."""
-    from prune.engine.network.network import new_network, save_network
+    from prune.engine.network.files import save_network
+    from prune.engine.network.fresh import new_network
 
     whole = store.read(thin)
     store.write("base.hdf5", whole)

@@ -313,7 +313,8 @@ def test_links_in_a_circle_are_no_fault(prune, tmp_path):
 
 
 def test_verify_finds_the_files_that_a_file_came_from(prune, tmp_path):
-    from prune.engine.network.network import load_network, new_network, save_network
+    from prune.engine.network.files import load_network, save_network
+    from prune.engine.network.fresh import new_network
 
     save_network(tmp_path / "base.hdf5", new_network("resnet20").after("train-base", {}))
     base = load_network(tmp_path / "base.hdf5")

@@ -11,7 +11,8 @@ from prune.cli.progress import draw
 from prune.cli.show import Out
 from prune.cli.units import count
 from prune.engine import events
-from prune.engine.network.network import new_network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.fresh import new_network
 from prune.weights import store
 from rich.console import Console
 from rich.progress import Task

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import warm
-from prune.engine.network.network import load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
 from prune.engine.network.sources import Images, find_network
 
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -191,7 +192,8 @@ def test_two_processes_hold_the_same_masks(tmp_path: Path, schedule: str):
     words += ["--schedule", schedule, "--criterion", "taylor", "--limit", "1", "--epochs", "2"]
     words += ["--batch-size", "128", "--precision", "fp32", "--nproc", "2", "--out", "run", "--json"]
     make = (
-        "from prune.engine.network.network import new_network, save_network; "
+        "from prune.engine.network.files import save_network; "
+        "from prune.engine.network.fresh import new_network; "
         "save_network('base.hdf5', new_network('tiny_arch:tiny', num_classes=10, input_size=(3, 16, 16)))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from prune.engine.network.network import load_network, save_network
+from prune.engine.network.files import load_network, save_network
 
 pytestmark = pytest.mark.usefixtures("resnet8")
 

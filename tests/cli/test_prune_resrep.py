@@ -11,7 +11,8 @@ import torch
 from prune.cli import prune, prune_asked
 from prune.cli.main import main
 from prune.engine import recipes
-from prune.engine.network.network import load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
 from prune.engine.schedules.gradient_resetting import GradientResetting
 
 MODULE = """

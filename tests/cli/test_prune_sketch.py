@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from prune.engine.network.network import load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
 
 pytestmark = pytest.mark.usefixtures("few_digits")
 

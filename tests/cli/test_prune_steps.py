@@ -11,7 +11,8 @@ import pytest
 import warm
 from prune.cli import progress
 from prune.engine.events import EpochDone
-from prune.engine.network.network import new_network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.fresh import new_network
 from prune.weights import store
 
 pytestmark = pytest.mark.usefixtures("few_digits")

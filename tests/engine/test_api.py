@@ -55,7 +55,7 @@ def loader() -> list[tuple[Tensor, Tensor]]:
 
 @pytest.fixture(scope="module")
 def resnet():
-    from prune.engine.network.network import new_network
+    from prune.engine.network.fresh import new_network
 
     return new_network("resnet20", seed=0)
 

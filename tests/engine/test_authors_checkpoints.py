@@ -15,7 +15,7 @@ from prune.engine.conversion import convert
 from prune.engine.errors import FitError
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.network import load_network, save_network
+from prune.engine.network.files import load_network, save_network
 from prune.weights.formats import write_any
 from soaked import often
 

@@ -13,8 +13,8 @@ from prune.archs.units import PadShortcut
 from prune.engine.errors import ProofError
 from prune.engine.graph.channels import NO_ID, Axis, Role
 from prune.engine.graph.ids import Value
+from prune.engine.graph.records import NodeRecord
 from prune.engine.graph.trace import trace
-from prune.engine.graph.walk import NodeRecord
 from prune.engine.modules.fit import fit
 from prune.engine.narrowing import narrowing, structure, values
 from prune.engine.narrowing.narrowing import narrow_proven

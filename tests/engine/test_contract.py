@@ -14,7 +14,8 @@ from prune.engine.graph.trace import trace
 from prune.engine.modules.plain import plain
 from prune.engine.narrowing.narrowing import narrow_proven
 from prune.engine.narrowing.surgery import mask, narrow
-from prune.engine.network.network import Network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.network import Network
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -63,7 +64,7 @@ def reloaded(pruned, tmp_path_factory):
     script = (
         "import json, sys, torch\n"
         "from pathlib import Path\n"
-        "from prune.engine.network.network import load_network\n"
+        "from prune.engine.network.files import load_network\n"
         "torch.set_num_threads(1)\n"
         "sys.path.insert(0, sys.argv[2])\n"
         "x = torch.linspace(-2, 2, 2 * 3 * 16 * 16, dtype=torch.float64).sin().reshape(2, 3, 16, 16)\n"

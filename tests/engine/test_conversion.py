@@ -9,7 +9,8 @@ from prune.engine.conversion import convert, dead_channels
 from prune.engine.errors import EngineError
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.surgery import mask
-from prune.engine.network.network import Network, load_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.network import Network
 from prune.engine.selection.allocation import Prunable
 from prune.weights.formats import write_any
 from torch import nn

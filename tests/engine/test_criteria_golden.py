@@ -19,7 +19,7 @@ from prune.engine.criteria.l1 import l1_norms
 from prune.engine.graph.channels import Group
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import removal_order
 from prune.weights.formats import read_any

@@ -12,7 +12,8 @@ from prune.engine.errors import AllocationError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.network import load_network, new_network, to_weight_file
+from prune.engine.network.files import load_network, to_weight_file
+from prune.engine.network.fresh import new_network
 from prune.engine.selection.allocation import Prunable
 from prune.engine.selection.selection import equal_scores
 from prune.weights import store

@@ -21,7 +21,7 @@ from prune.engine.errors import (
 )
 from prune.engine.jobs.stored import restored
 from prune.engine.modules.inputs import Inputs
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.processes import distributed
 from prune.engine.runs import lock
 from prune.engine.runs.runs import Run, check_runs

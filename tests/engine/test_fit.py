@@ -10,7 +10,8 @@ from prune.archs import registry
 from prune.archs.units import ConvBN
 from prune.engine.errors import FitError
 from prune.engine.modules.fit import fit
-from prune.engine.network.network import Network, load_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.network import Network
 from prune.weights.store import read
 from torch import nn
 

@@ -9,8 +9,9 @@ from prune.engine.compactors.folding import fold
 from prune.engine.errors import EngineError
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.fresh import fresh_like
-from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import fresh_like, new_network
+from prune.engine.network.network import Network
 from prune.engine.selection.selection import equal_scores
 from torch import nn
 

@@ -15,7 +15,8 @@ from prune.engine.errors import AllocationError
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.network import load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -102,8 +102,7 @@ def test_a_teacher_answers_in_the_order_of_its_pupil(data, network):
 
 def test_fresh_weights_know_no_classes():
     """A pruned network that is trained from scratch may be for other images."""
-    from prune.engine.network.fresh import fresh_like
-    from prune.engine.network.network import new_network
+    from prune.engine.network.fresh import fresh_like, new_network
 
     trained = replace(new_network("resnet20", num_classes=3), class_names=("x", "y", "z"))
     assert fresh_like(trained, 0).class_names == ()

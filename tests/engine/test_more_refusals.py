@@ -21,8 +21,8 @@ from prune.engine.errors import (
 )
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.norms import NarrowedNorms
+from prune.engine.network.fresh import new_network
 from prune.engine.network.matching import matched
-from prune.engine.network.network import new_network
 from prune.engine.selection import plan
 from prune.engine.selection.selection import _layer_scores
 from prune.engine.training.checkpoint import take_back

@@ -9,7 +9,9 @@ import pytest
 import torch
 from prune.archs import registry
 from prune.archs.errors import ArchError
-from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.weights.errors import BadWeightFile
 from prune.weights.store import WeightFile, read, write
 from torch import nn

@@ -4,7 +4,7 @@ import pytest
 import torch
 from prune.engine.conversion import convert
 from prune.engine.errors import EngineError
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 from prune.weights import store
 from torchvision import models
 

@@ -20,7 +20,8 @@ from prune.engine.graph.residual import view
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing import crashes, narrowing
 from prune.engine.narrowing.thin import cut_proven
-from prune.engine.network.network import Network, load_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.network import Network
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 

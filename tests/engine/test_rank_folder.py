@@ -13,7 +13,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.jobs.job import Job, Pruning, Untrained
 from prune.engine.jobs.prepare import prepare
 from prune.engine.jobs.run import run_pruning
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.network.sources import Images
 from prune.engine.scores.rank_folder import load_rank_folder
 from prune.engine.scores.score_file import load_scores

@@ -20,7 +20,9 @@ from prune.engine.graph.trace import trace
 from prune.engine.modules.guests import EXPANSIONS
 from prune.engine.narrowing.outcome import Outcome
 from prune.engine.narrowing.pruning import forecast, prune_network
-from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.selection.allocation import Allocation
 from prune.weights import formats
 from torch import Tensor, nn
@@ -106,7 +108,7 @@ def test_a_scattered_network_equals_the_masked_one_and_loads_alone(arch: str, si
     code = f"""
 import sys, torch, numpy
 torch.set_num_threads(1)
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 network = load_network(r"{path}", {arch if "small" in arch else None!r})
 images = torch.randn(2, *network.input_size, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from prune.engine.graph.residual import HELD
 from prune.engine.modules.guests import EXPANSIONS
-from prune.engine.network.network import load_network, save_network
+from prune.engine.network.files import load_network, save_network
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -8,7 +8,7 @@ from prune.engine.graph.trace import trace
 from prune.engine.narrowing import narrowing, stand_ins
 from prune.engine.narrowing.stand_ins import StandIns
 from prune.engine.narrowing.surgery import mask
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from torch import nn
 from torch.nn import functional as F
 

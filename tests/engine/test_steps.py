@@ -1,13 +1,17 @@
 """How far each of several steps goes towards a budget."""
 
+from pathlib import Path
+
 import pytest
 from prune.engine.allocations.budget import Budget
 from prune.engine.allocations.rate import Rate
 from prune.engine.errors import EngineError
 from prune.engine.graph.cost import Cost
-from prune.engine.jobs.job import Pruning
-from prune.engine.jobs.steps import Course, check
+from prune.engine.jobs.job import Job, Pruning
+from prune.engine.jobs.steps import Course
+from prune.engine.network.sources import Images
 from prune.engine.schedules.hard import Hard
+from prune.engine.training.config import TrainConfig
 
 BEFORE = Cost(macs=1_000_000, params=40_000, layers=())
 
@@ -50,5 +54,6 @@ def test_limits_come_along_and_widths_of_the_start_are_no_history():
     ],
 )
 def test_what_they_do_not_go_with(steps: int, pruning: Pruning, message: str):
+    base, config = Path("base.hdf5"), TrainConfig(epochs=1, lr=0.1)
     with pytest.raises(EngineError, match=message):
-        check(steps, pruning, None, None)
+        Job(command="prune", images=Images(), config=config, start=base, steps=steps, pruning=pruning)

@@ -25,7 +25,9 @@ from prune.engine.narrowing.outcome import Outcome
 from prune.engine.narrowing.pruning import apart, as_asked, forecast, prune_network
 from prune.engine.narrowing.structure import structure_misfit
 from prune.engine.narrowing.surgery import mask
-from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.recipes.account import variant_allocation
 from prune.engine.selection import plan as plans
 from torch import nn
@@ -106,7 +108,7 @@ def in_a_fresh_process(path: Path, images: torch.Tensor) -> np.ndarray:
     code = f"""
 import numpy, torch
 torch.set_num_threads(1)
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 images = torch.from_numpy(numpy.load(r"{path.with_suffix(".images.npy")}"))
 with torch.no_grad():
     numpy.save(r"{path.with_suffix(".npy")}", load_network(r"{path}").model(images).numpy())

@@ -10,7 +10,8 @@ from prune.engine.allocations.budget import Budget
 from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.narrowing.pruning import prune_network
-from prune.engine.network.network import Network, load_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.network import Network
 from torch import nn
 
 # Per network the same family with fewer blocks, of which as much is asked; in `make soak` of both.

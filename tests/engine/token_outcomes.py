@@ -10,7 +10,7 @@ import token_networks
 import torch
 import warm
 from prune.engine.modules.numbers import numbers_of
-from prune.engine.network.network import load_network, save_network
+from prune.engine.network.files import load_network, save_network
 
 SIZE = (3, 16, 16)
 IMAGES = torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
@@ -67,7 +67,7 @@ def check_files(outcomes, folder):
         "import json, sys, torch\n"
         "from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[2])\n"
-        "from prune.engine.network.network import load_network\n"
+        "from prune.engine.network.files import load_network\n"
         "torch.set_num_threads(1)\n"
         "x = torch.linspace(-2, 2, 768).sin().reshape(1, 3, 16, 16)\n"
         "nets = {p.stem: load_network(p, f'token_networks:make_{p.stem}', input_size=(3, 16, 16))\n"

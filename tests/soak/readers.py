@@ -20,7 +20,7 @@ from prune.engine.events import Accuracy
 from prune.engine.graph.filters import scored_layers
 from prune.engine.graph.trace import Trace, trace
 from prune.engine.jobs.job import Job
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.runs.runs import Run, newest_base
 from prune.engine.scores import rank_folder
 from prune.engine.scores.score_file import load_scores, save_scores

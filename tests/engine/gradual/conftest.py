@@ -15,7 +15,8 @@ from prune.engine.jobs.job import Job, Pruning
 from prune.engine.jobs.prepare import prepare
 from prune.engine.jobs.run import run_pruning
 from prune.engine.narrowing.outcome import Outcome
-from prune.engine.network.network import new_network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.fresh import new_network
 from prune.engine.network.sources import Images
 from prune.engine.runs.runs import Run
 from prune.engine.scores.scoring import Scoring

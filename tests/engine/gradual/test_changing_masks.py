@@ -14,7 +14,7 @@ from prune.engine.masking.changing import ChangingMasks
 from prune.engine.masking.trial import trying
 from prune.engine.narrowing.chooser import Chooser
 from prune.engine.narrowing.surgery import mask
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 from prune.engine.scores.scoring import Scoring
 from prune.engine.training.optimizer import build_sgd, set_rate
 from torch import nn

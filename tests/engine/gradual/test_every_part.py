@@ -18,7 +18,8 @@ from prune.engine.graph.trace import trace
 from prune.engine.jobs.job import Job, Pruning
 from prune.engine.jobs.prepare import prepare
 from prune.engine.narrowing.pruning import choice_of
-from prune.engine.network.network import load_network, new_network
+from prune.engine.network.files import load_network
+from prune.engine.network.fresh import new_network
 from prune.engine.parts import name_of
 from prune.engine.schedules import Schedule
 from prune.engine.selection.selection import equal_scores

@@ -17,7 +17,7 @@ from prune.engine.jobs.job import Job
 from prune.engine.jobs.prepare import prepare
 from prune.engine.measure.evaluation import evaluate
 from prune.engine.narrowing.outcome import Outcome
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 from prune.engine.runs.runs import Run
 from prune.engine.selection import plan as plans
 from prune.weights.store import sha256

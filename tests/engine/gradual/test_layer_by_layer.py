@@ -15,7 +15,7 @@ from prune.engine.jobs.job import Job
 from prune.engine.jobs.prepare import prepare
 from prune.engine.masking.turns import LayersInTurn, turns
 from prune.engine.narrowing.surgery import mask
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 from prune.engine.scores.scoring import Scoring
 from prune.engine.selection.selection import Selection
 from prune.engine.training.checkpoint import read_checkpoint

@@ -15,7 +15,7 @@ from prune.engine.masking.rows import (
     zero_weights,
 )
 from prune.engine.narrowing.surgery import mask
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 from prune.engine.training.optimizer import build_sgd, set_rate
 from torch import nn
 

@@ -7,7 +7,7 @@ import pytest
 import torch.nn.functional as F
 from prune.engine.allocations.layer_rates import LayerRates
 from prune.engine.graph.trace import trace
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.recipes.counts import COUNTS, Count, Narrowed, full
 from prune.engine.recipes.printed import prints_amount
 from prune.engine.selection.allocation import Prunable

@@ -152,7 +152,7 @@ def test_printed_numbers_are_read_with_their_last_digit():
 
 @pytest.fixture(scope="module")
 def full_resnet20():
-    from prune.engine.network.network import new_network
+    from prune.engine.network.fresh import new_network
 
     return new_network("resnet20", seed=0)
 

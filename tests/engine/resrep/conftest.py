@@ -12,7 +12,8 @@ import torch
 from prune.engine.allocations.budget import Budget
 from prune.engine.compactors.sites import Site
 from prune.engine.jobs.job import Job, Pruning
-from prune.engine.network.network import new_network, save_network
+from prune.engine.network.files import save_network
+from prune.engine.network.fresh import new_network
 from prune.engine.network.sources import Images
 from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.config import TrainConfig

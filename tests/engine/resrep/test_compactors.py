@@ -12,7 +12,8 @@ from prune.engine.compactors.sites import insert, refused, targets
 from prune.engine.errors import AllocationError, EngineError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.guests import COMPACTORS
-from prune.engine.network.network import load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
 from prune.engine.training.optimizer import build_sgd
 from recorded import arrays
 from torch import nn

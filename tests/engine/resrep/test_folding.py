@@ -14,7 +14,9 @@ from prune.engine.compactors.sites import insert, targets
 from prune.engine.errors import EngineError, ProofError
 from prune.engine.graph.trace import trace
 from prune.engine.modules.guests import COMPACTORS
-from prune.engine.network.network import Network, load_network, new_network, save_network
+from prune.engine.network.files import load_network, save_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.weights.store import read
 from recorded import arrays
 from soaked import often

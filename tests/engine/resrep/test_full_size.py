@@ -11,7 +11,7 @@ from prune.engine.graph.cost import Counter, count
 from prune.engine.graph.trace import trace
 from prune.engine.masking.resetting import ResettingGradients
 from prune.engine.masking.rule import MaskRule
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 from prune.engine.schedules.gradient_resetting import GradientResetting
 from prune.engine.training.optimizer import build_sgd
 

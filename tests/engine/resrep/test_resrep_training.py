@@ -20,7 +20,7 @@ from prune.engine.masking.resetting import active_rows
 from prune.engine.measure.evaluation import evaluate
 from prune.engine.modules.guests import COMPACTORS
 from prune.engine.narrowing.outcome import Outcome
-from prune.engine.network.network import load_network
+from prune.engine.network.files import load_network
 from prune.engine.runs.runs import Run
 from prune.engine.schedules.gradient_resetting import GradientResetting, published
 from prune.engine.training import optimizer

@@ -11,7 +11,8 @@ from prune.engine.jobs.job import Job, Pruning, Untrained
 from prune.engine.jobs.prepare import prepare
 from prune.engine.jobs.run import run_pruning
 from prune.engine.narrowing.outcome import Outcome
-from prune.engine.network.network import Network, load_network
+from prune.engine.network.files import load_network
+from prune.engine.network.network import Network
 from prune.engine.network.sources import Images
 from prune.engine.sketching.rates import SketchRates
 from prune.engine.transfers.sketch import Sketch

@@ -9,7 +9,8 @@ import torch
 from prune.engine.algebra.frequent_directions import frequent_directions, sketch_channels
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import fit
-from prune.engine.network.network import Network, new_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.sketching.targets import targets, widths
 from prune.engine.transfers.sketch import sketch_weights
 from prune.weights import names

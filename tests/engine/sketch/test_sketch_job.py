@@ -10,7 +10,8 @@ import torch
 from prune.engine.algebra.frequent_directions import PROCEDURES, frequent_directions, sketch_channels
 from prune.engine.errors import AllocationError, ProofError
 from prune.engine.graph.trace import trace
-from prune.engine.network.network import Network, new_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.sketching.targets import targets
 from prune.engine.sketching.weights import sketch_weights
 from prune.engine.transfers import sketch as transfer

@@ -13,7 +13,8 @@ from prune.engine.graph.cost import count
 from prune.engine.graph.trace import trace
 from prune.engine.modules.blank import without_initialisation
 from prune.engine.narrowing.pruning import prunable
-from prune.engine.network.network import Network, new_network
+from prune.engine.network.fresh import new_network
+from prune.engine.network.network import Network
 from prune.engine.sketching.rates import SketchRates
 from prune.engine.sketching.targets import targets, widths
 from prune.engine.transfers.sketch import Sketch

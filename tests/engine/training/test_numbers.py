@@ -8,7 +8,7 @@ import pytest
 import torch
 import warm
 from prune.engine.measure.evaluation import evaluate
-from prune.engine.network.network import new_network
+from prune.engine.network.fresh import new_network
 
 THREADS = """
 import sys
