@@ -42,7 +42,7 @@ TESTS = {
     "engine/selection/selection.py": [
         "engine/test_allocation.py",
         "engine/test_budget.py",
-        "engine/test_streams_apart.py::test_a_refusal_says_which_rates_may_differ",
+        "engine/test_streams_asked_apart.py::test_a_refusal_says_which_rates_may_differ",
     ],
     "engine/selection/allocation.py": [
         "engine/test_allocations.py",
@@ -62,7 +62,7 @@ TESTS = {
         "weights/test_checksums.py",
     ],
     "weights/checksums.py": ["weights/test_checksums.py"],
-    "weights/files.py": ["weights/test_atomic_write.py", "weights/test_every_refusal.py"],
+    "weights/files.py": ["weights/test_atomic_write.py", "weights/test_file_refusals.py"],
 }
 _SWAPS = {
     ast.Lt: ast.LtE,

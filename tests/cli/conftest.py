@@ -1,5 +1,6 @@
-"""One small base network, and a way to run commands in this process."""
+"""Small networks, and ways to run commands in this process."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,3 +107,77 @@ def file(base: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "base.hdf5"
     copy.write_bytes((base / "best.hdf5").read_bytes())
     return copy
+
+
+NOTES = (
+    "no --criterion: ",  # what commands say before they look closer
+    "weights: ",
+    "images: ",
+    "nothing says how much is to leave",
+    "warning: no base run of",
+)
+
+
+@pytest.fixture
+def refused(prune, tmp_path: Path) -> Callable[..., str]:
+    """Run a command that must be refused, with and without --json; its one line."""
+
+    def run(*words: object) -> str:
+        lines = []
+        for more in ([], ["--json"]):
+            before = contents(tmp_path)
+            code, out, err = prune(*words, *more)
+            *notes, line = err.splitlines()
+            assert (code, out) == (2, ""), err
+            assert line.startswith("error: ")
+            assert all(note.startswith(NOTES) for note in notes), err
+            assert contents(tmp_path) == before
+            lines.append(line)
+        assert lines[0] == lines[1]
+        return lines[0]
+
+    return run
+
+
+@pytest.fixture
+def small(resnet8: None) -> Path:
+    """A network that is pruned sooner, and without images."""
+    from prune.engine.network.files import save_network
+    from prune.engine.network.fresh import new_network
+
+    save_network("small.hdf5", new_network("resnet8", input_size=16))
+    return Path("small.hdf5")
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """Every file and folder below, and what is in it."""
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+Facts = dict[str, Any]
+
+
+@pytest.fixture
+def facts(prune) -> Callable[..., Facts]:
+    """Run a command with --json; its one object."""
+
+    def run(*words: object) -> Facts:
+        quiet = (
+            [] if words[0] in ("inspect", "flops") else ["--quiet"]
+        )  # these say nothing beside their results
+        ended = prune(*words, "--json", *quiet)
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)
+
+    return run
+
+
+@pytest.fixture
+def unmeasured(resnet8: None, tmp_path: Path) -> Path:
+    """A small network in a file that names no images, so that pruning it looks at none."""
+    from prune.engine.network.files import save_network
+    from prune.engine.network.fresh import new_network
+
+    path = tmp_path / "base.hdf5"
+    save_network(path, new_network("resnet8", input_size=16).after("train-base", {}))
+    return path

@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from prune.archs.errors import UnknownArch
 from prune.cli.main import COMMANDS, KNOWN_ERRORS, main
 from prune.engine.errors import DataError
-from prune.weights import stats
+from prune.weights import stats, store
+from prune.weights.store import WeightFile
 
 ORDER = ["train-base", "rank", "prune", "finetune", "convert", "inspect", "flops", "recipes", "evaluate"]
 HERE = Path(importlib.import_module("prune.cli").__path__[0])
@@ -184,3 +187,45 @@ def test_a_closed_pipe_is_no_error(weight_file: str):
     _, shown = prune.communicate(b"\n")
     assert shown == b""
     assert prune.returncode == 141
+
+
+SRC = str(Path(__file__).parents[3])
+
+
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [(">&-", "error: stdout is closed"), (">/dev/full", "No space left on device")],
+)
+def test_a_closed_or_full_stdout_is_one_line(tmp_path, redirection, message):
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}))
+    ended = subprocess.run(
+        f"{sys.executable} -m prune inspect x.hdf5 {redirection}",
+        shell=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": SRC},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert message in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "error: memory is used up; use a smaller --batch-size"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "error: memory is used up"),
+        (RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed."), "use fewer --workers"),
+    ],
+)
+def test_faults_of_the_machine_are_one_line(monkeypatch, capsys, tmp_path, error, message):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("prune.weights.stats.describe", fail)
+    store.write(tmp_path / "x.hdf5", WeightFile({"w": np.ones(3)}))
+    assert main(["inspect", str(tmp_path / "x.hdf5")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert len(said.splitlines()) == 1

@@ -6,19 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from prune.engine.data import open_data
 from prune.engine.data.decode import decode_rgb, size_of
 from prune.engine.errors import DataError
 
 forks = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("PRUNE_CACHE", str(tmp_path / "cache"))
 
 
 def pixels(height: int = 16, width: int = 16) -> np.ndarray:

@@ -4,9 +4,10 @@ import mini_between
 import mini_branches
 import mini_cuts
 import mini_mixing
+import mini_moves
 import mini_norms
-import mini_ops
 import mini_sequences
+import mini_sums
 import mini_weights
 import torch
 from mini_base import Mini
@@ -21,7 +22,8 @@ FAMILIES = (
     mini_weights,
     mini_mixing,
     mini_norms,
-    mini_ops,
+    mini_moves,
+    mini_sums,
     mini_sequences,
 )
 NAMED: dict[str, type[Mini]] = {

@@ -1,6 +1,5 @@
-"""The Python interface, as its users call it."""
+"""The Python interface, as its users call it: networks and images in memory, files, and what it says."""
 
-import json
 from dataclasses import replace
 
 import prune
@@ -11,7 +10,6 @@ from prune.engine.errors import AllocationError, CriterionError, DataError, FitE
 from torch import Tensor, nn
 
 SIZE = (3, 16, 16)
-INNER, OUTER = "stage1.block0.conv1.conv", "stage1.block0.conv2.conv"
 
 
 class Net(nn.Sequential):
@@ -174,62 +172,6 @@ def test_a_bare_module_is_told_how_to_be_wrapped(model):
         prune.count("base.hdf5")
 
 
-def test_plans_and_scores_go_through_files(resnet, tmp_path):
-    scores = prune.rank(resnet, "l2")
-    plan = prune.plan(resnet, scores, flops=0.5)
-    prune.save(tmp_path / "scores.hdf5", scores)
-    prune.save(tmp_path / "plan.json", plan)
-    assert json.loads((tmp_path / "plan.json").read_text())["arch"] == "resnet20"
-    assert prune.plan(resnet, tmp_path / "scores.hdf5", flops=0.5) == plan
-    thin = prune.prune(resnet, plan)
-    assert prune.prune(resnet, tmp_path / "plan.json").after == thin.after
-    assert thin.after.macs <= 0.5 * thin.before.macs
-    prune.save(tmp_path / "thin.hdf5", thin)
-    assert prune.count(prune.load(tmp_path / "thin.hdf5")) == thin.after
-
-
-def test_lists_of_numbers_are_rates(resnet):
-    by_text = prune.plan(resnet, compress_rate="[0.0]+[0.5]*18", residual="scatter")
-    assert prune.plan(resnet, compress_rate=[0.0] + [0.5] * 18, residual="scatter") == by_text
-    assert len(by_text.groups[OUTER]) == 8
-    assert prune.prune(resnet, by_text).difference < 1e-12
-    assert prune.plan(resnet, rate=0.5, skip=INNER).groups[INNER] == tuple(range(16))
-
-
-def test_settings_per_layer_narrow_just_these(resnet):
-    groups = prune.plan(resnet, layers=[{"tensor_fqn": f"{INNER}.weight", "sparsity_level": 0.5}]).groups
-    assert {name for name, kept in groups.items() if len(kept) == 8} == {INNER}
-    everywhere = [
-        {"op_types": ["Conv2d"], "sparsity_per_layer": 0.5},
-        {"exclude": True, "op_names": [INNER]},
-    ]
-    groups = prune.plan(resnet, layers=everywhere).groups
-    assert (len(groups[INNER]), len(groups["stage1.block1.conv1.conv"])) == (16, 8)
-
-
-def test_an_excluded_convolution_keeps_its_whole_stream(resnet):
-    """Its channels are those of the stem and of every other block of the stage."""
-    settings = [{"op_types": ["Conv2d"], "sparsity": 0.5}, {"exclude": True, "op_names": [OUTER]}]
-    groups = prune.plan(resnet, layers=settings, residual="coupled").groups
-    assert (len(groups["stage1.conv1.conv"]), len(groups[INNER])) == (16, 8)
-
-
-def test_exclusions_go_with_a_budget(resnet):
-    groups = prune.plan(resnet, flops=0.6, layers=[{"exclude": True, "op_names": [INNER]}]).groups
-    assert len(groups[INNER]) == 16
-    assert len(groups["stage1.block1.conv1.conv"]) < 16
-
-
-def test_a_layer_that_is_named_and_cannot_lose_filters_is_an_error(resnet):
-    with pytest.raises(AllocationError, match=rf"'{OUTER}' keeps all its filters: .* residual='coupled'"):
-        prune.plan(resnet, layers={OUTER: 0.5})
-
-
-def test_scores_that_nothing_listens_to_are_refused(resnet):
-    with pytest.raises(AllocationError, match="scores have no effect with `rate_norm`/`rate_dist`"):
-        prune.plan(resnet, prune.rank(resnet, "l1"), rate_dist=0.4)
-
-
 def test_a_plan_is_for_its_own_network(resnet, net):
     with pytest.raises(
         AllocationError, match=r"the plan names group 'stage1\.conv1\.conv'|which this network"
@@ -260,18 +202,6 @@ def test_what_is_printed_fits_on_a_screen(net, resnet):
         assert text.count("\n") <= 2
         assert max(map(len, text.splitlines())) <= 100
         assert all(word in text for word in words), text
-
-
-def test_budgets_as_text_and_the_defaults_of_the_commands(resnet):
-    half = prune.plan(resnet, flops=0.5)
-    assert prune.plan(resnet, flops="50%") == prune.plan(resnet) == half
-    assert prune.plan(resnet, flops="20M") == prune.plan(resnet, flops=20_000_000)
-    wide = prune.plan(resnet, round_to=4)
-    assert all(len(kept) % 4 == 0 for kept in wide.groups.values())
-    with pytest.raises(CriterionError, match="'hrank' looks at images"):
-        prune.rank(resnet)
-    measured = replace(resnet, input_size=(3, 16, 16), accuracy={"dataset": "digits"})
-    assert prune.rank(measured, limit=1, batch_size=8).keys() == prune.rank(resnet, "l1").keys()
 
 
 def test_an_own_function_is_a_criterion(net, model):
@@ -332,18 +262,3 @@ def test_progress_is_shown_to_those_who_ask(net, loader, capsys):
     assert prune.evaluate(thin, loader, **asked).images == 18
     assert scores.keys() == prune.rank(net, "l1").keys()
     assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize(
-    ("wanted", "message"),
-    [
-        ({"flops": 50}, r"flops target 50 is out of reach: .*; did you mean 0\.5 or 50%\?"),
-        ({"flops": "half"}, "'half' is no budget; write a share like 0.5"),
-        ({"rate": 0.3, "round_to": 8}, "`round_to` has no effect with `rate`; leave out one of them"),
-        ({"rate": 0.3, "flops": 0.5}, "`rate` and `flops`/`params` exclude each other; give one of `flops`"),
-        ({"rates": 0.3}, "no setting 'rates' says what leaves; did you mean 'rate'"),
-    ],
-)
-def test_keywords_that_do_not_go_together_are_named_as_they_were_given(resnet, wanted, message):
-    with pytest.raises(AllocationError, match=message):
-        prune.plan(resnet, **wanted)

@@ -1,14 +1,14 @@
 """Checkpoints of HRank, HRankPlus, FilterSketch and FPGM become ours and compute what they computed."""
 
-import importlib
 import sys
 from collections import Counter, OrderedDict
-from pathlib import Path
 from types import ModuleType
 
+import authors_cifar as cifar
 import numpy as np
 import pytest
 import torch
+from authors_checkpoints import CASES, FPGM20, HRANK20, LONG, inceptions, vgg
 from prune.engine import criteria
 from prune.engine.allocations.rate import Rate
 from prune.engine.conversion import convert
@@ -19,116 +19,7 @@ from prune.engine.network.files import load_network, save_network
 from prune.weights.formats import write_any
 from soaked import often
 
-sys.path.insert(0, str(Path(__file__).parent))
-theirs = importlib.import_module("authors_networks")
 torch.set_num_threads(1)
-
-CENTRED = lambda into, out: (out - into) // 2  # noqa: E731
-BEHIND = lambda into, out: 0  # noqa: E731
-HRANK56 = theirs.CifarResNet(theirs.CifarResNet.HRANK, 9, CENTRED)
-HRANK20 = theirs.CifarResNet(theirs.CifarResNet.HRANK, 3, CENTRED)
-HRANK110 = theirs.CifarResNet(theirs.CifarResNet.HRANK110, 18, CENTRED)
-FPGM20 = theirs.CifarResNet(theirs.CifarResNet.FPGM, 3, BEHIND)
-
-
-def kept(rates, widths):
-    return [int(width * (1 - rate)) for rate, width in zip(rates, widths, strict=True)]
-
-
-def vgg(rates):
-    return kept(rates, [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6)
-
-
-def inceptions(outputs=1.0, reductions=1.0, first5x5=1.0, last_whole=False):
-    """The widths of every module, of those that HRankPlus (outputs) or FilterSketch (the others) narrow."""
-    modules = {}
-    for name, (n1x1, reduce3x3, n3x3, reduce5x5, n5x5, pool) in theirs.INCEPTIONS.items():
-        out = 1.0 if last_whole and name == "b5" else outputs
-        reduced = (int(reduce3x3 * reductions), int(reduce5x5 * reductions))
-        first = int(n5x5 * min(first5x5, outputs))
-        modules[name] = (n1x1, reduced[0], int(n3x3 * out), reduced[1], first, int(n5x5 * out), pool)
-    return modules
-
-
-CASES = {
-    "HRank resnet_56": ("resnet56", lambda: HRANK56.state(16, (16, 32, 64), (16, 32, 64)), HRANK56.logits),
-    # [0.]+[0.18]*29, HRankPlus' own example of 56 layers: from 16 channels into a stream of 13
-    "HRankPlus resnet_20": (
-        "resnet20",
-        lambda: HRANK20.state(16, (13, 26, 64), (13, 26, 52)),
-        HRANK20.logits,
-    ),
-    "HRankPlus resnet_20, narrow stem": (
-        "resnet20",
-        lambda: HRANK20.state(11, (16, 9, 64), (8, 8, 8)),
-        HRANK20.logits,
-    ),
-    "HRankPlus resnet_110": (
-        "resnet110",
-        lambda: HRANK110.state(16, (12, 25, 64), (11, 20, 41)),
-        HRANK110.logits,
-    ),
-    "FilterSketch resnet20": (
-        "resnet20",
-        lambda: HRANK20.state(16, (16, 32, 64), (9, 19, 38)),
-        HRANK20.logits,
-    ),
-    "FPGM resnet20": ("resnet20", lambda: FPGM20.state(16, (16, 32, 64), (16, 32, 64)), FPGM20.logits),
-    "HRank vgg_16_bn": ("vgg16_bn", lambda: theirs.hrank_vgg(vgg([0.0] * 13)), theirs.hrank_vgg_logits),
-    "HRankPlus vgg_16_bn": (
-        "vgg16_bn",
-        lambda: theirs.hrank_vgg(vgg([0.45] * 7 + [0.78] * 5 + [0.0])),
-        theirs.hrank_vgg_logits,
-    ),
-    "FPGM vgg16": ("vgg16", lambda: theirs.fpgm_vgg(vgg([0.0] * 13)), theirs.fpgm_vgg_logits),
-    "PFEC vgg16": (
-        "vgg16",
-        lambda: theirs.fpgm_vgg([32, 64, 128, 128] + [256] * 9),
-        theirs.fpgm_vgg_logits,
-    ),
-    "HRank densenet_40": (
-        "densenet40",
-        lambda: theirs.densenet(24, [12, 12, 12], [168, 312]),
-        theirs.densenet_logits,
-    ),
-    "HRankPlus densenet_40": (
-        "densenet40",
-        lambda: theirs.densenet(24, [7, 6, 4], [86, 110]),
-        theirs.densenet_logits,
-    ),
-    "HRank googlenet": ("googlenet", lambda: theirs.googlenet(192, inceptions()), theirs.googlenet_logits),
-    "HRankPlus googlenet": (
-        "googlenet",
-        lambda: theirs.googlenet(192, inceptions(outputs=0.3, last_whole=True)),
-        theirs.googlenet_logits,
-    ),
-    "FilterSketch googlenet": (
-        "googlenet",
-        lambda: theirs.googlenet(192, inceptions(reductions=0.25, first5x5=0.25)),
-        theirs.googlenet_logits,
-    ),
-    "HRankPlus resnet_50": (
-        "resnet50",
-        lambda: theirs.bottleneck_resnet(57, [204, 409, 819, 2048], [32, 64, 128, 256]),
-        theirs.bottleneck_resnet_logits,
-    ),
-    "HRankPlus mobilenet_v1": (
-        "mobilenet_v1",
-        lambda: theirs.mobilenet([int(out * 0.7) for out, _ in theirs.MOBILE[:-1]] + [1024]),
-        theirs.mobilenet_logits,
-    ),
-    # [0.]+[0.3]*7, HRankPlus' own example
-    "HRankPlus mobilenet_v2": (
-        "mobilenet_v2",
-        lambda: theirs.mobilenet_v2([11, 16, 22, 44, 67, 112, 224]),
-        theirs.mobilenet_v2_logits,
-    ),
-}
-
-
-# In `make soak` alone: whole networks, as `MASKED` has them, and what differs from others by widths or depth.
-LONG = ("HRankPlus resnet_110", "HRank vgg_16_bn", "FPGM vgg16", "HRank densenet_40", "HRank googlenet")
-LONG += ("FilterSketch googlenet",)
 
 
 class RecorderMeter:
@@ -210,8 +101,8 @@ def dense_followers(name):
 
 MASKED = {
     "vgg16_bn": (
-        lambda: theirs.hrank_vgg(vgg([0.0] * 13)),
-        theirs.hrank_vgg_logits,
+        lambda: cifar.hrank_vgg(vgg([0.0] * 13)),
+        cifar.hrank_vgg_logits,
         {"features.conv0": list(range(60)), "features.conv11": [0, 5, 511]},
         lambda name: [(name.replace("conv", "norm"), 0)],
         {
@@ -221,8 +112,8 @@ MASKED = {
         },
     ),
     "densenet40": (
-        lambda: theirs.densenet(24, [12, 12, 12], [168, 312]),
-        theirs.densenet_logits,
+        lambda: cifar.densenet(24, [12, 12, 12], [168, 312]),
+        cifar.densenet_logits,
         {"conv1": [2], "dense1.3.conv1": [0, 11], "trans1.conv1": [7, 100], "dense3.11.conv1": [1, 2, 3]},
         dense_followers,
         {
@@ -232,8 +123,8 @@ MASKED = {
         },
     ),
     "googlenet": (
-        lambda: theirs.googlenet(192, inceptions()),
-        theirs.googlenet_logits,
+        lambda: cifar.googlenet(192, inceptions()),
+        cifar.googlenet_logits,
         {"pre_layers.0": [0, 191], "inception_a3.branch5x5.3": [4], "inception_c4.branch_pool.1": [1, 9]},
         lambda name: [(f"{name[:-1]}{int(name[-1]) + 1}", 0)],
         {

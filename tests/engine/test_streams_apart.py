@@ -4,7 +4,6 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,43 +14,26 @@ from prune.engine import api, criteria, recipes
 from prune.engine.allocations import required
 from prune.engine.compactors.folding import fold
 from prune.engine.compactors.sites import insert, targets
-from prune.engine.errors import AllocationError, ProofError
+from prune.engine.errors import ProofError
 from prune.engine.graph.cost import count
 from prune.engine.graph.residual import parted
 from prune.engine.graph.trace import trace
 from prune.engine.modules.fit import load
 from prune.engine.narrowing.narrowing import narrow_as_planned, proven_difference
-from prune.engine.narrowing.outcome import Outcome
-from prune.engine.narrowing.pruning import apart, as_asked, forecast, prune_network
+from prune.engine.narrowing.pruning import apart, prune_network
 from prune.engine.narrowing.structure import structure_misfit
 from prune.engine.narrowing.surgery import mask
 from prune.engine.network.files import load_network, save_network
 from prune.engine.network.fresh import new_network
 from prune.engine.network.network import Network
 from prune.engine.recipes.account import variant_allocation
-from prune.engine.selection import plan as plans
+from streams import ARCH, CROPS, STAGE1, STAGE2, STAGE3, STEM, WIDTHS, indices, keep_rate, pruned, randomised
 from torch import nn
 
 torch.set_num_threads(1)
 Randomise = Callable[[nn.Module], nn.Module]
-STEM, STAGE1, STAGE2, STAGE3 = "stage1.conv1.conv", *(f"stage{s}.block0.conv2.conv" for s in (1, 2, 3))
-CROPS = "stage1.block0.shortcut.index"
 
 PUBLISHED = "hrankplus/resnet56-47.4"
-ARCH = "small_networks:resnet8"
-
-# Shares kept of the stem, and of the streams of the stages; everything inside blocks keeps half.
-WIDTHS = {
-    "cropped at once": (1.0, 0.82, 0.82, 1.0),
-    "cropped at every stage": (1.0, 0.5, 0.25, 0.1),
-    "padded at once": (0.5, 1.0, 1.0, 1.0),
-    "one channel before": (0.07, 1.0, 0.5, 1.0),
-    "one channel behind": (1.0, 0.07, 1.0, 1.0),
-}
-
-
-def keep_rate(stem: float, *streams: float, blocks: int = 1) -> str:
-    return f"[{stem}]" + "".join(f"+[0.5]+[{stream}]" * blocks for stream in streams)
 
 
 @pytest.fixture(scope="module")
@@ -62,28 +44,6 @@ def resnet20() -> Network:
 @pytest.fixture(scope="module")
 def resnet8() -> Network:
     return randomised(ARCH)
-
-
-def randomised(arch: str) -> Network:
-    network = new_network(arch, num_classes=10, input_size=(3, 32, 32))
-    draw = torch.Generator().manual_seed(3)
-    for module in network.model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5, generator=draw)
-            module.bias.data.uniform_(-0.3, 0.3, generator=draw)
-            module.running_mean.uniform_(-0.3, 0.3, generator=draw)
-            module.running_var.uniform_(0.5, 1.5, generator=draw)
-    network.model.eval()
-    return network
-
-
-def pruned(network: Network, residual: str = "coupled", **settings: Any) -> Outcome:
-    scores = criteria.score("l1", network.model, trace(network.model, network.input_size))
-    return prune_network(network, required({"residual": residual, **settings}), scores)
-
-
-def indices(model: nn.Module) -> dict[str, list[int]]:
-    return {name: t.tolist() for name, t in model.state_dict().items() if name.endswith(".index")}
 
 
 def masked_by_hand(network: Network, kept: dict[str, list[int]]) -> nn.Module:
@@ -149,24 +109,6 @@ def test_a_network_of_unequal_widths_equals_the_masked_one(resnet8: Network, wid
     assert count(trace(outcome.network.model, (3, 32, 32)).map) == outcome.after
 
 
-def test_equal_rates_leave_one_stream_and_no_index(resnet8: Network):
-    outcome = pruned(resnet8, keep_rate=keep_rate(0.5, 0.5, 0.5, 0.5))
-    assert CROPS not in indices(outcome.network.model)
-    assert outcome.kept[STEM] == outcome.kept[STAGE1]
-    for settings in ({"flops": 0.5}, {"rate": 0.5}, {"layer_rates": (f"{STEM}=0.5",)}):
-        narrow = pruned(resnet8, **settings)
-        assert CROPS not in indices(narrow.network.model), settings
-        assert narrow.kept[STEM] == narrow.kept[STAGE1]
-
-
-@pytest.mark.parametrize("residual", ["internal", "scatter"])
-def test_only_coupled_tells_streams_apart(resnet20: Network, residual: str):
-    allocation = required(
-        {"keep_rate": keep_rate(*WIDTHS["cropped at once"], blocks=3), "residual": residual}
-    )
-    assert as_asked(resnet20, allocation)[0] is resnet20
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -189,50 +131,6 @@ def test_published_networks_are_narrow_proven_and_load_alone(name: str, randomis
     with torch.no_grad():
         expected = outcome.network.model(images).numpy()
     assert np.array_equal(in_a_fresh_process(tmp_path / "narrow.hdf5", images), expected)
-
-
-def test_rates_by_name_tell_streams_apart(resnet8: Network):
-    rates = (f"{STEM}=0", "stage1.block?.conv2.conv=0.25")
-    outcome = pruned(resnet8, layer_rates=rates)
-    assert (len(outcome.kept[STEM]), len(outcome.kept[STAGE1])) == (16, 12)
-    assert indices(outcome.network.model)[CROPS] == outcome.kept[STAGE1]
-
-
-def test_a_plan_tells_streams_apart_by_naming_both(resnet8: Network, tmp_path: Path):
-    plan = plans.Plan(ARCH, "coupled", {STEM: tuple(range(1, 16)), STAGE1: (0, 1, 4)})
-    outcome = pruned(resnet8, plan=plan)
-    assert indices(outcome.network.model)[CROPS] == [-1, 0, 3]
-    plans.write(tmp_path / "plan.json", outcome.plan)
-    again = pruned(resnet8, plan=tmp_path / "plan.json")
-    assert again.kept == outcome.kept
-    together = pruned(resnet8, plan=plans.Plan(ARCH, "coupled", {STEM: (0, 1, 4)}))
-    assert together.kept[STEM] == together.kept[STAGE1] == [0, 1, 4]
-    with pytest.raises(AllocationError, match=r"'stage1\.conv2', which this network does not have"):
-        pruned(resnet8, plan=plans.Plan(ARCH, "coupled", {"stage1.conv2": (0,)}))
-
-
-def test_python_plans_and_counts_unequal_widths(resnet20: Network):
-    rates = {STEM: 0.0, "stage1.block*.conv2.conv": 0.25}
-    plan = api.plan(resnet20, layers=rates, residual="coupled")
-    assert (len(plan.groups[STEM]), len(plan.groups[STAGE1])) == (16, 12)
-    outcome = api.prune(resnet20, plan)
-    allocation = required({"layer_rates": tuple(f"{n}={r}" for n, r in rates.items()), "residual": "coupled"})
-    assert forecast(resnet20, allocation).after == outcome.after
-
-
-def test_a_refusal_says_which_rates_may_differ(resnet20: Network):
-    rates = keep_rate(1.0, 0.5, 0.5, 1.0, blocks=3).replace("[0.5]+[1.0]", "[0.5]+[0.75]", 1)
-    with pytest.raises(AllocationError) as refused:
-        pruned(resnet20, keep_rate=rates)
-    assert str(refused.value) == (
-        "these layers lose the same channels, so their rates must be equal: "
-        "stage3.block0.conv2.conv 0.75, stage3.block1.conv2.conv 1, stage3.block2.conv2.conv 1; give them "
-        "one rate, or skip 'stage3.block0.conv2.conv'; 'stage2.block0.conv2.conv', on the other side of "
-        "stage3.block0.shortcut, may have another"
-    )
-    rates = keep_rate(1.0, 0.5, 0.5, 1.0, blocks=3).replace("[0.5]+[0.5]", "[0.5]+[0.75]", 1)
-    with pytest.raises(AllocationError, match=rf"'{STEM}', on the other side .*; '{STAGE2}', on the other"):
-        pruned(resnet20, keep_rate=rates)
 
 
 def test_what_a_file_holds_apart_stays_apart(resnet8: Network, tmp_path: Path):
@@ -302,18 +200,6 @@ def test_the_structure_proof_sees_a_crop_of_another_width(resnet8: Network):
     misfit = structure_misfit(traced, thin, other)
     assert misfit is not None
     assert "does not follow its channels" in misfit.reason
-
-
-def test_an_index_goes_where_both_sides_keep_the_same(resnet8: Network):
-    """Unequal rates of which nothing comes, and a plan that names the same channels twice."""
-    outcome = pruned(resnet8, layer_rates=(f"{STEM}=0", "stage1.block?.conv2.conv=0.05"))
-    assert indices(outcome.network.model) == {}
-    twice = plans.Plan(ARCH, "coupled", {STEM: (0, 1, 4), STAGE1: (0, 1, 4)})
-    outcome = pruned(resnet8, plan=twice)
-    assert CROPS not in indices(outcome.network.model)
-    assert len(outcome.kept[STEM]) == len(outcome.kept[STAGE1]) == 3
-    begins = plans.Plan(ARCH, "coupled", {STEM: (0, 1, 2, 3), STAGE1: (0, 1, 2)})
-    assert indices(pruned(resnet8, plan=begins).network.model)[CROPS] == [0, 1, 2]  # it crops
 
 
 class Joined(nn.Module):

@@ -12,22 +12,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from bad_weights import refusal
 from prune.weights import stored
 from prune.weights.errors import BadWeightFile
-from prune.weights.formats import read_any, write_any
+from prune.weights.formats import write_any
 from prune.weights.metadata import parse_meta
 from prune.weights.pickles import BadPickle, Named, plain_values
 from prune.weights.schema import shown
 from prune.weights.store import WeightFile
 
 Make = Callable[[h5py.File], object]
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(BadWeightFile) as caught:
-        read_any(path)
-    assert len(str(caught.value).splitlines()) == 1
-    return str(caught.value)
 
 
 def two(file: h5py.File) -> None:
