@@ -162,9 +162,8 @@ def facts(prune) -> Callable[..., Facts]:
     """Run a command with --json; its one object."""
 
     def run(*words: object) -> Facts:
-        quiet = (
-            [] if words[0] in ("inspect", "flops") else ["--quiet"]
-        )  # these say nothing beside their results
+        silent = words[0] in ("inspect", "flops")  # they say nothing beside their results
+        quiet = [] if silent else ["--quiet"]
         ended = prune(*words, "--json", *quiet)
         assert ended.code == 0, ended.err
         return json.loads(ended.out)
