@@ -129,6 +129,7 @@ def test_what_was_copied_cannot_be_pruned_in_place():
         prune.prune(wrapped, prune.plan(wrapped, rate=0.5), in_place=True)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method.:DeprecationWarning")  # torch 2.11, of itself
 @pytest.mark.parametrize(
     "wrapper", [nn.DataParallel, torch.compile, lambda m: nn.DataParallel(torch.compile(m))]
 )

@@ -94,6 +94,8 @@ def test_tensors_of_other_kinds(tmp_path, state, message):
 
 def test_safetensors_of_complex_numbers(tmp_path):
     safetensors = pytest.importorskip("safetensors.torch")
+    if torch.complex64 not in safetensors._SIZE:
+        pytest.skip("safetensors did not write complex numbers yet")
     safetensors.save_file({"w": torch.ones(3, dtype=torch.complex64)}, tmp_path / "x.safetensors")
     assert "'w' in" in refusal(tmp_path / "x.safetensors")
     assert "save plain dense floats" in refusal(tmp_path / "x.safetensors")
