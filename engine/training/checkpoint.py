@@ -103,8 +103,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     content = io.BytesIO()  # in memory first: on a full disk, torch.save tells a file's error in its own way
     torch.save(contents, content)
-    with atomic_write(path, force=True) as aside:
-        aside.write_bytes(content.getbuffer())
+    # What is written is let go whatever happens: some Pythons crash if they find it in a traceback later.
+    with atomic_write(path, force=True) as aside, content.getbuffer() as written:
+        aside.write_bytes(written)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
