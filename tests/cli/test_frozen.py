@@ -104,7 +104,9 @@ def described(parameter: Any) -> dict[str, Any]:
 
 def _type(parameter: Any) -> str:
     annotation = parameter.type_descriptor.annotation
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    if isinstance(annotation, type):
+        return annotation.__name__
+    return str(annotation).replace("pathlib._local.", "pathlib.")  # where Python 3.13 has it
 
 
 def shape(value: Any) -> Any:
