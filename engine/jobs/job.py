@@ -162,9 +162,40 @@ class Job:
             parts = self.pruning
             trained = self.start is not None
             parts.schedule.check(parts.allocation, parts.scoring, self.config, trained=trained)
-            _check_steps(self.steps, parts, self.max_drop, self.recipe)
+            self._check_steps(parts)
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise TrainingError(f"`max_drop` is {self.max_drop:g} points; it must be from 0 to 100")
+
+    def _check_steps(self, parts: Pruning) -> None:
+        """Refuse what several steps do not go with.
+
+        Raises:
+            EngineError: names the first such setting.
+        """
+        if self.steps < 1:
+            raise TrainingError(f"`steps` is {self.steps}; it must be at least 1")
+        if self.steps == 1:
+            return
+        if self.recipe is not None:
+            raise AllocationError(f"recipe '{self.recipe}' is done at once, as published; leave out `steps`")
+        if parts.schedule.trains:
+            way = name_of(parts.schedule)
+            raise TrainingError(f"schedule '{way}' says itself when filters leave; leave out `steps`")
+        if self.max_drop is not None:
+            raise AllocationError(
+                "`max_drop` finds a budget by trying, `steps` go towards one; give `flops` or `params`, or "
+                "leave out `steps`"
+            )
+        if not isinstance(parts.allocation, Budget):
+            raise AllocationError(
+                f"`steps` go towards a budget, and {parts.allocation.way} is none; give `flops` or `params`, "
+                "or leave out `steps`"
+            )
+        if parts.scoring.scores is not None:
+            raise CriterionError(
+                "`scores` are those of the full network, and every step scores what is there by then; give "
+                "`criterion`, or leave out `steps`"
+            )
 
     @property
     def parts(self) -> Pruning:
@@ -233,36 +264,3 @@ class Job:
             return {**recipe, **pruning, **told}
         drawn = {"seed": self.config.seed} if "criterion" in pruning else {}
         return {**recipe, **pruning, **drawn, "recalibration": self.recalibration}
-
-
-def _check_steps(steps: int, pruning: Pruning, max_drop: float | None, recipe: str | None) -> None:
-    """Refuse what several steps do not go with.
-
-    Raises:
-        EngineError: names the first such setting.
-    """
-    allocation, schedule = pruning.allocation, pruning.schedule
-    if steps < 1:
-        raise TrainingError(f"`steps` is {steps}; it must be at least 1")
-    if steps == 1:
-        return
-    if recipe is not None:
-        raise AllocationError(f"recipe '{recipe}' is done at once, as published; leave out `steps`")
-    if schedule.trains:
-        way = name_of(schedule)
-        raise TrainingError(f"schedule '{way}' says itself when filters leave; leave out `steps`")
-    if max_drop is not None:
-        raise AllocationError(
-            "`max_drop` finds a budget by trying, `steps` go towards one; give `flops` or `params`, or leave "
-            "out `steps`"
-        )
-    if not isinstance(allocation, Budget):
-        raise AllocationError(
-            f"`steps` go towards a budget, and {allocation.way} is none; give `flops` or `params`, or leave "
-            "out `steps`"
-        )
-    if pruning.scoring.scores is not None:
-        raise CriterionError(
-            "`scores` are those of the full network, and every step scores what is there by then; give "
-            "`criterion`, or leave out `steps`"
-        )
